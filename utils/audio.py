@@ -1,0 +1,66 @@
+"""Audio inside the services: mono float32 at one rate, in a record that carries the rate. Conversion happens at the edge."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+Samples = npt.NDArray[np.float32]  # [n], full scale is -1..1
+
+WIRE_RATE = 24_000  # Hz of the Opus streams and of every synthesised answer
+SPEECH_RATE = 16_000  # Hz that recognisers and voice-activity detection work at
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A piece of mono sound: `samples` is float32 [n], `rate` is in Hz."""
+
+    samples: Samples
+    rate: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1 or self.samples.dtype != np.float32:
+            raise ValueError(f"audio must be float32 [n], got {self.samples.dtype} {list(self.samples.shape)}")
+        if self.rate <= 0:
+            raise ValueError(f"sample rate must be positive, got {self.rate}")
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+    def at(self, rate: int) -> Audio:
+        """The same sound at `rate` Hz."""
+        if rate == self.rate:
+            return self
+        return Audio(soxr.resample(self.samples, self.rate, rate).astype(np.float32, copy=False), rate)
+
+
+def silence(seconds: float, rate: int) -> Audio:
+    return Audio(np.zeros(round(seconds * rate), np.float32), rate)
+
+
+def to_int16(samples: Samples) -> npt.NDArray[np.int16]:
+    """Full-scale float to 16 bit, clipped, not wrapped."""
+    return (np.clip(samples, -1.0, 1.0) * 32767.0).round().astype(np.int16)
+
+
+def from_int16(samples: npt.NDArray[np.int16]) -> Samples:
+    return samples.astype(np.float32) / np.float32(32768.0)
+
+
+def to_wav(audio: Audio) -> bytes:
+    """A 16-bit PCM WAV file."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio.samples, audio.rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def from_wav(data: bytes) -> Audio:
+    """Read one of our own WAV files (any rate, channels averaged). Files from users go through `av`, with caps."""
+    samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    return Audio(samples.mean(axis=1, dtype=np.float32), rate)

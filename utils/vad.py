@@ -1,0 +1,132 @@
+"""Voice activity: the silero model (https://github.com/snakers4/silero-vad, MIT) through onnxruntime, and the rules that
+turn its probabilities into "speech began" and "speech ended".
+
+The model is loaded once and shared; what differs between streams is a small state that each stream owns. Running it
+releases the GIL. The rules know no model and no clock: they count frames.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from utils.audio import SPEECH_RATE, Samples
+from web_demo.errors import SetupError
+
+FRAME_SAMPLES = 512  # 32 ms at 16 kHz: the only frame that the model takes at this rate
+CONTEXT_SAMPLES = 64  # the end of the previous frame, put in front of each
+FRAME_S = FRAME_SAMPLES / SPEECH_RATE
+
+
+@functools.cache
+def _session() -> onnxruntime.InferenceSession:
+    package = importlib.util.find_spec("silero_vad")  # only its file is used: importing the package would need torch
+    if package is None or package.origin is None:
+        raise SetupError(
+            "voice activity needs the package silero-vad: pip install --no-deps -r requirements-nodeps.txt"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a frame is 0.1 ms of work: threads only cost
+    options.log_severity_level = 3
+    path = Path(package.origin).parent / "data" / "silero_vad.onnx"
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+class VoiceDetector:
+    """Speech probability of each 32 ms frame of one 16 kHz stream. Samples that do not fill a frame wait for more."""
+
+    def __init__(self) -> None:
+        self._session = _session()
+        self._rate = np.array(SPEECH_RATE, np.int64)
+        self.reset()
+
+    def reset(self) -> None:
+        self._state = np.zeros((2, 1, 128), np.float32)
+        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+        self._rest = np.zeros(0, np.float32)
+
+    def feed(self, samples: Samples) -> list[float]:
+        """One probability (0..1) for each frame that became whole."""
+        pending = np.concatenate((self._rest, samples)) if len(self._rest) else samples
+        whole = len(pending) // FRAME_SAMPLES * FRAME_SAMPLES
+        probabilities = []
+        for start in range(0, whole, FRAME_SAMPLES):
+            frame = pending[start : start + FRAME_SAMPLES]
+            window = np.concatenate((self._context, frame))[None]  # [1, 576]
+            output, self._state = self._session.run(None, {"input": window, "state": self._state, "sr": self._rate})
+            self._context = frame[-CONTEXT_SAMPLES:]
+            probabilities.append(float(output[0, 0]))
+        self._rest = pending[whole:].copy()
+        return probabilities
+
+
+@dataclass(frozen=True)
+class VadRules:
+    """When a stream of probabilities counts as speech. Times in seconds."""
+
+    threshold: float = 0.5  # a frame at or above it is speech; one below `threshold - 0.15` is silence
+    min_speech_s: float = 0.096  # this much speech in a row begins an utterance: not a click
+    min_silence_s: float = 0.6  # this much silence in a row ends it
+
+    @property
+    def release(self) -> float:
+        return max(self.threshold - 0.15, 0.01)
+
+
+class Edge(Enum):
+    BEGAN = "began"
+    ENDED = "ended"
+
+
+class Endpointer:
+    """Pure: probabilities in, edges out. `frames` counts all frames fed; an edge concerns the time up to then."""
+
+    def __init__(self, rules: VadRules | None = None) -> None:
+        self.rules = rules or VadRules()
+        self.reset()
+
+    def reset(self) -> None:
+        self.speaking = False
+        self.frames = 0
+        self._run = 0  # frames in a row that speak for a change of `speaking`
+
+    def feed(self, probability: float) -> Edge | None:
+        self.frames += 1
+        if self.speaking:
+            self._run = self._run + 1 if probability < self.rules.release else 0
+            needed = self.rules.min_silence_s
+        else:
+            self._run = self._run + 1 if probability >= self.rules.threshold else 0
+            needed = self.rules.min_speech_s
+        if self._run * FRAME_S < needed - 1e-9 or self._run == 0:
+            return None
+        self.speaking, self._run = not self.speaking, 0
+        return Edge.BEGAN if self.speaking else Edge.ENDED
+
+
+def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float = 0.15) -> Iterator[tuple[int, int]]:
+    """(start, end) sample positions of the speech in a whole 16 kHz recording, padded by `pad_s`, in order, disjoint."""
+    rules = rules or VadRules()
+    detector, ends = VoiceDetector(), Endpointer(rules)
+    pad = round(pad_s * SPEECH_RATE)
+    began_frames = round(rules.min_speech_s / FRAME_S)
+    ended_frames = round(rules.min_silence_s / FRAME_S)
+    start = previous_end = 0
+    padded = np.concatenate((samples, np.zeros(-len(samples) % FRAME_SAMPLES, np.float32)))
+    for probability in detector.feed(padded):
+        edge = ends.feed(probability)
+        if edge is Edge.BEGAN:
+            start = max((ends.frames - began_frames) * FRAME_SAMPLES - pad, previous_end)
+        elif edge is Edge.ENDED:
+            end = min((ends.frames - ended_frames) * FRAME_SAMPLES + pad, len(samples))
+            yield start, end
+            previous_end = end
+    if ends.speaking:
+        yield start, len(samples)

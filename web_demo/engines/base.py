@@ -1,0 +1,258 @@
+"""The nouns and the contracts that services and engines share. No aiohttp, no torch.
+
+An engine has `start()` and `close()` and does its one thing; closing an async iterator that it returned cancels the
+work behind it. What is optional is a declared capability, never a `hasattr`. Engines raise the errors of
+`web_demo.errors`; anything else that escapes is a defect and is logged as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from utils.audio import Audio, Samples
+
+# --- what every engine declares ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do; a service answers a request for anything else with a clear error."""
+
+    languages: tuple[str, ...] = ()  # ISO 639 codes, the default one first; empty: any
+    hotwords: bool = False
+    itn: bool = False  # written numbers ("twenty one" -> "21") on request
+    timestamps: Literal["none", "segment", "word"] = "none"
+    voices: tuple[str, ...] = ()
+    cloning: bool = False  # speaks with the voice of a reference recording
+    user_audio_history: bool = False  # wants the sound of earlier user turns, not only their text
+    max_concurrency: int = 1
+
+
+class Engine(Protocol):
+    """Life cycle and description. `start` may take minutes (weights); it raises SetupError when it cannot serve."""
+
+    @property
+    def name(self) -> str: ...  # as in `--engine`
+    @property
+    def model(self) -> str: ...  # shown in /health
+    @property
+    def device(self) -> str: ...  # "cpu", "cuda:0", or the base URL of a remote server
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+# --- speech to text ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Word:
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech; `words` is None where the engine has no word times."""
+
+    text: str
+    start_s: float
+    end_s: float
+    words: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    text: str
+    language: str
+    segments: tuple[Segment, ...] = ()
+    ignored_hotwords: tuple[str, ...] = ()
+
+
+class AsrEngine(Engine, Protocol):
+    async def transcribe(
+        self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
+    ) -> Transcript:
+        """One utterance, a few seconds to `max_segment_s` long; silence gives an empty text. Cancellation stops it."""
+        ...
+
+    @property
+    def max_segment_s(self) -> float: ...  # longer audio is split at silences by the service
+
+
+# --- text to speech ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VoicePrompt:
+    """A reference recording and what is said in it."""
+
+    audio: Audio
+    text: str
+
+
+@dataclass(frozen=True)
+class SpeechRequest:
+    text: str
+    voice: str
+    speed: float = 1.0
+    prompt: VoicePrompt | None = None
+    instruction: str = ""  # how to speak, where the engine can be told
+
+
+class TtsEngine(Engine, Protocol):
+    @property
+    def sample_rate(self) -> int: ...
+
+    def synthesize(self, request: SpeechRequest) -> AsyncIterator[Samples]:
+        """Chunks of mono float32 at `sample_rate`, the first as soon as it exists."""
+        ...
+
+
+# --- speech to speech -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One past pair of the conversation. A cancelled answer holds only what the user had heard."""
+
+    user_text: str  # "" where the engine never knew it
+    assistant_text: str
+    user_audio: Audio | None = None  # only for engines with `user_audio_history`
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """None: the engine's own default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """One user turn, with all that the answer may depend on."""
+
+    turn_id: str  # unique in the process
+    conversation_id: str  # the same for all turns of a session: the key of caches kept between turns
+    audio: Audio  # what the user said, SPEECH_RATE
+    history: tuple[Exchange, ...] = ()  # oldest first
+    system_prompt: str = ""  # "": the engine's own default
+    language: str = "en"  # of the texts that an engine itself has to say
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of the functions that the client offers
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the recogniser understood, for engines that have one."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """The next piece of the reply's text, whole characters only."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SpeechText:
+    """Text for the detokenizer to speak now: a sentence or a clause. `voice` "" is the backend's default."""
+
+    text: str
+    voice: str = ""
+
+
+@dataclass(frozen=True)
+class SpeechCodes:
+    """Speech tokens for the detokenizer, 25 a second, only those that a vocoder takes."""
+
+    codes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """The model asks the client to call one of its functions."""
+
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+Step = Heard | TextDelta | SpeechText | SpeechCodes | ToolCall
+
+
+class S2sEngine(Engine, Protocol):
+    @property
+    def speech(self) -> BackendSpec: ...  # which detokenizer backend turns its steps into sound
+
+    def respond(self, turn: TurnRequest) -> AsyncIterator[Step]:
+        """The answer, step by step, as it is made. Closing the iterator ends the work within one step."""
+        ...
+
+    async def forget(self, conversation_id: str) -> None:
+        """The conversation is over: free what was kept for it."""
+        ...
+
+
+# --- the detokenizer's backend, which lives in the child process ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """Where the child finds its backend: a factory as "package.module:callable", called with `options`."""
+
+    factory: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One piece of work for the detokenizer: the next codes of a turn, or a piece of text.
+
+    `deadline` is the time (time.monotonic(), the same clock in parent and child) at which the listener runs dry, so
+    that a backend which serves several turns at once takes the most urgent first; a turn's first window has 0.
+    `last` closes the turn's speech: what the backend held back as look-ahead comes out with it.
+    """
+
+    turn_id: str
+    index: int  # 0, 1, … within the turn
+    codes: tuple[int, ...] = ()
+    text: str = ""
+    voice: str = ""
+    last: bool = False
+    deadline: float = 0.0
+
+
+class DetokenizerBackend(Protocol):
+    """Runs in the detokenizer child, called from one thread.
+
+    `decode` gets at most `max_batch` windows, at most one of each turn, oldest window of the turn first, and yields
+    (turn id, float32 [n] at `sample_rate`) as the sound is made, in order within a turn. It is closed early when all of
+    its turns were cancelled. `close` frees a turn's state, after its last window as after a cancellation.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def max_batch(self) -> int: ...
+    @property
+    def hop_tokens(
+        self,
+    ) -> tuple[int, ...]: ...  # codes per window: first, second, …; the last one repeats; () for text
+
+    def open(self, turn_id: str, voice: str) -> None: ...
+    def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]: ...
+    def close(self, turn_id: str) -> None: ...

@@ -1,0 +1,70 @@
+"""Who may call: the API key, and which web origins.
+
+A browser lets any page open a WebSocket to, or post a form at, a server on the visitor's own machine, so a request that
+carries an `Origin` is let in only from this service's own pages, or from an origin that the operator allowed.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from web_demo.errors import Forbidden, Unauthorized
+from web_demo.server.settings import LOOPBACK, ServiceSettings
+
+PROTECTED = ("/api/", "/v1/", "/metrics")  # the page and /health stay open: they are needed to find out about the key
+
+
+def middleware(settings: ServiceSettings):  # type: ignore[no-untyped-def]  # aiohttp's decorator type is private
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        check_origin(request, settings)
+        if settings.api_key and request.path.startswith(PROTECTED) and request.method != "OPTIONS":
+            check_key(request, settings.api_key)
+        return await handler(request)
+
+    return check
+
+
+def check_key(request: web.Request, api_key: str) -> None:
+    """`Authorization: Bearer KEY` or `X-API-Key: KEY`; browsers cannot set headers on a WebSocket: there `?api_key=`."""
+    given = request.headers.get("X-API-Key", "")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        given = token.strip()
+    if not given and request.headers.get("Upgrade", "").lower() == "websocket":
+        given = request.query.get("api_key", "")
+    if not given:
+        raise Unauthorized("this service needs an API key: send it as the header 'Authorization: Bearer KEY'")
+    if not hmac.compare_digest(given.encode(), api_key.encode()):
+        raise Unauthorized("the API key is wrong")
+
+
+def check_origin(request: web.Request, settings: ServiceSettings) -> None:
+    """Raises Forbidden when a browser page of another origin is calling. Programs send no Origin and pass."""
+    origin = request.headers.get("Origin")
+    if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
+        return
+    if urlsplit(origin).netloc.lower() == request.host.lower() and _is_ours(request.host, settings):
+        return
+    raise Forbidden(
+        f"the web origin {origin[:200]!r} is not allowed here; the operator can allow it with --allowed-origin {origin[:200]}"
+    )
+
+
+def _is_ours(host: str, settings: ServiceSettings) -> bool:
+    """A service on the loopback address is reached by loopback names only: any other name in `Host` is a foreign one
+    that somebody made resolve to this machine (DNS rebinding)."""
+    if not settings.loopback_only:
+        return True
+    name = urlsplit(f"//{host}").hostname or ""
+    if name in LOOPBACK:
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

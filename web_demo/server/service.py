@@ -1,0 +1,213 @@
+"""What the three services are made of: one aiohttp application with errors as JSON, access checks, health, metrics, and a
+life that ends gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import prometheus_client
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
+from web_demo.server import access
+from web_demo.server.health import Health
+from web_demo.server.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
+
+
+class Life:
+    """Counts the requests in flight (an open WebSocket is one) and tells them when to come to an end."""
+
+    def __init__(self) -> None:
+        self.draining = asyncio.Event()
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __enter__(self) -> Life:
+        self._in_flight += 1
+        self._idle.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Asks everything in flight to finish; False when something still runs after `timeout_s`."""
+        self.draining.set()
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+LIFE = web.AppKey("life", Life)
+HEALTH = web.AppKey("health", Health)
+METRICS = web.AppKey("metrics", prometheus_client.CollectorRegistry)
+ERRORS = web.AppKey("errors", prometheus_client.Counter)
+
+
+def make_app(
+    settings: ServiceSettings,
+    *,
+    health: Health,
+    start: Callable[[], Awaitable[None]],
+    close: Callable[[], Awaitable[None]],
+    registry: prometheus_client.CollectorRegistry,
+    client_max_size: int = 1 << 20,
+) -> web.Application:
+    """An application with `/health` and `/metrics`.
+
+    `start` runs in the background while `/health` already answers "loading"; `close` runs at the end, after `start` was
+    finished or cancelled, whatever its outcome.
+    """
+    app = web.Application(
+        middlewares=[_errors_as_json, access.middleware(settings), _count_in_flight], client_max_size=client_max_size
+    )
+    app[LIFE] = Life()
+    app[HEALTH] = health
+    app[METRICS] = registry
+    app[ERRORS] = prometheus_client.Counter("service_errors", "Errors answered, by code", ["code"], registry=registry)
+    app.router.add_get("/health", health.handle)
+    app.router.add_get("/metrics", _metrics)
+
+    async def engine_context(app: web.Application) -> AsyncIterator[None]:
+        starting = asyncio.create_task(_run(start), name="start-engine")
+        health.watch(starting)
+        yield
+        health.stop()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await close()
+
+    app.cleanup_ctx.append(engine_context)
+    return app
+
+
+async def _run(start: Callable[[], Awaitable[None]]) -> None:
+    await start()
+
+
+def error_body(code: str, message: str) -> dict[str, Any]:
+    return {"success": False, "error": {"code": code, "message": message}}
+
+
+def error_response(error: ServiceError) -> web.Response:
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
+    return web.json_response(error_body(error.code, error.message), status=error.status, headers=headers)
+
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        if error.status >= 500:
+            log.error("request failed method=%s path=%s code=%s: %s", request.method, request.path, error.code, error)
+        request.app[ERRORS].labels(error.code).inc()
+        return error_response(error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = _HTTP_CODES.get(error.status, "invalid_request" if error.status < 500 else "internal_error")
+        request.app[ERRORS].labels(code).inc()
+        message = f"{request.method} {request.path}: {error.text or error.reason}"
+        kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+        return web.json_response(error_body(code, message), status=error.status, headers=kept)
+    except Exception:
+        log.exception("request failed method=%s path=%s", request.method, request.path)
+        request.app[ERRORS].labels("internal_error").inc()
+        return web.json_response(
+            error_body("internal_error", "the service made a mistake; its log says more"), status=500
+        )
+
+
+@web.middleware
+async def _count_in_flight(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if request.path in ("/health", "/metrics"):
+        return await handler(request)
+    life = request.app[LIFE]
+    if life.draining.is_set():
+        raise Unavailable("the service is shutting down")
+    with life:
+        return await handler(request)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    body = prometheus_client.generate_latest(request.app[METRICS])
+    return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+
+
+async def read_json(request: web.Request) -> Mapping[str, Any]:
+    """The request's body as a JSON object; raises InvalidRequest (or aiohttp's 413 above the application's cap)."""
+    body = await request.read()
+    try:
+        value = json.loads(body)
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise InvalidRequest(f"the body must be a JSON object in UTF-8: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"the body must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def run(app: web.Application, settings: ServiceSettings) -> int:
+    """Serve until SIGTERM or SIGINT, then drain. Returns the exit status of the process."""
+    try:
+        asyncio.run(_serve(app, settings))
+    except SetupError as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _serve(app: web.Application, settings: ServiceSettings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=_ssl_context(settings))
+        try:
+            await site.start()
+        except OSError as error:
+            raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
+        port = runner.addresses[0][1]
+        log.info("listening url=%s://%s:%d", settings.scheme, settings.host, port)
+        await stop.wait()
+        log.info("stopping drain_s=%g", settings.drain_s)
+        await site.stop()
+        app[HEALTH].stop()
+        if not await app[LIFE].drain(settings.drain_s):
+            log.warning("work was still running after drain_s=%g: ending it", settings.drain_s)
+    finally:
+        await runner.cleanup()
+    log.info("stopped")
+
+
+def _ssl_context(settings: ServiceSettings) -> ssl.SSLContext | None:
+    if settings.ssl_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.ssl_cert, settings.ssl_key)
+    except (ssl.SSLError, OSError) as error:
+        raise SetupError(f"cannot use {settings.ssl_cert} with {settings.ssl_key}: {error}") from error
+    return context
