@@ -1,0 +1,102 @@
+"""The rules of a conversation, as a table: state and event to the next state and what to do. Nothing here does I/O.
+
+Everything that changes whose turn it is lives in `RULES`. A session asks `Conversation.on(event)` and carries out the
+returned command; an event that is illegal in the current state changes nothing and is answered with a reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(Enum):
+    READY = "ready"  # the microphone is open, the client has not sent `start` (so a session begins)
+    LISTENING = "listening"  # the user's turn is open
+    ANSWERING = "answering"  # the answer to the last turn is on its way; only hands-free sessions listen meanwhile
+    WAITING = "waiting"  # the answer is over; audio is ignored until `start`
+
+
+class Event(Enum):
+    START = "start"
+    END_TURN = "end of turn"  # endTurn and pause
+    EMPTY_TURN = "end of an empty turn"  # the same, when nothing was said
+    RESTART = "restart"
+    SPEECH_BEGAN = "speech began"  # voice activity, hands-free
+    SPEECH_ENDED = "speech ended"
+    TURN_FULL = "turn full"  # the cap on a turn's audio is reached
+    ANSWER_OVER = "answer over"
+    HANDS_FREE_ON = "hands-free on"
+
+
+class Command(Enum):
+    NOTHING = "nothing"
+    OPEN_TURN = "open turn"  # collect from now on
+    ANSWER = "answer"  # take what was collected and answer it
+    INTERRUPT = "interrupt"  # cancel the answer, then open a turn
+    FORGET = "forget"  # cancel the answer if there is one, clear the history, open a turn
+    REFUSE = "refuse"  # tell the client why
+
+
+@dataclass(frozen=True)
+class Outcome:
+    state: State
+    command: Command
+    reason: str = ""
+
+
+def _stay(state: State, reason: str) -> Outcome:
+    return Outcome(state, Command.REFUSE, reason)
+
+
+_ALREADY_ANSWERING = "this turn has already ended and its answer is on the way; send start to begin the next one"
+_NO_TURN = "no turn is open: audio is ignored after an answer until you send start"
+_NOTHING_SAID = "the turn has no audio yet: send Ogg-Opus audio messages before endTurn or pause"
+
+RULES: dict[tuple[State, Event], Outcome] = {
+    (State.READY, Event.START): Outcome(State.LISTENING, Command.NOTHING),  # keeps what was said before it
+    (State.READY, Event.END_TURN): Outcome(State.ANSWERING, Command.ANSWER),
+    (State.READY, Event.EMPTY_TURN): _stay(State.READY, _NOTHING_SAID),
+    (State.READY, Event.SPEECH_BEGAN): Outcome(State.LISTENING, Command.NOTHING),
+    (State.READY, Event.TURN_FULL): Outcome(State.ANSWERING, Command.ANSWER),
+    (State.LISTENING, Event.START): _stay(
+        State.LISTENING,
+        "a turn is already open: what you said since the first start is kept; end it with endTurn or pause",
+    ),
+    (State.LISTENING, Event.END_TURN): Outcome(State.ANSWERING, Command.ANSWER),
+    (State.LISTENING, Event.EMPTY_TURN): _stay(State.READY, _NOTHING_SAID),
+    (State.LISTENING, Event.SPEECH_BEGAN): Outcome(State.LISTENING, Command.NOTHING),
+    (State.LISTENING, Event.SPEECH_ENDED): Outcome(State.ANSWERING, Command.ANSWER),
+    (State.LISTENING, Event.TURN_FULL): Outcome(State.ANSWERING, Command.ANSWER),
+    (State.ANSWERING, Event.START): Outcome(State.LISTENING, Command.INTERRUPT),
+    (State.ANSWERING, Event.END_TURN): _stay(State.ANSWERING, _ALREADY_ANSWERING),
+    (State.ANSWERING, Event.EMPTY_TURN): _stay(State.ANSWERING, _ALREADY_ANSWERING),
+    (State.ANSWERING, Event.SPEECH_BEGAN): Outcome(State.LISTENING, Command.INTERRUPT),
+    (State.ANSWERING, Event.ANSWER_OVER): Outcome(State.WAITING, Command.NOTHING),
+    (State.WAITING, Event.START): Outcome(State.LISTENING, Command.OPEN_TURN),
+    (State.WAITING, Event.END_TURN): _stay(State.WAITING, _NO_TURN),
+    (State.WAITING, Event.EMPTY_TURN): _stay(State.WAITING, _NO_TURN),
+    (State.WAITING, Event.HANDS_FREE_ON): Outcome(State.READY, Command.OPEN_TURN),
+    **{(state, Event.RESTART): Outcome(State.READY, Command.FORGET) for state in State},
+}
+
+
+class Conversation:
+    """Whose turn it is. `hands_free` sessions listen again by themselves when an answer is over."""
+
+    def __init__(self) -> None:
+        self.state = State.READY
+        self.hands_free = False
+
+    def on(self, event: Event) -> Outcome:
+        """Move to the next state. An event that no rule names in this state changes nothing (`Command.NOTHING`)."""
+        outcome = RULES.get((self.state, event), Outcome(self.state, Command.NOTHING))
+        if self.hands_free and outcome.state is State.WAITING and event is Event.ANSWER_OVER:
+            outcome = Outcome(State.READY, Command.NOTHING)
+        self.state = outcome.state
+        return outcome
+
+    @property
+    def collects(self) -> bool:
+        """Whether audio that arrives now belongs to a turn of the user."""
+        return self.state in (State.READY, State.LISTENING)
