@@ -42,7 +42,8 @@ class Page:
 
 
 class OpusWriter:
-    """One Ogg-Opus stream. Samples that do not fill a frame wait for more, or for `flush`."""
+    """One Ogg-Opus stream: `header` goes before the first page that is sent. Samples that do not fill a frame wait for
+    more, or for `flush`. Pages may be left out (an answer that was cut off): decoders take that as a loss."""
 
     def __init__(self, rate: int = WIRE_RATE) -> None:
         self._codec = av.CodecContext.create("libopus", "w")
@@ -60,8 +61,11 @@ class OpusWriter:
         self._frame = round(FRAME_S * rate)
         self._rest = np.zeros(0, np.float32)
         self._encoded = 0  # samples given to the encoder
-        self._sequence = 0
+        self._sequence = 2  # after the two pages of the header
         self._serial = random.getrandbits(32)
+        self.header = ogg.write_page(
+            [bytes(self._codec.extradata or b"")], granule=0, serial=self._serial, sequence=0, flags=ogg.FIRST
+        ) + ogg.write_page([_TAGS], granule=0, serial=self._serial, sequence=1)
 
     def write(self, samples: Samples) -> list[Page]:
         pending = np.concatenate((self._rest, samples)) if len(self._rest) else samples
@@ -73,12 +77,13 @@ class OpusWriter:
         """The last samples, padded with silence far enough to be heard whole. The stream may go on afterwards."""
         if not self._encoded and not len(self._rest):
             return []
-        look_ahead = struct.unpack_from("<H", self._head(), 10)[0] * self._rate // GRANULE_RATE
+        look_ahead = struct.unpack_from("<H", self._codec.extradata or b"", 10)[0] * self._rate // GRANULE_RATE
         padding = -(len(self._rest) + look_ahead) % self._frame + look_ahead
         return self.write(np.zeros(padding, np.float32))
 
-    def _head(self) -> bytes:
-        return bytes(self._codec.extradata or b"")
+    def drop(self) -> None:
+        """Forget the samples that wait for a whole frame."""
+        self._rest = np.zeros(0, np.float32)
 
     def _page(self, frame: Samples) -> Page:
         sound = av.AudioFrame.from_ndarray(frame[None], format="flt", layout="mono")
@@ -86,13 +91,8 @@ class OpusWriter:
         sound.pts = self._encoded
         packets = [bytes(packet) for packet in self._codec.encode(sound)]
         self._encoded += len(frame)
-        data = b""
-        if self._sequence == 0:
-            data += ogg.write_page([self._head()], granule=0, serial=self._serial, sequence=0, flags=ogg.FIRST)
-            data += ogg.write_page([_TAGS], granule=0, serial=self._serial, sequence=1)
-            self._sequence = 2
         granule = self._encoded * GRANULE_RATE // self._rate
-        data += ogg.write_page(packets, granule=granule, serial=self._serial, sequence=self._sequence)
+        data = ogg.write_page(packets, granule=granule, serial=self._serial, sequence=self._sequence)
         self._sequence += 1
         return Page(data, len(frame))
 
@@ -203,10 +203,12 @@ _FRAME_MS = (10, 20, 40, 60) * 3 + (10, 20) * 2 + (2.5, 5, 10, 20) * 4  # by con
 
 def packet_ms(packet: bytes) -> float:
     """Duration of a packet by its first bytes (RFC 6716, section 3.1). Raises OpusError for an impossible one."""
-    if len(packet) < 2:  # one byte alone is legal and means "lost": it would be decoded as seconds of sound
+    if not packet:  # sphn would make five seconds of sound of it
         raise OpusError("an Opus packet is empty")
     code = packet[0] & 3
-    frames = (1, 2, 2, packet[1] & 63)[code]
+    if code > 1 and len(packet) < 2:
+        raise OpusError("an Opus packet is cut short")
+    frames = packet[1] & 63 if code == 3 else min(code + 1, 2)
     duration = frames * _FRAME_MS[packet[0] >> 3]
     if not 0 < duration <= _MAX_PACKET_MS:
         raise OpusError(f"an Opus packet claims to last {duration:g} ms")

@@ -1,13 +1,13 @@
 """The nouns and the contracts that services and engines share. No aiohttp, no torch.
 
-An engine has `start()` and `close()` and does its one thing; closing an async iterator that it returned cancels the
+An engine has `start()` and `close()` and does its one thing; closing an async generator that it returned cancels the
 work behind it. What is optional is a declared capability, never a `hasattr`. Engines raise the errors of
 `web_demo.errors`; anything else that escapes is a defect and is logged as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -109,7 +109,7 @@ class TtsEngine(Engine, Protocol):
     @property
     def sample_rate(self) -> int: ...
 
-    def synthesize(self, request: SpeechRequest) -> AsyncIterator[Samples]:
+    def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         """Chunks of mono float32 at `sample_rate`, the first as soon as it exists."""
         ...
 
@@ -196,7 +196,7 @@ class S2sEngine(Engine, Protocol):
     @property
     def speech(self) -> BackendSpec: ...  # which detokenizer backend turns its steps into sound
 
-    def respond(self, turn: TurnRequest) -> AsyncIterator[Step]:
+    def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """The answer, step by step, as it is made. Closing the iterator ends the work within one step."""
         ...
 

@@ -1,0 +1,198 @@
+"""The detokenizer child: `python3 -m web_demo.server.detokenizer.worker FD`, started by the supervisor only.
+
+One thread reads commands, so that a cancellation counts at once; the main thread owns the backend and does the work in
+batches of one window a turn, the most urgent first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from utils.audio import Samples
+from web_demo.engines.base import DetokenizerBackend, Window
+from web_demo.engines.registry import load
+from web_demo.server.detokenizer.messages import (
+    LENGTH,
+    Close,
+    Command,
+    Decode,
+    Done,
+    Failed,
+    Hello,
+    Open,
+    Ping,
+    Pong,
+    Ready,
+    Reply,
+    Sound,
+    StartFailed,
+    Stop,
+    pack,
+    unpack_command,
+)
+
+log = logging.getLogger("detokenizer")
+
+
+class Line:
+    """The child's end of the channel, with blocking calls. `send` may be called from any thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+
+    def receive(self) -> Command | None:
+        """The next command; None when the parent is gone."""
+        head = self._exactly(LENGTH.size)
+        body = self._exactly(LENGTH.unpack(head)[0]) if head else None
+        return unpack_command(body) if body else None
+
+    def send(self, reply: Reply) -> None:
+        with self._sending:
+            self._connection.sendall(pack(reply))
+
+    def _exactly(self, count: int) -> bytes | None:
+        data = bytearray()
+        while len(data) < count:
+            try:
+                part = self._connection.recv(count - len(data))
+            except ConnectionError:
+                return None
+            if not part:
+                return None
+            data += part
+        return bytes(data)
+
+
+class Work:
+    """What is to be done, shared between the reading and the working thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._windows: dict[str, deque[Window]] = {}  # by open turn
+        self._opened: deque[tuple[str, str]] = deque()
+        self._closed: deque[str] = deque()
+        self._stopped = False
+
+    def accept(self, command: Command) -> None:
+        with self._changed:
+            match command:
+                case Open(turn_id, voice):
+                    self._windows[turn_id] = deque()
+                    self._opened.append((turn_id, voice))
+                case Decode(window) if window.turn_id in self._windows:
+                    self._windows[window.turn_id].append(window)
+                case Close(turn_id) if self._windows.pop(turn_id, None) is not None:
+                    self._closed.append(turn_id)
+                case Stop():
+                    self._stopped = True
+            self._changed.notify()
+
+    def is_open(self, turn_id: str) -> bool:
+        return turn_id in self._windows  # one look at a dictionary: no lock needed
+
+    def wait(self) -> bool:
+        """Blocks until there is something to do; False when it is time to stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._opened or self._closed or any(self._windows.values()))
+            return not self._stopped
+
+    def take_changes(self) -> tuple[list[tuple[str, str]], list[str]]:
+        """Turns to open and turns to close, in this order: a turn opened and closed meanwhile is in both."""
+        with self._changed:
+            opened, closed = list(self._opened), list(self._closed)
+            self._opened.clear()
+            self._closed.clear()
+        return opened, closed
+
+    def take_batch(self, size: int) -> list[Window]:
+        """The most urgent windows, at most one of each turn. A turn's first window (deadline 0) is the most urgent."""
+        with self._changed:
+            heads = sorted((queue[0] for queue in self._windows.values() if queue), key=lambda window: window.deadline)
+            return [self._windows[window.turn_id].popleft() for window in heads[:size]]
+
+
+def serve(line: Line, work: Work, backend: DetokenizerBackend) -> None:
+    """The working thread: until `Stop`, or the parent is gone."""
+    while work.wait():
+        opened, closed = work.take_changes()
+        for turn_id, voice in opened:
+            try:
+                backend.open(turn_id, voice)
+            except Exception as error:
+                log.exception("open failed turn=%s", turn_id)
+                line.send(Failed(turn_id, str(error)))
+        for turn_id in closed:
+            backend.close(turn_id)
+        if batch := work.take_batch(backend.max_batch):
+            _decode(line, work, backend, batch)
+
+
+def _decode(line: Line, work: Work, backend: DetokenizerBackend, batch: list[Window]) -> None:
+    try:
+        sounds = backend.decode(batch)
+        for turn_id, samples in sounds:
+            if work.is_open(turn_id):
+                line.send(Sound(turn_id, samples))
+            elif not any(work.is_open(window.turn_id) for window in batch):
+                _end(sounds)
+                return
+    except (BrokenPipeError, ConnectionError):
+        raise
+    except Exception as error:
+        log.exception("decode failed turns=%s", [window.turn_id for window in batch])
+        for window in batch:
+            line.send(Failed(window.turn_id, f"{type(error).__name__}: {error}"))
+        return
+    for window in batch:
+        line.send(Done(window.turn_id, window.index))
+
+
+def _end(sounds: Iterator[tuple[str, Samples]]) -> None:
+    close = getattr(sounds, "close", None)  # iterators that are generators stop their work here
+    if close is not None:
+        close()
+
+
+def _read(line: Line, work: Work) -> None:
+    while (command := line.receive()) is not None:
+        if isinstance(command, Ping):
+            line.send(Pong())
+        else:
+            work.accept(command)
+    work.accept(Stop())
+
+
+def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+    line = Line(socket.socket(fileno=int(sys.argv[1])))
+    hello = line.receive()
+    if not isinstance(hello, Hello):
+        return 0  # the parent went away first
+    try:
+        backend: DetokenizerBackend = load(hello.spec.factory)(**hello.spec.options)
+    except Exception as error:
+        log.exception("the backend %s cannot start", hello.spec.factory)
+        line.send(StartFailed(f"{type(error).__name__}: {error}"))
+        return 1
+    line.send(Ready(backend.name, backend.sample_rate, backend.hop_tokens))
+    log.info("ready backend=%s pid=%d", backend.name, os.getpid())
+    work = Work()
+    threading.Thread(target=_read, args=(line, work), name="commands", daemon=True).start()
+    try:
+        serve(line, work, backend)
+    except ConnectionError:
+        log.info("the service is gone: stopping")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

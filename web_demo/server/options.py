@@ -1,0 +1,123 @@
+"""What a client may set for its session, read from untrusted JSON: all of it, or nothing and a reason. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from utils.vad import VadRules
+from web_demo.engines.base import Sampling
+from web_demo.errors import InvalidRequest
+
+MAX_SYSTEM_PROMPT = 8_000  # characters
+MAX_TOOLS = 64
+LANGUAGES = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    system_prompt: str = ""  # "": the engine's own
+    turn_detection: VadRules | None = None  # None: the client says when a turn ends
+    prefix_s: float = 0.3  # sound kept from before speech was noticed
+    language: str = "en"  # of what the embedded engine itself has to say
+    events: bool = False  # also send JSON events (PROTOCOL.md)
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+def update(options: SessionOptions, data: Mapping[str, Any]) -> SessionOptions:
+    """The options with a metadata object's changes. Unknown keys are ignored. Raises InvalidRequest."""
+    changes: dict[str, Any] = {}
+    if "system_prompt" in data:
+        changes["system_prompt"] = _text(data, "system_prompt", MAX_SYSTEM_PROMPT)
+    if "language" in data:
+        changes["language"] = language_of(_text(data, "language", 64)) or _refuse(
+            "language", data["language"], "en or zh"
+        )
+    if "events" in data:
+        if not isinstance(data["events"], bool):
+            _refuse("events", data["events"], "true or false")
+        changes["events"] = data["events"]
+    if "turn_detection" in data:
+        changes |= _turn_detection(data["turn_detection"])
+    if "tools" in data:
+        changes["tools"] = _tools(data["tools"])
+    return dataclasses.replace(options, **changes)
+
+
+def language_of(tag: str) -> str | None:
+    """The language of a tag or an Accept-Language header ("zh-CN,zh;q=0.9" -> "zh"), if it is one that we speak."""
+    first = tag.replace("_", "-").split(",")[0].split(";")[0].split("-")[0].strip().lower()
+    return first if first in LANGUAGES else None
+
+
+def sampling_of(query: Mapping[str, str]) -> Sampling:
+    """The sampling parameters that the public client puts in its address. What makes no sense is left to the engine."""
+    return Sampling(
+        temperature=_number(query, "text_temperature", 0.0, 2.0),
+        top_k=_whole(query, "text_topk", 0, 1000),
+        repetition_penalty=_number(query, "repetition_penalty", 1.0, 2.0),
+        seed=_whole(query, "text_seed", 0, 2**63 - 1),
+    )
+
+
+def _turn_detection(value: object) -> dict[str, Any]:
+    if value is None:
+        return {"turn_detection": None}
+    if not isinstance(value, dict):
+        _refuse("turn_detection", value, "an object or null")
+    kind = value.get("type")
+    if kind == "none":
+        return {"turn_detection": None}
+    if kind != "server_vad":
+        _refuse("turn_detection.type", kind, "server_vad or none")
+    defaults = VadRules()
+    rules = VadRules(
+        threshold=_in_range(value, "threshold", 0.05, 0.95, defaults.threshold),
+        min_silence_s=_in_range(value, "silence_duration_ms", 100, 5_000, defaults.min_silence_s * 1000) / 1000,
+        min_speech_s=_in_range(value, "min_speech_ms", 32, 2_000, defaults.min_speech_s * 1000) / 1000,
+    )
+    prefix_s = _in_range(value, "prefix_padding_ms", 0, 2_000, 300) / 1000
+    return {"turn_detection": rules, "prefix_s": prefix_s}
+
+
+def _tools(value: object) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list) or len(value) > MAX_TOOLS or not all(isinstance(tool, dict) for tool in value):
+        _refuse("tools", value, f"a list of at most {MAX_TOOLS} objects")
+    return tuple(value)
+
+
+def _text(data: Mapping[str, Any], key: str, most: int) -> str:
+    value = data[key]
+    if not isinstance(value, str):
+        _refuse(key, value, "a string")
+    if len(value) > most:
+        raise InvalidRequest(f"{key} has {len(value)} characters; at most {most} are taken")
+    return value
+
+
+def _in_range(data: Mapping[str, Any], key: str, low: float, high: float, default: float) -> float:
+    value = data.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        _refuse(f"turn_detection.{key}", value, f"a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def _number(query: Mapping[str, str], key: str, low: float, high: float) -> float | None:
+    try:
+        value = float(query.get(key, ""))
+    except ValueError:
+        return None
+    return value if low <= value <= high else None  # NaN is in no range
+
+
+def _whole(query: Mapping[str, str], key: str, low: int, high: int) -> int | None:
+    value = query.get(key, "")
+    return int(value) if value.isdecimal() and len(value) < 20 and low <= int(value) <= high else None
+
+
+def _refuse(key: str, value: object, expected: str) -> NoReturn:
+    shown = repr(value)
+    raise InvalidRequest(f"{key} must be {expected}, got {shown if len(shown) <= 60 else shown[:60] + '…'}")

@@ -1,0 +1,62 @@
+"""What an answer has said so far, in text and in sound, and how much of it the user can have heard. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class _Spoken:
+    text: str
+    samples: int = 0  # of sound made for it so far
+
+
+class Reply:
+    """Text arrives as deltas; sound is counted either per utterance (text-driven speech) or for the whole reply."""
+
+    def __init__(self) -> None:
+        self._deltas: list[str] = []
+        self._utterances: list[_Spoken] = []
+        self._samples = 0
+
+    @property
+    def text(self) -> str:
+        return "".join(self._deltas)
+
+    def add_text(self, delta: str) -> None:
+        self._deltas.append(delta)
+
+    def begin_utterance(self, text: str) -> None:
+        self._utterances.append(_Spoken(text))
+
+    def add_sound(self, samples: int) -> None:
+        self._samples += samples
+        if self._utterances:
+            self._utterances[-1].samples += samples
+
+    def heard(self, samples: int) -> str:
+        """The text that was said within the first `samples` samples, cut at a word.
+
+        Within an utterance, and in a reply without utterances, text and sound are thought to run evenly.
+        """
+        if not self._utterances:
+            return _cut(self.text, samples / self._samples if self._samples else 0.0)
+        said = []
+        for utterance in self._utterances:
+            if samples <= 0:
+                break
+            fraction = samples / utterance.samples if utterance.samples else 0.0
+            said.append(_cut(utterance.text, fraction))
+            samples -= utterance.samples
+        return " ".join(part for part in said if part)
+
+
+def _cut(text: str, fraction: float) -> str:
+    """The first `fraction` of a text, ending with a whole word (or character, in a script without spaces)."""
+    text = text.strip()
+    if fraction >= 1.0:
+        return text
+    end = int(len(text) * max(fraction, 0.0))
+    if 0 < end < len(text) and text[end].isascii() and text[end].isalnum():
+        end = text.rfind(" ", 0, end) + 1
+    return text[:end].rstrip()

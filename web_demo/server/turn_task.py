@@ -1,0 +1,221 @@
+"""One answer, from the end of the user's turn to the last audio: three tasks joined by bounded channels.
+
+    think: engine steps ─ text at once ─▶ client
+             └ speech ─▶ [pieces] ─▶ speak: detokenizer, encoder ─▶ [pages] ─▶ play: pacer ─▶ client
+
+A full channel holds back the one before it, so a long answer is made no faster than it is listened to. Cancelling the
+task closes the engine's iterator and the detokenizer's turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum
+
+from utils.audio import WIRE_RATE
+from utils.channel import Channel
+from utils.opus import FRAME_S, Page
+from utils.threads import off_loop
+from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
+from web_demo.errors import ServiceError
+from web_demo.server.chunker import Chunker
+from web_demo.server.detokenizer.supervisor import Detokenizer, Speech
+from web_demo.server.events import (
+    AnswerBegan,
+    AnswerEnded,
+    Problem,
+    ReplyAudio,
+    ReplyText,
+    ServerEvent,
+    ToolCalled,
+    Transcribed,
+    Wire,
+)
+from web_demo.server.metrics import S2sMetrics
+from web_demo.server.pacing import SampleClock
+from web_demo.server.reply import Reply
+
+log = logging.getLogger(__name__)
+
+PIECES_AHEAD = 4  # sentences or windows that the engine may be ahead of the detokenizer
+PAGES_AHEAD = round(2.0 / FRAME_S)  # encoded audio that may wait for its time
+SLICE_SAMPLES = WIRE_RATE  # encoded in one go: what a cancelled answer can have encoded in vain
+
+
+class Outcome(Enum):
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class _Piece:
+    text: str = ""
+    codes: tuple[int, ...] = ()
+    voice: str = ""
+    last: bool = False
+
+
+class TurnTask:
+    """`run` once, as a task. `silence()` takes effect at once: nothing more reaches the client."""
+
+    def __init__(
+        self,
+        number: int,
+        request: TurnRequest,
+        *,
+        engine: S2sEngine,
+        detokenizer: Detokenizer,
+        wire: Wire,
+        metrics: S2sMetrics,
+        lead_s: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.number = number
+        self.request = request
+        self._engine = engine
+        self._detokenizer = detokenizer
+        self._wire = wire
+        self._metrics = metrics
+        self._now = now
+        self._clock = SampleClock(WIRE_RATE, lead_s)
+        self._pieces: Channel[_Piece] = Channel(PIECES_AHEAD)
+        self._pages: Channel[Page] = Channel(PAGES_AHEAD)
+        self._silenced = False
+        self._began = now()
+        self._sent = 0  # samples
+        self._produced = 0
+        self._reply = Reply()
+        self.heard = ""  # what the engine understood
+        self.outcome: Outcome | None = None
+
+    def silence(self) -> None:
+        self._silenced = True
+        self.outcome = self.outcome or Outcome.INTERRUPTED
+
+    def said(self) -> str:
+        """The reply, as far as the user can have heard it."""
+        if self.outcome is Outcome.FINISHED:
+            return self._reply.text
+        return self._reply.heard(self._clock.heard(self._sent, self._now()))
+
+    @property
+    def first_audio_sent(self) -> bool:
+        return self._sent > 0
+
+    async def run(self) -> None:
+        """Raises nothing but cancellation: what goes wrong is told to the client and logged here."""
+        problem: str | None = None
+        try:
+            await self._send(AnswerBegan(self.number))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._think(), name=f"think-{self.request.turn_id}")
+                tasks.create_task(self._speak(), name=f"speak-{self.request.turn_id}")
+                tasks.create_task(self._play(), name=f"play-{self.request.turn_id}")
+            self.outcome = self.outcome or Outcome.FINISHED
+            await self._send(AnswerEnded(self.number, self._reply.text))
+        except* ServiceError as group:
+            problem = _first(group).message
+            log.warning("turn failed turn=%s: %s", self.request.turn_id, problem)
+        except* ConnectionError:
+            self.outcome = Outcome.INTERRUPTED  # the client hung up: its reader ends the session
+        except* Exception as group:
+            problem = "the engine made a mistake while answering; please ask again"
+            log.exception("turn failed turn=%s", self.request.turn_id, exc_info=group)
+        if problem is not None and not self._silenced:
+            self.outcome = Outcome.FAILED
+            await self._send(Problem(problem, self.number))
+
+    async def _send(self, event: ServerEvent) -> None:
+        if not self._silenced:
+            await self._wire.send(event)
+
+    async def _think(self) -> None:
+        chunker: Chunker | None = None
+        first_text = True
+        heard_at = self._began
+        async with aclosing(self._engine.respond(self.request)) as steps:
+            async for step in steps:
+                match step:
+                    case Heard(text):
+                        self.heard, heard_at = text, self._now()
+                        self._metrics.stage.labels("heard").observe(heard_at - self._began)
+                        await self._send(Transcribed(self.number, text))
+                    case TextDelta(text):
+                        if first_text:
+                            first_text = False
+                            self._metrics.stage.labels("text").observe(self._now() - heard_at)
+                        self._reply.add_text(text)
+                        await self._send(ReplyText(self.number, text))
+                    case SpeechText(text, voice):
+                        await self._pieces.put(_Piece(text=text, voice=voice))
+                    case SpeechCodes(codes):
+                        chunker = chunker or Chunker(self._detokenizer.ready.hop_tokens)
+                        for window in chunker.push(codes):
+                            await self._pieces.put(_Piece(codes=window))
+                    case ToolCall():
+                        await self._send(ToolCalled(self.number, step))
+        await self._pieces.put(_Piece(codes=chunker.flush() if chunker else (), last=True))
+        await self._pieces.close()
+
+    async def _speak(self) -> None:
+        speech: Speech | None = None
+        writer = self._wire.writer
+        writer.drop()
+        try:
+            async for piece in self._pieces:
+                if speech is None:
+                    if piece.last and not piece.codes:
+                        break  # a reply without speech
+                    speech = await self._detokenizer.open(self.request.turn_id)
+                await self._speak_piece(speech, piece)
+            if speech is not None:
+                await self._queue(await off_loop(writer.flush))
+        finally:
+            if speech is not None:
+                speech.close()
+        await self._pages.close()
+
+    async def _speak_piece(self, speech: Speech, piece: _Piece) -> None:
+        if piece.text:
+            self._reply.begin_utterance(piece.text)
+        asked = self._now()
+        first = True
+        deadline = self._clock.runs_dry_at(self._produced, asked)
+        async for samples in speech.say(
+            text=piece.text, codes=piece.codes, voice=piece.voice, last=piece.last, deadline=deadline
+        ):
+            if first:
+                first = False
+                self._metrics.stage.labels("sound").observe(self._now() - asked)
+            self._reply.add_sound(len(samples))
+            self._produced += len(samples)
+            for start in range(0, len(samples), SLICE_SAMPLES):
+                await self._queue(await off_loop(self._wire.writer.write, samples[start : start + SLICE_SAMPLES]))
+
+    async def _queue(self, pages: list[Page]) -> None:
+        for page in pages:
+            await self._pages.put(page)
+
+    async def _play(self) -> None:
+        async for page in self._pages:
+            now = self._now()
+            if (wait := self._clock.due(self._sent, now) - now) > 0:
+                await asyncio.sleep(wait)
+            if self._silenced:
+                return
+            if self._sent == 0:
+                self._metrics.first_audio.observe(self._now() - self._began)
+            await self._wire.send(ReplyAudio(self.number, page))
+            self._sent += page.samples
+            self._metrics.audio_out.inc(page.samples / WIRE_RATE)
+
+
+def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
