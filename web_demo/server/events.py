@@ -150,8 +150,10 @@ class AudioWriter(Protocol):
 
 
 class Wire(Protocol):
-    reader: AudioReader
-    writer: AudioWriter
+    @property
+    def reader(self) -> AudioReader: ...
+    @property
+    def writer(self) -> AudioWriter: ...
 
     async def send(self, event: ServerEvent) -> None:
         """Raises ConnectionError when the client is gone or too slow to be waited for."""

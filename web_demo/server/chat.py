@@ -1,0 +1,185 @@
+"""`/api/chat`: the wire protocol of PROTOCOL.md on a WebSocket, around a session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from utils.audio import SPEECH_RATE, WIRE_RATE
+from utils.opus import OpusReader, OpusWriter
+from web_demo.errors import InvalidRequest
+from web_demo.server import protocal
+from web_demo.server.events import (
+    AnswerBegan,
+    AnswerEnded,
+    AudioIn,
+    ClientEvent,
+    Configure,
+    EndTurn,
+    Interrupted,
+    Malformed,
+    Problem,
+    ReplyAudio,
+    ReplyText,
+    Restart,
+    ServerEvent,
+    SpeechBegan,
+    SpeechEnded,
+    Start,
+    ToolCalled,
+    Transcribed,
+)
+from web_demo.server.options import SessionOptions, language_of, sampling_of, update
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 16 << 20  # above it the connection ends; below it an oversized message is refused in words
+KEEPALIVE_S = 8.0  # the public client hangs up after 30 s of silence
+SEND_TIMEOUT_S = 15.0  # a client that takes nothing for so long is gone
+SEND_BUFFER_BYTES = (
+    8 * 1024
+)  # what may wait in the process: about a second of audio, which an interruption cannot recall
+
+_CONTROL: dict[protocal.Action, ClientEvent] = {
+    protocal.Action.START: Start(),
+    protocal.Action.END_TURN: EndTurn(),
+    protocal.Action.PAUSE: EndTurn(),
+    protocal.Action.RESTART: Restart(),
+}
+
+
+def new_socket() -> web.WebSocketResponse:
+    return web.WebSocketResponse(
+        max_msg_size=MAX_MESSAGE_BYTES,
+        heartbeat=30.0,
+        compress=False,  # Opus does not shrink
+        writer_limit=SEND_BUFFER_BYTES,
+        decode_text=False,  # bad UTF-8 is answered in words instead of ending the connection
+    )
+
+
+class ChatWire:
+    """One client's connection: translates events to messages, and messages to events."""
+
+    def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
+        self.reader = OpusReader(SPEECH_RATE)
+        self.writer = OpusWriter(WIRE_RATE)
+        self.options = SessionOptions(
+            language=language_of(request.headers.get("Accept-Language", "")) or "en",
+            sampling=sampling_of(request.query),
+        )
+        self._request = request
+        self._socket = socket
+        self._header_sent = False
+        self._sent_at = time.monotonic()
+
+    async def incoming(self) -> AsyncIterator[ClientEvent]:
+        """Until the client hangs up."""
+        async for message in self._socket:
+            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
+                continue
+            try:
+                data = message.data.decode() if message.type is WSMsgType.TEXT else message.data
+                yield self._event(protocal.decode_client(data))
+            except UnicodeDecodeError as error:
+                yield Malformed(f"the text message is not valid UTF-8: {error.reason} at byte {error.start}")
+            except (protocal.ProtocolError, InvalidRequest) as error:
+                yield Malformed(str(error))
+            except _NothingToDo:
+                continue
+
+    def _event(self, message: protocal.ClientMessage) -> ClientEvent:
+        match message:
+            case protocal.AudioData(payload):
+                return AudioIn(payload)
+            case protocal.Control(action):
+                return _CONTROL[action]
+            case protocal.Metadata(data):
+                self.options = update(self.options, data)
+                return Configure(self.options)
+            case protocal.Ping():
+                raise _NothingToDo
+
+    async def send(self, event: ServerEvent) -> None:
+        match event:
+            case AnswerBegan():
+                await self.send_message(protocal.Text("[Processing...]"))
+            case ReplyText(_, delta):
+                await self.send_message(protocal.Text(delta))
+            case ReplyAudio(_, page):
+                header = b"" if self._header_sent else self.writer.header
+                self._header_sent = True
+                await self.send_message(protocal.AudioData(header + page.data))
+            case AnswerEnded(_, text):
+                await self.send_message(protocal.Text(f"\n[Final: {text}]"))
+            case Problem(message):
+                await self.send_message(protocal.Error(message))
+        if self.options.events and not isinstance(event, ReplyText | ReplyAudio):
+            await self.send_message(protocal.Metadata(_as_json(event)))
+
+    async def send_message(self, message: protocal.Message) -> None:
+        """Raises ConnectionError when the client is gone, or takes nothing."""
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self._socket.send_bytes(protocal.encode(message))
+        except TimeoutError as error:
+            log.warning("a client took nothing for %g s: hanging up", SEND_TIMEOUT_S)
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionResetError("the client takes nothing") from error
+        self._sent_at = time.monotonic()
+
+    async def keep_alive(self) -> None:
+        """A message every now and then while nothing else is sent, for ever."""
+        while True:
+            await asyncio.sleep(max(self._sent_at + KEEPALIVE_S - time.monotonic(), 0.05))
+            if time.monotonic() - self._sent_at >= KEEPALIVE_S:
+                with suppress(ConnectionError):  # the reader ends the session
+                    await self.send_message(protocal.Ping())
+
+    async def refuse(self, message: str) -> None:
+        """Instead of a session. In words and as a close code: browsers cannot read the status of a failed handshake."""
+        with suppress(ConnectionError):
+            await self.send_message(protocal.Error(message))
+        await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=message.encode()[:120])
+
+    async def close(self, code: WSCloseCode) -> None:
+        await self._socket.close(code=code)
+
+    @property
+    def close_code(self) -> int | None:
+        return self._socket.close_code
+
+
+class _NothingToDo(Exception):
+    pass
+
+
+def _as_json(event: ServerEvent) -> dict[str, Any]:
+    """The JSON events of PROTOCOL.md, for clients that asked for them."""
+    match event:
+        case AnswerBegan(turn):
+            return {"event": "answer_began", "turn": turn}
+        case Transcribed(turn, text):
+            return {"event": "transcript", "turn": turn, "text": text}
+        case AnswerEnded(turn, text):
+            return {"event": "answer_ended", "turn": turn, "text": text}
+        case Interrupted(turn, heard):
+            return {"event": "interrupted", "turn": turn, "heard": heard}
+        case SpeechBegan():
+            return {"event": "speech_began"}
+        case SpeechEnded():
+            return {"event": "speech_ended"}
+        case ToolCalled(turn, call):
+            arguments = dict(call.arguments)
+            return {"event": "tool_call", "turn": turn, "id": call.call_id, "name": call.name, "arguments": arguments}
+        case Problem(message, turn):
+            return {"event": "problem", "message": message} | ({} if turn is None else {"turn": turn})
+        case ReplyText() | ReplyAudio():
+            raise ValueError("text and audio have messages of their own")
