@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from web_demo.engines.tts.text import Script, has_words, script_runs, spoken
+
+
+def test_mixed_text_is_cut_where_the_script_changes_and_loses_nothing() -> None:
+    text = "你好 world, 3 cats. こんにちは 안녕 123"
+    runs = script_runs(text)
+    assert [script for script, _ in runs] == [Script.HAN, Script.OTHER, Script.KANA, Script.HANGUL]
+    assert "".join(run for _, run in runs) == text
+
+
+def test_digits_and_punctuation_stay_with_the_run_before_them() -> None:
+    assert script_runs("我有3个苹果！") == [(Script.HAN, "我有3个苹果！")]
+    assert script_runs("“Hi,” 他说") == [(Script.OTHER, "“Hi,” "), (Script.HAN, "他说")]
+    assert script_runs("12:30") == [(None, "12:30")]
+    assert script_runs("") == []
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "😀🎉", "!!! … ，。", "\x00\x07", "👩‍👩‍👧", "1️⃣"[1:]])
+def test_text_without_words_is_known_as_such(text: str) -> None:
+    assert not has_words(spoken(text))
+
+
+def test_what_cannot_be_said_becomes_a_space_and_the_rest_stays() -> None:
+    assert spoken("a\x07b\x00c😀") == "a b c"
+    assert spoken("20 °C, €5 + 3%") == "20 °C, €5 + 3%"
+    assert spoken("हिन्दी é e\u0301") == "हिन्दी é e\u0301"
+    assert spoken("x\ud800y") == "x y"
