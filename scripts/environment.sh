@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# Virtual environments, for the scripts beside this one to source: found or made, and brought up to date only when a
+# requirements file has changed. Everything says what to do when it fails.
+
+readonly TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Prints the first Python that is new enough.
+find_python() {
+    local name
+    for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
+        [[ -n $name ]] && has "$name" || continue
+        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            printf '%s\n' "$name"
+            return
+        fi
+    done
+    fail "Python 3.11 or newer is needed and was not found. Debian/Ubuntu: apt install python3 python3-venv;" \
+        "or name one: PYTHON=/path/to/python3.12 $0"
+}
+
+# make_venv DIRECTORY: does nothing when there is a working one.
+make_venv() {
+    local venv=$1 python
+    if [[ -x $venv/bin/python ]] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        return
+    fi
+    python=$(find_python) || exit 1
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$python cannot make virtual environments. Debian/Ubuntu: apt install python3-venv"
+    printf 'making the virtual environment %s with %s\n' "$venv" "$("$python" --version)"
+    rm -rf "$venv"
+    "$python" -m venv "$venv" || {
+        rm -rf "$venv"
+        fail "the virtual environment $venv could not be made (see above)"
+    }
+}
+
+# install_requirements DIRECTORY FILE…: a file whose name holds "nodeps" is installed without dependencies.
+install_requirements() {
+    local venv=$1 file stamp=$1/.installed wanted
+    shift
+    wanted=$(fingerprint "$venv" "$@")
+    if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+        return
+    fi
+    rm -f "$stamp"
+    for file in "$@"; do
+        printf 'installing %s\n' "$file"
+        case $file in
+            *nodeps*) "$venv/bin/python" -m pip install --no-deps -r "$file" ;;
+            *models*) install_torch "$venv" "$file" && "$venv/bin/python" -m pip install -r "$file" ;;
+            *) "$venv/bin/python" -m pip install -r "$file" ;;
+        esac || fail "pip could not install $file (see above). Run the same command again once the cause is gone"
+    done
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+# Without an NVIDIA GPU on Linux, take the CPU build: the default index has the CUDA build there, gigabytes of it. Where the
+# CPU index cannot be reached, pip's own configuration decides.
+install_torch() {
+    local venv=$1 pin index=${TORCH_INDEX_URL:-}
+    pin=$(grep -E '^torch==' "$2") || fail "$2 pins no torch"
+    if [[ -z $index && $(uname -s) == Linux ]] && ! has nvidia-smi && reachable "$venv" "$TORCH_CPU_INDEX/torch/"; then
+        index=$TORCH_CPU_INDEX
+    fi
+    if [[ -n $index ]]; then
+        "$venv/bin/python" -m pip install --index-url "$index" "$pin"
+    fi
+}
+
+reachable() {
+    "$1/bin/python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10).close()' "$2" \
+        2>/dev/null
+}
+
+# The Python version and the contents of the requirement files, in one line.
+fingerprint() {
+    local venv=$1
+    shift
+    "$venv/bin/python" - "$@" <<'PYTHON'
+import hashlib, pathlib, sys
+digest = hashlib.sha256(sys.version.encode())
+for name in sys.argv[1:]:
+    digest.update(name.encode() + pathlib.Path(name).read_bytes())
+for path in sorted(pathlib.Path().glob("requirements*.txt")):  # a file may include another one with -r
+    digest.update(path.read_bytes())
+print(digest.hexdigest())
+PYTHON
+}

@@ -1,0 +1,148 @@
+"""The services and their command lines. Pure: nothing is started or looked up here."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.operations.probe import reachable
+
+
+class UsageError(Exception):
+    """What was asked for cannot be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """`prefix` names its variables: PREFIX_PORT, and PREFIX_ARGS for further options of the service itself."""
+
+    name: str
+    title: str
+    module: str
+    port: int
+    log: str
+    use: str
+
+    @property
+    def prefix(self) -> str:
+        return self.name.upper()
+
+    def exists(self, root: Path) -> bool:
+        return root.joinpath(*self.module.split(".")).with_suffix(".py").is_file()
+
+
+S2S = Service("s2s", "speech to speech", "web_demo.server.server", 8002, "server.log", "/")
+ASR = Service("asr", "speech to text", "web_demo.server.asr_server", 8003, "asr_server.log", "/api/transcribe")
+TTS = Service("tts", "text to speech", "web_demo.server.tts_server", 8004, "tts_server.log", "/api/synthesize")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the person who starts the services chose. None leaves the choice to the service."""
+
+    tts_gpu: int | None = None
+    asr_device: str | None = None
+    with_tts: bool = False
+    use_vllm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.use_vllm and not self.with_tts:
+            raise UsageError("--use-vllm speeds up the text-to-speech service: add --with-tts")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One program to start: `url` is its address as seen from this machine."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    host: str
+    port: int
+    log: Path
+    use: str = "/"
+    secure: bool = False
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{reachable(self.host)}:{self.port}"
+
+
+def choose(options: Options, root: Path) -> list[Service]:
+    """The services to start: those asked for whose code is in this checkout."""
+    wanted = [S2S, ASR, TTS] if options.with_tts else [S2S, ASR]
+    return [service for service in wanted if service.exists(root)]
+
+
+def launch(
+    service: Service,
+    options: Options,
+    environment: Mapping[str, str],
+    log_dir: Path,
+    extra: tuple[str, ...] = (),
+    python: str = sys.executable,
+) -> Launch:
+    """Raises UsageError for a port or options in the environment that cannot be."""
+    host = environment.get("HOST") or "127.0.0.1"
+    port = port_of(service.prefix, service.port, environment)
+    own = _words(f"{service.prefix}_ARGS", environment)
+    command = (
+        python,
+        "-m",
+        service.module,
+        "--host",
+        host,
+        "--port",
+        str(port),
+        *_choices(service, options),
+        *extra,
+        *own,
+    )
+    return Launch(
+        name=service.name,
+        title=service.title,
+        command=command,
+        host=host,
+        port=port,
+        log=log_dir / service.log,
+        use=service.use,
+        secure=any(word.startswith("--ssl-cert") for word in own),
+    )
+
+
+def port_of(prefix: str, default: int, environment: Mapping[str, str]) -> int:
+    text = environment.get(f"{prefix}_PORT") or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise UsageError(f"{prefix}_PORT must be a port from 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def check_ports(launches: list[Launch]) -> None:
+    seen: dict[int, str] = {}
+    for item in launches:
+        if item.port in seen:
+            raise UsageError(f"{seen[item.port]} and {item.name} were both given port {item.port}")
+        seen[item.port] = item.name
+
+
+def _choices(service: Service, options: Options) -> tuple[str, ...]:
+    gpu = options.tts_gpu
+    match service.name:
+        case "s2s" if gpu is not None:
+            return ("--tts-gpu", str(gpu))
+        case "asr" if options.asr_device is not None:
+            return ("--device", options.asr_device)
+        case "tts":
+            device = () if gpu is None else ("--device", f"cuda:{gpu}")
+            return (*device, "--use-vllm") if options.use_vllm else device
+    return ()
+
+
+def _words(name: str, environment: Mapping[str, str]) -> list[str]:
+    try:
+        return shlex.split(environment.get(name, ""))
+    except ValueError as error:
+        raise UsageError(f"{name} cannot be read as a command line: {error}") from error

@@ -1,0 +1,187 @@
+"""Start some programs as one: all of them serve in the end, or none of them is left."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.operations import logs, pidfile, probe, processes
+from scripts.operations.services import Launch
+
+POLL_S = 0.2
+FAILED_START_GRACE_S = 10.0
+LAUNCHER = "scripts.operations.launch"
+ROOT = Path(__file__).resolve().parents[2]
+
+Say = Callable[[str], None]
+
+
+class StartFailed(Exception):
+    """The message holds the reason and, where a program ran, the end of its log."""
+
+
+@dataclass
+class Running:
+    launch: Launch
+    child: subprocess.Popen[bytes]
+    began: float = field(default_factory=time.monotonic)
+    ready_s: float | None = None
+    last: str = "no answer yet"
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """One start or stop at a time. The lock is on the folder itself and ends with the process: nothing is left to clean."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StartFailed("another start or stop is at work right now: wait until it is done") from None
+    else:
+        yield
+    finally:
+        os.close(handle)
+
+
+def start(launches: Sequence[Launch], run_dir: Path, *, timeout_s: float, say: Say) -> list[Running]:
+    """Raises StartFailed, after everything that it had started was ended again (on any other exception too)."""
+    if not launches:
+        raise StartFailed("there is no service to start")
+    with locked(run_dir):
+        _refuse_second_start(run_dir, say)
+        for launch in launches:
+            fault = probe.port_fault(launch.host, launch.port)
+            if fault is not None:
+                raise StartFailed(
+                    f"{launch.name} cannot listen on {launch.host}:{launch.port}: {fault}. "
+                    f"Stop what uses it (ss -ltnp 'sport = :{launch.port}'), or set {launch.name.upper()}_PORT"
+                )
+        running: list[Running] = []
+        try:
+            for launch in launches:
+                running.append(_spawn(launch, run_dir))
+                say(f"{launch.name}: starting, PID {running[-1].child.pid}, log {launch.log}")
+            _wait_until_healthy(running, timeout_s, say)
+        except BaseException:
+            _abandon(running, run_dir)
+            raise
+    return running
+
+
+def stop(run_dir: Path, *, grace_s: float, say: Say) -> bool:
+    """Ends what the PID files name. False when a file was damaged and therefore left alone."""
+    if not run_dir.is_dir():
+        say("nothing is running")
+        return True
+    clean = True
+    with locked(run_dir):
+        known: list[pidfile.PidFile] = []
+        for path in sorted(run_dir.glob(f"*{pidfile.SUFFIX}")):
+            try:
+                known.append(pidfile.read(path))
+            except pidfile.DamagedPidFile as error:
+                say(str(error))
+                clean = False
+        running = {item.pid for item in known if item.running}
+        killed = processes.end([item.process for item in known], grace_s)
+        for item in known:
+            pidfile.remove(run_dir, item.name)
+            if item.process in killed:
+                say(f"{item.name}: killed (PID {item.pid}), it had not ended after {grace_s:g} s")
+            elif item.pid in running:
+                say(f"{item.name}: stopped (PID {item.pid})")
+            else:
+                say(f"{item.name}: was not running any more (PID {item.pid})")
+        if not known and clean:
+            say("nothing is running")
+    return clean
+
+
+def _refuse_second_start(run_dir: Path, say: Say) -> None:
+    try:
+        known = pidfile.read_all(run_dir)
+    except pidfile.DamagedPidFile as error:
+        raise StartFailed(str(error)) from error
+    running = [item for item in known if item.running]
+    if running:
+        names = ", ".join(f"{item.name} (PID {item.pid}, {item.url})" for item in running)
+        raise StartFailed(f"already running: {names}. Stop it first: ./scripts/stop_services.sh")
+    for item in known:
+        processes.end([item.process], 0.0)  # it died; what it left behind would hold memory and GPU
+        pidfile.remove(run_dir, item.name)
+        say(f"{item.name}: removed the PID file of a service that has died (PID {item.pid})")
+
+
+def _spawn(launch: Launch, run_dir: Path) -> Running:
+    with logs.open_for_service(launch.log) as log:
+        child = subprocess.Popen(
+            [
+                *(sys.executable, "-m", LAUNCHER, str(run_dir.resolve()), launch.name, launch.url, str(launch.log)),
+                *launch.command,
+            ],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Running(launch, child)
+
+
+def _wait_until_healthy(running: Sequence[Running], timeout_s: float, say: Say) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        for item in running:
+            _look_at(item, say)
+        waiting = [item for item in running if item.ready_s is None]
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            item = waiting[0]
+            raise StartFailed(
+                f"{item.launch.name} was not healthy after {timeout_s:g} s (last: {item.last}); "
+                f"give it longer with --timeout-s.\n{_tail(item)}"
+            )
+        time.sleep(POLL_S)
+
+
+def _look_at(item: Running, say: Say) -> None:
+    name = item.launch.name
+    status = item.child.poll()
+    if status is not None:
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+        raise StartFailed(f"{name} {how} while it was starting.\n{_tail(item)}")
+    if item.ready_s is not None:
+        return
+    health = probe.health(item.launch.url)
+    if health.status == "unhealthy":
+        raise StartFailed(f"{name} is unhealthy: {health.reason}\n{_tail(item)}")
+    if health.status == "healthy":
+        item.ready_s = time.monotonic() - item.began
+        engine = (health.body or {}).get("engine")
+        say(f"{name}: ready after {item.ready_s:.1f} s" + (f", engine {engine}" if engine else ""))
+    item.last = health.reason or health.status
+
+
+def _abandon(running: Sequence[Running], run_dir: Path) -> None:
+    leaders = [leader for item in running if (leader := processes.find(item.child.pid)) is not None]
+    known = []
+    with contextlib.suppress(pidfile.DamagedPidFile):
+        known = [item.process for item in pidfile.read_all(run_dir)]  # a dead one may have left children
+    processes.end([*leaders, *known], FAILED_START_GRACE_S)
+    for item in running:
+        item.child.wait()
+        pidfile.remove(run_dir, item.launch.name)
+
+
+def _tail(item: Running) -> str:
+    lines = logs.tail(item.launch.log)
+    return f"--- end of {item.launch.log} ---\n{lines}" if lines else f"({item.launch.log} is empty)"

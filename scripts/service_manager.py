@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Start, stop and list the services. The shell scripts call this once the virtual environment is there.
+
+Needs the standard library alone. Exit status: 0 done, 1 it did not work, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.operations import pidfile, services, stack  # noqa: E402
+from scripts.operations.services import Launch, Options, UsageError  # noqa: E402
+
+RUN_DIR = ROOT / "run"
+LOG_DIR = ROOT / "logs"
+START_HELP = """Makes the virtual environment if there is none, installs what is missing, starts the services and waits until
+each of them is ready. If one does not come up: status 1, the reason, the end of its log, and nothing is left running.
+
+environment:
+  HOST                          address to listen on (default 127.0.0.1: this machine only)
+  S2S_PORT ASR_PORT TTS_PORT    ports (default 8002 8003 8004)
+  S2S_ARGS ASR_ARGS TTS_ARGS    further options for a service, e.g. S2S_ARGS='--max-sessions 8'
+  FUN_AUDIO_API_KEY             key that clients must send; set it when HOST is not loopback
+"""
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"a device is auto, cpu, cuda or cuda:N, got {text!r}")
+    return text
+
+
+def gpu_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"TTS_GPU is the number of a GPU (0, 1, …), got {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0, got {text!r}")
+    return value
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="service_manager.py", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    start = commands.add_parser(
+        "start",
+        prog="./scripts/start_services.sh",
+        description=START_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    start.add_argument(
+        "tts_gpu",
+        nargs="?",
+        type=gpu_number,
+        metavar="TTS_GPU",
+        help="GPU that turns speech tokens and text into sound",
+    )
+    start.add_argument(
+        "asr_device", nargs="?", type=device, metavar="ASR_DEVICE", help="device of speech to text: cuda:0, cpu, …"
+    )
+    start.add_argument("--with-tts", action="store_true", help="start the text-to-speech service too")
+    start.add_argument("--use-vllm", action="store_true", help="text to speech: speed its language model up with vLLM")
+    start.add_argument(
+        "--models", action="store_true", help="install the packages of the real engines even without weights"
+    )
+    start.add_argument("--timeout-s", type=positive, default=600.0, help="how long loading may take (default 600)")
+    start.add_argument("--dry-run", action="store_true", help="print what would be started, and start nothing")
+
+    stop = commands.add_parser(
+        "stop", prog="./scripts/stop_services.sh", description="Stop exactly what start_services.sh started."
+    )
+    stop.add_argument(
+        "--timeout-s", type=positive, default=45.0, help="time to finish running work before a kill (default 45)"
+    )
+
+    commands.add_parser("status", description="List what is running.")
+    return parser.parse_args(argv)
+
+
+def launches_of(args: argparse.Namespace, environment: Mapping[str, str]) -> list[Launch]:
+    options = Options(tts_gpu=args.tts_gpu, asr_device=args.asr_device, with_tts=args.with_tts, use_vllm=args.use_vllm)
+    launches = [services.launch(service, options, environment, LOG_DIR) for service in services.choose(options, ROOT)]
+    services.check_ports(launches)
+    return launches
+
+
+def start(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    launches = launches_of(args, environment)
+    if args.dry_run:
+        for launch in launches:
+            say(f"{shlex.join(launch.command)}  # {launch.title}, log {launch.log}")
+        return 0
+    if any(not is_loopback(launch.host) for launch in launches) and not environment.get("FUN_AUDIO_API_KEY"):
+        say("note: listening beyond this machine without a key; set FUN_AUDIO_API_KEY unless the network is trusted")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    running = stack.start(launches, RUN_DIR, timeout_s=args.timeout_s, say=say)
+    say("")
+    for item in running:
+        launch = item.launch
+        say(f"{launch.title:<17} {launch.url}{launch.use}  PID {item.child.pid}  log {launch.log}")
+    say("stop them with ./scripts/stop_services.sh")
+    return 0
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def status() -> int:
+    known = pidfile.read_all(RUN_DIR) if RUN_DIR.is_dir() else []
+    for item in known:
+        say(f"{item.name}: {'running' if item.running else 'died'}, PID {item.pid}, {item.url}, log {item.log}")
+    if not known:
+        say("nothing is running")
+    return 0 if known and all(item.running for item in known) else 1
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        match args.command:
+            case "start":
+                return start(args, os.environ)
+            case "stop":
+                return 0 if stack.stop(RUN_DIR, grace_s=args.timeout_s, say=say) else 1
+            case _:
+                return status()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (stack.StartFailed, pidfile.DamagedPidFile, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: everything that was started has been stopped again", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
