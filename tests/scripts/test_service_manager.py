@@ -1,6 +1,5 @@
 """The manager with fake services, over real processes and sockets."""
 
-import os
 import signal
 import socket
 import subprocess

@@ -15,7 +15,7 @@ from utils.audio import Audio, silence
 from web_demo.engines.base import Capabilities, Exchange, Heard, SpeechCodes, SpeechText, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server import chat
-from web_demo.server.protocal import AudioData, Handshake, Ping, Text
+from web_demo.server.protocal import AudioData, Handshake, Ping
 from web_demo.server.service import LIFE
 from web_demo.server.session import SessionLimits
 
