@@ -22,6 +22,12 @@ class S2sMetrics:
             buckets=LATENCIES_S,
             registry=registry,
         )
+        self.lateness = Histogram(
+            "s2s_frame_lateness_seconds",
+            "How long after its time an audio frame was sent",
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
+            registry=registry,
+        )
         self.audio_in = Counter("s2s_audio_in_seconds", "Seconds of user audio decoded", registry=registry)
         self.audio_out = Counter("s2s_audio_out_seconds", "Seconds of answer audio sent", registry=registry)
         self.problems = Counter("s2s_problems", "Error messages sent to clients", registry=registry)

@@ -205,10 +205,12 @@ class TurnTask:
     async def _play(self) -> None:
         async for page in self._pages:
             now = self._now()
-            if (wait := self._clock.due(self._sent, now) - now) > 0:
-                await asyncio.sleep(wait)
+            due = self._clock.due(self._sent, now)
+            if due > now:
+                await asyncio.sleep(due - now)
             if self._silenced:
                 return
+            self._metrics.lateness.observe(max(self._now() - max(due, now), 0.0))
             if self._sent == 0:
                 self._metrics.first_audio.observe(self._now() - self._began)
             await self._wire.send(ReplyAudio(self.number, page))

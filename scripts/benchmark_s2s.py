@@ -1,0 +1,386 @@
+#!/usr/bin/env python3
+"""How many conversations one core carries, and how soon an answer is heard: the S2S service without a big model.
+
+    python3 scripts/benchmark_s2s.py                      # null engine: 20 to 200 sessions
+    python3 scripts/benchmark_s2s.py --engine embedded    # the embedded engine on human speech, one session
+
+Method. The service and its detokenizer child run in processes of their own, kept to one core (Linux); the clients run in
+this process on the other cores. Every client sends a microphone stream without a pause, one 40 ms Opus page at a time in
+real time, as the public client does. It lets `--user-s` seconds count as its turn, ends the turn, listens to the answer
+(`--answer-s` seconds of recorded speech, given at once by the null engine) to its last word, and begins again.
+
+    late      99th percentile of how long after its time the service sent an audio frame (its own histogram: an upper bound)
+    first     from `endTurn` to the first audio message, as the client sees it (median, 95th percentile)
+    cpu       of the service and its child, in cores
+    memory    resident memory of both beyond what they have with no session, a session
+
+Prints a table and one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import aiohttp  # noqa: E402
+import numpy as np  # noqa: E402
+from aiohttp import web  # noqa: E402
+
+from utils.audio import WIRE_RATE, Audio, Samples, from_wav  # noqa: E402
+from utils.opus import FRAME_S, OpusWriter  # noqa: E402
+from web_demo.engines.base import BackendSpec, SpeechText, Step, TextDelta, TurnRequest, Window  # noqa: E402
+from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
+from web_demo.server.protocal import Action, AudioData, Control, Text, decode, encode  # noqa: E402
+from web_demo.server.server import S2sSettings, create_app  # noqa: E402
+
+SPEECH = ROOT / "tests" / "data" / "speech"
+TICK_S = 0.005  # the clients' pages leave in eight groups, not all at once
+
+
+# --- the service's side -----------------------------------------------------------------------------------------------
+
+
+class RecordedBackend:
+    """Answers any text at once with recorded speech of the length that the text says, in seconds."""
+
+    name = "recorded"
+    sample_rate = WIRE_RATE
+    max_batch = 1
+    hop_tokens: tuple[int, ...] = ()
+
+    def __init__(self) -> None:
+        self._speech = recorded_speech()
+
+    def open(self, turn_id: str, voice: str) -> None:
+        return
+
+    def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]:
+        for window in windows:
+            if window.text:
+                yield window.turn_id, np.resize(self._speech, round(float(window.text) * WIRE_RATE))
+
+    def close(self, turn_id: str) -> None:
+        return
+
+
+class NullS2s(ScriptedS2s):
+    """Answers at once, one second of speech after the other."""
+
+    def __init__(self, answer_s: int) -> None:
+        super().__init__(lambda turn: [], speech=BackendSpec("scripts.benchmark_s2s:RecordedBackend"))
+        self._answer_s = answer_s
+
+    async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
+        yield TextDelta("null")
+        for _ in range(self._answer_s):
+            yield SpeechText("1")
+
+
+def recorded_speech() -> Samples:
+    return np.concatenate([from_wav(path.read_bytes()).at(WIRE_RATE).samples for path in sorted(SPEECH.glob("*.wav"))])
+
+
+async def serve(engine: str, answer_s: int) -> None:
+    settings = S2sSettings(port=0, max_sessions=10_000, engine="embedded")
+    app = create_app(settings, NullS2s(answer_s) if engine == "null" else None)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the benchmark lets go
+    await runner.cleanup()
+
+
+class Service:
+    """The service in a process of its own."""
+
+    def __init__(self, engine: str, answer_s: int, core: int | None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", engine, "--answer-s", str(answer_s)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),  # children inherit it
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def processes(self) -> list[int]:
+        return [self.process.pid, *_children(self.process.pid)]
+
+    def cpu_s(self) -> float:
+        ticks = 0
+        for pid in self.processes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def memory_mb(self) -> float:
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes())
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def _children(pid: int) -> list[int]:
+    children = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(fields[1]) == pid:
+            children.append(int(status.parent.name))
+    return children
+
+
+# --- the clients' side ------------------------------------------------------------------------------------------------
+
+
+class Client:
+    """One conversation; `tick` sends the next page of its microphone."""
+
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, pages: Sequence[bytes], header: bytes, turn_pages: int
+    ) -> None:
+        self._socket = socket
+        self._pages = pages
+        self._header = header
+        self._turn_pages = turn_pages
+        self._sent = 0
+        self._in_turn = 0
+        self._ended_at: float | None = None
+        self._answered = False
+        self.first_audio_s: list[float] = []
+        self.turns = 0
+        self.errors: list[str] = []
+
+    async def tick(self) -> None:
+        page = self._pages[self._sent % len(self._pages)]
+        await self._socket.send_bytes(encode(AudioData(self._header + page if self._sent == 0 else page)))
+        self._sent += 1
+        if self._answered:
+            await self._socket.send_bytes(encode(Control(Action.START)))
+            self._answered, self._ended_at, self._in_turn = False, None, 0
+        elif self._ended_at is None:
+            self._in_turn += 1
+            if self._in_turn >= self._turn_pages:
+                await self._socket.send_bytes(encode(Control(Action.END_TURN)))
+                self._ended_at = time.monotonic()
+                self._waiting = True
+
+    async def read(self) -> None:
+        self._waiting = False
+        async for frame in self._socket:
+            if frame.data[0] == 1:  # audio: no more work than that
+                if self._waiting and self._ended_at is not None:
+                    self._waiting = False
+                    self.first_audio_s.append(time.monotonic() - self._ended_at)
+            elif frame.data[0] == 2:
+                message = decode(frame.data)
+                if isinstance(message, Text) and message.text.startswith("\n[Final"):
+                    self.turns += 1
+                    self._answered = True
+            elif frame.data[0] == 5:
+                self.errors.append(frame.data[1:].decode())
+
+
+@dataclass(frozen=True)
+class Row:
+    sessions: int
+    late_p99_ms: float
+    within_20ms: float
+    first_median_ms: float
+    first_p95_ms: float
+    cpu_cores: float
+    memory_mb_per_session: float
+    turns: int
+    errors: int
+
+
+async def measure(service: Service, sessions: int, seconds: float, user_s: float) -> Row:
+    writer = OpusWriter(WIRE_RATE)
+    pages = [page.data for page in writer.write(recorded_speech())]
+    idle_mb = service.memory_mb()
+    groups = round(FRAME_S / TICK_S)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        clients = []
+        for number in range(sessions):
+            socket = await http.ws_connect(f"{service.url}/api/chat", compress=0)
+            turn_pages = round(user_s / FRAME_S) + number % 25  # so that they do not all speak in step
+            clients.append(Client(socket, pages, writer.header, turn_pages))
+        reading = [asyncio.create_task(client.read()) for client in clients]
+        await _tick(clients, groups, 3.0)  # warm-up: the first turns of all
+        before, cpu_s, began = await _histogram(http, service), service.cpu_s(), time.monotonic()
+        await _tick(clients, groups, seconds)
+        after, wall_s = await _histogram(http, service), time.monotonic() - began
+        row = Row(
+            sessions,
+            *_late(before, after),
+            *_first([value for client in clients for value in client.first_audio_s]),
+            (service.cpu_s() - cpu_s) / wall_s,
+            (service.memory_mb() - idle_mb) / sessions,
+            sum(client.turns for client in clients),
+            sum(len(client.errors) for client in clients),
+        )
+        for client in clients:
+            await client._socket.close()
+        await asyncio.gather(*reading)
+    return row
+
+
+async def _tick(clients: list[Client], groups: int, seconds: float) -> None:
+    began = time.monotonic()
+    for number in range(round(seconds / TICK_S)):
+        for client in clients[number % groups :: groups]:
+            await client.tick()
+        await asyncio.sleep(max(began + (number + 1) * TICK_S - time.monotonic(), 0))
+
+
+async def _histogram(http: aiohttp.ClientSession, service: Service) -> dict[float, float]:
+    async with http.get(f"{service.url}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    prefix = 's2s_frame_lateness_seconds_bucket{le="'
+    return {
+        float(line[len(prefix) : line.index('"}')]): float(line.split()[-1])
+        for line in lines
+        if line.startswith(prefix)
+    }
+
+
+def _late(before: dict[float, float], after: dict[float, float]) -> tuple[float, float]:
+    """The bucket below which 99 % of the frames lie, in ms, and the share of frames within 20 ms."""
+    counts = {bound: after[bound] - before[bound] for bound in sorted(after)}
+    total = counts[float("inf")]
+    if not total:
+        return float("nan"), float("nan")
+    return next(bound for bound, count in counts.items() if count >= 0.99 * total) * 1000, counts[0.02] / total
+
+
+def _first(seconds: list[float]) -> tuple[float, float]:
+    ordered = sorted(seconds)
+    if not ordered:
+        return float("nan"), float("nan")
+    return statistics.median(ordered) * 1000, ordered[int(0.95 * (len(ordered) - 1))] * 1000
+
+
+# --- one session on human speech --------------------------------------------------------------------------------------
+
+
+async def embedded_latency(service: Service, rounds: int) -> list[dict[str, object]]:
+    """Whole utterances in real time, then `endTurn`: seconds to the first audio, for each recording."""
+    rows: list[dict[str, object]] = []
+    async with aiohttp.ClientSession() as http:
+        await _until_healthy(http, service)
+        for path in sorted(SPEECH.glob("*.wav")):
+            audio = from_wav(path.read_bytes())
+            values = [await _one_turn(http, service, audio) for _ in range(rounds)]
+            row = {
+                "recording": path.stem,
+                "seconds": round(audio.seconds, 2),
+                "first_audio_ms": statistics.median(values),
+            }
+            rows.append(row)
+            print(
+                f"{path.stem:<24} {audio.seconds:6.2f} s   first audio {statistics.median(values):6.0f} ms", flush=True
+            )
+    return rows
+
+
+async def _until_healthy(http: aiohttp.ClientSession, service: Service) -> None:
+    for _ in range(600):
+        async with http.get(f"{service.url}/health") as response:
+            if response.status == 200:
+                return
+        await asyncio.sleep(0.1)
+    raise SystemExit("the service did not become healthy")
+
+
+async def _one_turn(http: aiohttp.ClientSession, service: Service, audio: Audio) -> float:
+    writer = OpusWriter(WIRE_RATE)
+    pages = [*writer.write(audio.at(WIRE_RATE).samples), *writer.flush()]
+    async with http.ws_connect(f"{service.url}/api/chat") as socket:
+        await socket.receive_bytes()
+        await socket.send_bytes(encode(AudioData(writer.header)))
+        began = time.monotonic()
+        for number, page in enumerate(pages):
+            await asyncio.sleep(max(began + number * FRAME_S - time.monotonic(), 0))
+            await socket.send_bytes(encode(AudioData(page.data)))
+        await socket.send_bytes(encode(Control(Action.END_TURN)))
+        ended = time.monotonic()
+        while (await socket.receive_bytes())[0] != 1:
+            continue
+        return (time.monotonic() - ended) * 1000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=("null", "embedded"), default="null")
+    parser.add_argument("--sessions", default="20,60,100,150,200", help="numbers of sessions, one after the other")
+    parser.add_argument("--seconds", type=float, default=20.0, help="measured time for each number")
+    parser.add_argument("--user-s", type=float, default=3.0)
+    parser.add_argument("--answer-s", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5, help="turns for each recording (embedded)")
+    parser.add_argument("--serve", choices=("null", "embedded"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        sys.modules["scripts.benchmark_s2s"] = sys.modules["__main__"]
+        asyncio.run(serve(args.serve, args.answer_s))
+        return 0
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    service = Service(args.engine, args.answer_s, cores[0] if len(cores) > 1 and args.engine == "null" else None)
+    if len(cores) > 1 and args.engine == "null":
+        os.sched_setaffinity(0, set(cores[1:]))
+    report: dict[str, object] = {
+        "benchmark": "s2s",
+        "engine": args.engine,
+        "cpu": platform.processor(),
+        "cores": len(cores),
+    }
+    try:
+        if args.engine == "embedded":
+            report["rows"] = asyncio.run(embedded_latency(service, args.rounds))
+        else:
+            report["rows"] = asyncio.run(null_table(service, args))
+    finally:
+        service.close()
+    print(json.dumps(report))
+    return 0
+
+
+async def null_table(service: Service, args: argparse.Namespace) -> list[dict[str, float]]:
+    async with aiohttp.ClientSession() as http:
+        await _until_healthy(http, service)
+    print("sessions  late p99  within 20 ms  first median / p95   cpu    memory a session  turns  errors")
+    rows = []
+    for sessions in map(int, args.sessions.split(",")):
+        row = await measure(service, sessions, args.seconds, args.user_s)
+        rows.append(asdict(row))
+        print(
+            f"{row.sessions:8d}  {row.late_p99_ms:5.0f} ms  {row.within_20ms:11.2%}  {row.first_median_ms:7.1f} / "
+            f"{row.first_p95_ms:5.1f} ms  {row.cpu_cores:5.2f}  {row.memory_mb_per_session:13.2f} MB  "
+            f"{row.turns:5d}  {row.errors:6d}",
+            flush=True,
+        )
+        await asyncio.sleep(1.0)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

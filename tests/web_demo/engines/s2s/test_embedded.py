@@ -1,0 +1,68 @@
+"""The embedded engine as a newcomer meets it: human speech over a real WebSocket, answered by voice."""
+
+import asyncio
+
+import numpy as np
+
+from tests.speech import recording
+from tests.talk import s2s, serving, talking
+from utils.audio import Audio, silence
+from utils.vad import speech_spans
+
+
+def speech_s(audio: Audio) -> float:
+    """Seconds of what voice activity takes for speech."""
+    heard = audio.at(16_000)
+    return sum(end - start for start, end in speech_spans(heard.samples)) / 16_000
+
+
+async def test_a_human_recording_comes_back_as_audible_speech_that_names_it():
+    async with serving(s2s()) as server, talking(server) as talker:
+        await talker.configure(events=True)
+        await talker.ask(recording("go_forward_ten_meters"))
+        transcript = await talker.event("transcript")
+        assert transcript["text"] == "go forward ten meters"
+        await talker.final()
+        assert talker.texts()[-1].startswith("\n[Final: You said: go forward ten meters. I am the embedded stand-in")
+        assert speech_s(talker.sound()) > 4.0  # three sentences
+
+
+async def test_the_first_sentence_is_sent_before_the_reply_is_spoken_to_its_end():
+    async with serving(s2s()) as server, talking(server) as talker:
+        await talker.ask(recording("cards_001"))
+        first = await talker.audio()
+        await asyncio.sleep(1.0)
+        assert len(talker.log) > first
+        assert not any(text.startswith("\n[Final") for text in talker.texts())
+        await talker.final()
+
+
+async def test_two_people_at_once_are_told_what_they_said():
+    async with serving(s2s()) as server, talking(server) as one, talking(server) as two:
+        await asyncio.gather(one.ask(recording("go_forward_ten_meters")), two.ask(recording("cards_001")))
+        await asyncio.gather(one.final(), two.final())
+        assert "go forward ten meters" in one.texts()[-1]
+        assert "ten of clubs" in two.texts()[-1]
+
+
+async def test_silence_and_noise_are_answered_with_words_about_it_and_the_next_turn_works():
+    noise = Audio((np.random.default_rng(1).standard_normal(24_000) * 0.01).astype(np.float32), 24_000)
+    async with serving(s2s()) as server, talking(server) as talker:
+        for quiet in (silence(1.0, 24_000), noise):
+            await talker.start()
+            position = len(talker.log)
+            await talker.ask(quiet)
+            assert "no speech was heard" in await talker.error(position)
+        await talker.start()
+        await talker.ask(recording("cards_001"))
+        await talker.final()
+        assert "ten of clubs" in talker.texts()[-1]
+
+
+async def test_the_answer_is_chinese_for_those_who_ask_for_chinese():
+    async with serving(s2s()) as server, talking(server) as talker:
+        await talker.configure(language="zh")
+        await talker.ask(recording("cards_001"))
+        await talker.final()
+        assert "你说的是：ten of clubs。" in talker.texts()[-1]
+        assert speech_s(talker.sound()) > 2.0
