@@ -1,4 +1,4 @@
-"""A bounded channel between two tasks that can be closed: "finished" arrives in order, it is never guessed."""
+"""A bounded channel between tasks that can be closed: "finished" arrives in order, it is never guessed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ T = TypeVar("T")
 
 
 class ChannelClosed(Exception):
-    """The other side closed the channel: nothing can be put any more."""
+    """The channel was closed: nothing can be put any more."""
 
 
 class Channel(Generic[T]):
-    """`put` waits while the channel is full; `async for` ends when it is closed and empty. One reader."""
+    """`put` waits while the channel is full; `async for` ends when it is closed and empty.
+
+    Without a lock, since nothing here awaits between a look and the act: a wait is only entered when there is nothing to
+    do, and everybody who waits looks again after each change.
+    """
 
     def __init__(self, size: int) -> None:
         if size < 1:
@@ -23,31 +27,45 @@ class Channel(Generic[T]):
         self._size = size
         self._items: deque[T] = deque()
         self._closed = False
-        self._changed = asyncio.Condition()
+        self._waiting: list[asyncio.Future[None]] = []
 
     async def put(self, item: T) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or len(self._items) < self._size)
-            if self._closed:
-                raise ChannelClosed
-            self._items.append(item)
-            self._changed.notify_all()
+        while len(self._items) >= self._size and not self._closed:
+            await self._change()
+        if self._closed:
+            raise ChannelClosed
+        self._items.append(item)
+        self._changed()
 
     async def close(self) -> None:
         """No more items; those inside are still delivered. Wakes a waiting `put`, which raises ChannelClosed."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self._changed()
 
     def __len__(self) -> int:
         return len(self._items)
 
     async def __aiter__(self) -> AsyncIterator[T]:
         while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._closed or bool(self._items))
-                if not self._items:
+            while not self._items:
+                if self._closed:
                     return
-                item = self._items.popleft()
-                self._changed.notify_all()
+                await self._change()
+            item = self._items.popleft()
+            self._changed()
             yield item
+
+    async def _change(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+
+    def _changed(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)

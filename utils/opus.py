@@ -2,8 +2,8 @@
 
 Reading: packets are checked and then decoded by `sphn`, which is quick but breaks for good on a damaged page and makes
 seconds of sound out of an empty packet; so it only ever sees packets that were checked, in pages that are ours.
-Writing: libopus through `av`. Restricted low delay at 48 kbit/s and complexity 5 takes about a fifth of the time of
-sphn's encoder, lets other threads run, and keeps the spectrum closer to the original (scripts/benchmark_opus.py).
+Writing: libopus through `av`. Restricted low delay at 48 kbit/s and complexity 0 takes an eighth of the time of sphn's
+encoder, lets other threads run, and keeps the spectrum closer to the original (scripts/benchmark_opus.py).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class OpusWriter:
         self._codec.bit_rate = BITRATE
         self._codec.options = {
             "application": "lowdelay",
-            "compression_level": "5",
+            "compression_level": "0",
             "frame_duration": str(round(FRAME_S * 1000)),
         }
         self._codec.open()

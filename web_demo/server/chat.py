@@ -78,6 +78,7 @@ class ChatWire:
         self._socket = socket
         self._header_sent = False
         self._sent_at = time.monotonic()
+        self._sending = 0  # messages that wait for the client to take them
 
     async def incoming(self) -> AsyncIterator[ClientEvent]:
         """Until the client hangs up."""
@@ -124,22 +125,23 @@ class ChatWire:
             await self.send_message(protocal.Metadata(_as_json(event)))
 
     async def send_message(self, message: protocal.Message) -> None:
-        """Raises ConnectionError when the client is gone, or takes nothing."""
+        """Raises ConnectionError when the client is gone."""
+        self._sending += 1
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._socket.send_bytes(protocal.encode(message))
-        except TimeoutError as error:
-            log.warning("a client took nothing for %g s: hanging up", SEND_TIMEOUT_S)
-            if self._request.transport is not None:
-                self._request.transport.abort()
-            raise ConnectionResetError("the client takes nothing") from error
+            await self._socket.send_bytes(protocal.encode(message))
+        finally:
+            self._sending -= 1
         self._sent_at = time.monotonic()
 
     async def keep_alive(self) -> None:
-        """A message every now and then while nothing else is sent, for ever."""
+        """For ever: a message whenever none was sent for a while, and the end of a client that takes none."""
         while True:
             await asyncio.sleep(max(self._sent_at + KEEPALIVE_S - time.monotonic(), 0.05))
-            if time.monotonic() - self._sent_at >= KEEPALIVE_S:
+            silent_s = time.monotonic() - self._sent_at
+            if self._sending and silent_s >= SEND_TIMEOUT_S and self._request.transport is not None:
+                log.warning("a client took nothing for %.0f s: hanging up", silent_s)
+                self._request.transport.abort()  # whoever is sending gets a ConnectionError
+            elif not self._sending and silent_s >= KEEPALIVE_S:
                 with suppress(ConnectionError):  # the reader ends the session
                     await self.send_message(protocal.Ping())
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
-from utils.audio import WIRE_RATE
+from utils.audio import WIRE_RATE, Samples
 from utils.channel import Channel
 from utils.opus import FRAME_S, Page
 from utils.threads import off_loop
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 PIECES_AHEAD = 4  # sentences or windows that the engine may be ahead of the detokenizer
 PAGES_AHEAD = round(2.0 / FRAME_S)  # encoded audio that may wait for its time
+FIRST_SLICE_SAMPLES = WIRE_RATE // 5
 SLICE_SAMPLES = WIRE_RATE  # encoded in one go: what a cancelled answer can have encoded in vain
 
 
@@ -195,8 +196,8 @@ class TurnTask:
                 self._metrics.stage.labels("sound").observe(self._now() - asked)
             self._reply.add_sound(len(samples))
             self._produced += len(samples)
-            for start in range(0, len(samples), SLICE_SAMPLES):
-                await self._queue(await off_loop(self._wire.writer.write, samples[start : start + SLICE_SAMPLES]))
+            for slice_ in _slices(samples, first=self._sent == 0):
+                await self._queue(await off_loop(self._wire.writer.write, slice_))
 
     async def _queue(self, pages: list[Page]) -> None:
         for page in pages:
@@ -216,6 +217,15 @@ class TurnTask:
             await self._wire.send(ReplyAudio(self.number, page))
             self._sent += page.samples
             self._metrics.audio_out.inc(page.samples / WIRE_RATE)
+
+
+def _slices(samples: Samples, *, first: bool) -> Iterator[Samples]:
+    """Pieces to encode one after the other; the very first one is short, so that it is heard soon."""
+    start = 0
+    while start < len(samples):
+        size = FIRST_SLICE_SAMPLES if first and start == 0 else SLICE_SAMPLES
+        yield samples[start : start + size]
+        start += size
 
 
 def _first(group: BaseExceptionGroup[ServiceError]) -> ServiceError:

@@ -15,7 +15,7 @@ from utils.audio import Audio, silence
 from web_demo.engines.base import Capabilities, Exchange, Heard, SpeechCodes, SpeechText, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server import chat
-from web_demo.server.protocal import AudioData, Handshake, Ping
+from web_demo.server.protocal import Action, AudioData, Control, Handshake, Ping, encode
 from web_demo.server.service import LIFE
 from web_demo.server.session import SessionLimits
 
@@ -541,3 +541,35 @@ async def test_a_page_of_another_origin_cannot_connect_unless_allowed():
     allowed = s2s(ScriptedS2s(say("ok")), allowed_origins=("https://localhost:5443",))
     async with serving(allowed) as server, talking(server, headers=foreign) as talker:
         await talker.wait_for(lambda m: isinstance(m, Handshake))
+
+
+async def test_a_client_that_takes_nothing_holds_the_engine_back_and_is_hung_up_on_in_the_end(monkeypatch):
+    monkeypatch.setattr(chat, "KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(chat, "SEND_TIMEOUT_S", 1.0)
+    made = []
+
+    def flood(turn: TurnRequest):
+        for number in range(1000):
+            made.append(number)
+            yield TextDelta("x" * 1_000_000)
+
+    engine = ScriptedS2s(flood)
+    async with serving(s2s(engine)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        upgrade = (
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22
+        )
+        writer.write(f"GET /api/chat HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{upgrade}==\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        frames = [AudioData(b"".join(opus_pages(tone(0.4)))), Control(Action.END_TURN)]
+        writer.writelines(masked(encode(frame)) for frame in frames)
+        await until(lambda: engine.live == 1)
+        await until(lambda: engine.live == 0)
+        await until(lambda: not server.service.sessions)
+        assert len(made) < 50  # of a gigabyte
+        writer.close()
+
+
+def masked(payload: bytes) -> bytes:
+    """A binary WebSocket frame as a client sends it, with the mask that changes nothing."""
+    return b"\x82\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
