@@ -57,6 +57,10 @@ def _cut(text: str, fraction: float) -> str:
     if fraction >= 1.0:
         return text
     end = int(len(text) * max(fraction, 0.0))
-    if 0 < end < len(text) and text[end].isascii() and text[end].isalnum():
-        end = text.rfind(" ", 0, end) + 1
+    while 0 < end < len(text) and _in_word(text[end]) and _in_word(text[end - 1]):
+        end -= 1
     return text[:end].rstrip()
+
+
+def _in_word(character: str) -> bool:
+    return character.isascii() and character.isalnum()
