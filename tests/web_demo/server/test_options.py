@@ -1,0 +1,119 @@
+"""Settings that a client sends, good and bad."""
+
+import pytest
+
+from utils.vad import VadRules
+from web_demo.engines.base import Sampling
+from web_demo.errors import InvalidRequest
+from web_demo.server.options import MAX_SYSTEM_PROMPT, SessionOptions, language_of, sampling_of, update
+
+
+def test_a_system_prompt_is_taken_and_everything_else_stays():
+    before = SessionOptions(language="zh", events=True)
+    after = update(before, {"system_prompt": "Be brief."})
+    assert after == SessionOptions(language="zh", events=True, system_prompt="Be brief.")
+
+
+def test_unknown_keys_are_ignored():
+    assert update(SessionOptions(), {"voice": "x", "nonsense": [1]}) == SessionOptions()
+
+
+def test_hands_free_without_numbers_has_the_default_rules():
+    options = update(SessionOptions(), {"turn_detection": {"type": "server_vad"}})
+    assert options.turn_detection == VadRules()
+    assert options.prefix_s == 0.3
+
+
+def test_hands_free_rules_are_settable():
+    wanted = {
+        "type": "server_vad",
+        "threshold": 0.7,
+        "silence_duration_ms": 250,
+        "min_speech_ms": 64,
+        "prefix_padding_ms": 100,
+    }
+    options = update(SessionOptions(), {"turn_detection": wanted})
+    assert options.turn_detection == VadRules(threshold=0.7, min_silence_s=0.25, min_speech_s=0.064)
+    assert options.prefix_s == 0.1
+
+
+@pytest.mark.parametrize("off", [None, {"type": "none"}])
+def test_hands_free_can_be_turned_off_again(off):
+    hands_free = update(SessionOptions(), {"turn_detection": {"type": "server_vad"}})
+    assert update(hands_free, {"turn_detection": off}).turn_detection is None
+
+
+def test_events_language_and_tools_are_taken():
+    tool = {"type": "function", "function": {"name": "lights"}}
+    options = update(SessionOptions(), {"events": True, "language": "zh-CN", "tools": [tool]})
+    assert (options.events, options.language, options.tools) == (True, "zh", (tool,))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"system_prompt": 3}, "system_prompt must be a string, got 3"),
+        ({"system_prompt": None}, "system_prompt must be a string"),
+        ({"system_prompt": "x" * (MAX_SYSTEM_PROMPT + 1)}, "8001 characters; at most 8000"),
+        ({"language": "tlh"}, "language must be en or zh, got 'tlh'"),
+        ({"language": 1}, "language must be a string"),
+        ({"events": 1}, "events must be true or false, got 1"),
+        ({"turn_detection": "server_vad"}, "turn_detection must be an object or null"),
+        ({"turn_detection": {}}, "turn_detection.type must be server_vad or none, got None"),
+        ({"turn_detection": {"type": "semantic"}}, "server_vad or none, got 'semantic'"),
+        ({"turn_detection": {"type": "server_vad", "threshold": 0}}, "a number from 0.05 to 0.95, got 0"),
+        ({"turn_detection": {"type": "server_vad", "threshold": True}}, "a number from 0.05"),
+        ({"turn_detection": {"type": "server_vad", "threshold": float("nan")}}, "a number from 0.05"),
+        ({"turn_detection": {"type": "server_vad", "silence_duration_ms": "600"}}, "from 100 to 5000, got '600'"),
+        ({"turn_detection": {"type": "server_vad", "silence_duration_ms": 10**9}}, "from 100 to 5000"),
+        ({"turn_detection": {"type": "server_vad", "prefix_padding_ms": -1}}, "from 0 to 2000"),
+        ({"tools": {}}, "tools must be a list of at most 64 objects"),
+        ({"tools": ["x"]}, "tools must be a list"),
+        ({"tools": [{}] * 65}, "tools must be a list"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_came_and_what_was_expected(data, said):
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        update(SessionOptions(), data)
+    assert len(refused.value.message) < 250
+
+
+def test_one_wrong_value_refuses_the_whole_message():
+    options = SessionOptions()
+    with pytest.raises(InvalidRequest):
+        update(options, {"system_prompt": "new", "events": "yes"})
+    assert options.system_prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [
+        ("en", "en"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("ZH_hans", "zh"),
+        ("en;q=0.5", "en"),
+        ("fr-FR,en", None),
+        ("", None),
+        ("*", None),
+    ],
+)
+def test_the_language_of_a_tag_or_header_is_its_first(tag, language):
+    assert language_of(tag) == language
+
+
+def test_the_sampling_of_the_public_client_is_understood():
+    query = {"text_temperature": "0.7", "text_topk": "25", "text_seed": "662804", "repetition_penalty": "1", "pad": "0"}
+    assert sampling_of(query) == Sampling(temperature=0.7, top_k=25, repetition_penalty=1.0, seed=662804)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"text_temperature": "hot", "text_topk": "2.5", "text_seed": "-1", "repetition_penalty": ""},
+        {"text_temperature": "nan", "text_topk": "²", "text_seed": "9" * 5000, "repetition_penalty": "inf"},
+        {"text_temperature": "-0.1", "text_topk": "99999", "text_seed": str(2**63), "repetition_penalty": "0.5"},
+    ],
+)
+def test_sampling_that_makes_no_sense_is_left_to_the_engine(query):
+    assert sampling_of(query) == Sampling()

@@ -1,0 +1,153 @@
+"""Whose turn it is: every rule as a sentence, then what must hold on any walk through the table."""
+
+import random
+
+import pytest
+
+from web_demo.server.turn import RULES, Command, Conversation, Event, Outcome, State
+
+ALL = [(state, event) for state in State for event in Event]
+
+
+def conversation(state: State = State.READY, *, hands_free: bool = False) -> Conversation:
+    made = Conversation()
+    made.state, made.hands_free = state, hands_free
+    return made
+
+
+def outcome(state: State, event: Event) -> tuple[State, Command]:
+    result = conversation(state).on(event)
+    return result.state, result.command
+
+
+def test_a_session_begins_listening_before_any_start():
+    assert Conversation().collects
+
+
+def test_audio_sent_before_any_start_is_answered_at_the_end_of_the_turn():
+    assert outcome(State.READY, Event.END_TURN) == (State.ANSWERING, Command.ANSWER)
+
+
+def test_the_first_start_keeps_what_was_said_before_it():
+    assert outcome(State.READY, Event.START) == (State.LISTENING, Command.NOTHING)
+
+
+def test_a_second_start_is_refused_and_the_turn_stays_open():
+    assert outcome(State.LISTENING, Event.START) == (State.LISTENING, Command.REFUSE)
+
+
+def test_the_end_of_the_turn_brings_the_answer():
+    assert outcome(State.LISTENING, Event.END_TURN) == (State.ANSWERING, Command.ANSWER)
+
+
+@pytest.mark.parametrize("state", [State.READY, State.LISTENING])
+def test_a_turn_without_audio_is_refused_and_may_be_begun_again(state):
+    talk = conversation(state)
+    refused = talk.on(Event.EMPTY_TURN)
+    assert refused.command is Command.REFUSE
+    assert "no audio" in refused.reason
+    assert talk.collects
+    assert talk.on(Event.START).command is Command.NOTHING
+    assert talk.on(Event.END_TURN).command is Command.ANSWER
+
+
+@pytest.mark.parametrize("state", [State.READY, State.LISTENING])
+def test_a_turn_that_is_full_is_answered(state):
+    assert outcome(state, Event.TURN_FULL) == (State.ANSWERING, Command.ANSWER)
+
+
+def test_start_while_speaking_interrupts():
+    assert outcome(State.ANSWERING, Event.START) == (State.LISTENING, Command.INTERRUPT)
+
+
+@pytest.mark.parametrize("event", [Event.END_TURN, Event.EMPTY_TURN])
+def test_ending_a_turn_that_is_being_answered_is_refused(event):
+    assert outcome(State.ANSWERING, event) == (State.ANSWERING, Command.REFUSE)
+
+
+def test_after_the_answer_audio_waits_for_start():
+    talk = conversation(State.ANSWERING)
+    assert talk.on(Event.ANSWER_OVER) == Outcome(State.WAITING, Command.NOTHING)
+    assert not talk.collects
+    assert talk.on(Event.START) == Outcome(State.LISTENING, Command.OPEN_TURN)
+    assert talk.collects
+
+
+@pytest.mark.parametrize("event", [Event.END_TURN, Event.EMPTY_TURN])
+def test_ending_a_turn_that_was_never_begun_is_refused(event):
+    assert outcome(State.WAITING, event) == (State.WAITING, Command.REFUSE)
+
+
+@pytest.mark.parametrize("state", State)
+def test_restart_forgets_and_listens_whatever_is_going_on(state):
+    assert outcome(state, Event.RESTART) == (State.READY, Command.FORGET)
+
+
+def test_a_voice_opens_the_turn_and_its_silence_ends_it():
+    talk = conversation(hands_free=True)
+    assert talk.on(Event.SPEECH_BEGAN) == Outcome(State.LISTENING, Command.NOTHING)
+    assert talk.on(Event.SPEECH_ENDED) == Outcome(State.ANSWERING, Command.ANSWER)
+
+
+def test_a_voice_interrupts_the_answer():
+    assert outcome(State.ANSWERING, Event.SPEECH_BEGAN) == (State.LISTENING, Command.INTERRUPT)
+
+
+def test_a_hands_free_session_listens_again_by_itself():
+    talk = conversation(State.ANSWERING, hands_free=True)
+    assert talk.on(Event.ANSWER_OVER) == Outcome(State.READY, Command.NOTHING)
+    assert talk.collects
+
+
+def test_hands_free_asked_for_after_an_answer_opens_a_turn():
+    assert outcome(State.WAITING, Event.HANDS_FREE_ON) == (State.READY, Command.OPEN_TURN)
+
+
+@pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
+def test_a_refusal_has_a_reason_and_nothing_else_has(state, event):
+    result = conversation(state).on(event)
+    assert bool(result.reason) == (result.command is Command.REFUSE)
+
+
+@pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
+def test_what_no_rule_names_changes_nothing(state, event):
+    if (state, event) not in RULES:
+        assert outcome(state, event) == (state, Command.NOTHING)
+
+
+@pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
+def test_a_refusal_never_opens_ends_or_answers_a_turn(state, event):
+    talk = conversation(state)
+    collected = talk.collects
+    if talk.on(event).command is Command.REFUSE:
+        assert talk.collects == collected
+        assert (talk.state is State.ANSWERING) == (state is State.ANSWERING)
+
+
+@pytest.mark.parametrize("hands_free", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_on_any_walk_there_is_never_a_second_answer_and_never_a_deaf_end(seed, hands_free):
+    choice = random.Random(seed)
+    talk = conversation(hands_free=hands_free)
+    answers = 0  # under way, as a session that obeys the commands would have them
+    for _ in range(500):
+        event = choice.choice(list(Event))
+        if event is Event.ANSWER_OVER and not answers:
+            continue  # comes from an answer only
+        result = talk.on(event)
+        match result.command:
+            case Command.ANSWER:
+                answers += 1
+            case Command.INTERRUPT:
+                assert answers == 1, "an interruption of nothing"
+                answers -= 1
+            case Command.FORGET:
+                answers = 0
+        if event is Event.ANSWER_OVER:
+            answers -= 1
+        assert answers == (talk.state is State.ANSWERING)
+        assert result.state is talk.state
+        if hands_free:
+            assert talk.state is not State.WAITING, "a hands-free session would never hear again"
+    talk.on(Event.RESTART)
+    assert talk.collects
