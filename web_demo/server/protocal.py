@@ -205,7 +205,7 @@ def _json_object(kind: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
         json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:  # "\\ud800" is JSON, but no text: it could be neither spoken nor sent back
+    except UnicodeEncodeError as error:  # "\ud800" is JSON, but no text: it could be neither spoken nor sent back
         raise ProtocolError(f"the {kind} holds half a character (an unpaired surrogate)") from error
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"the {kind} is not JSON: {error}") from error

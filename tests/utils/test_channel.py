@@ -1,0 +1,95 @@
+"""The closable channel."""
+
+import asyncio
+
+import pytest
+
+from utils.channel import Channel, ChannelClosed
+
+
+async def until_waiting() -> None:
+    """Let every other task run as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_items_come_out_in_order_and_the_end_after_them():
+    channel: Channel[int] = Channel(3)
+    for item in range(3):
+        await channel.put(item)
+    await channel.close()
+    assert [item async for item in channel] == [0, 1, 2]
+
+
+async def test_a_reader_of_an_open_channel_waits_for_more():
+    channel: Channel[int] = Channel(1)
+
+    async def read() -> list[int]:
+        return [item async for item in channel]
+
+    reader = asyncio.create_task(read())
+    await until_waiting()
+    assert not reader.done()
+    await channel.put(7)
+    await channel.close()
+    assert await reader == [7]
+
+
+async def test_a_full_channel_holds_back_its_writer_until_an_item_is_taken():
+    channel: Channel[int] = Channel(2)
+    await channel.put(0)
+    await channel.put(1)
+    writer = asyncio.create_task(channel.put(2))
+    await until_waiting()
+    assert not writer.done()
+    assert len(channel) == 2
+    assert await anext(aiter(channel)) == 0
+    await writer
+    assert len(channel) == 2
+
+
+async def test_closing_wakes_a_waiting_writer():
+    channel: Channel[int] = Channel(1)
+    await channel.put(0)
+    writer = asyncio.create_task(channel.put(1))
+    await until_waiting()
+    await channel.close()
+    with pytest.raises(ChannelClosed):
+        await writer
+    assert [item async for item in channel] == [0]
+
+
+async def test_nothing_can_be_put_into_a_closed_channel():
+    channel: Channel[int] = Channel(1)
+    await channel.close()
+    await channel.close()
+    with pytest.raises(ChannelClosed):
+        await channel.put(0)
+
+
+async def test_a_cancelled_writer_leaves_nothing_behind():
+    channel: Channel[int] = Channel(1)
+    await channel.put(0)
+    writer = asyncio.create_task(channel.put(1))
+    await until_waiting()
+    writer.cancel()
+    await asyncio.wait({writer})
+    assert writer.cancelled()
+    await channel.close()
+    assert [item async for item in channel] == [0]
+
+
+async def test_a_cancelled_reader_loses_nothing():
+    channel: Channel[int] = Channel(2)
+    reader = asyncio.create_task(anext(aiter(channel)))
+    await until_waiting()
+    reader.cancel()
+    await asyncio.wait({reader})
+    await channel.put(5)
+    await channel.close()
+    assert [item async for item in channel] == [5]
+
+
+def test_a_channel_holds_at_least_one_item():
+    with pytest.raises(ValueError, match="at least one item, got size 0"):
+        Channel(0)

@@ -1,0 +1,57 @@
+"""CPU work in threads."""
+
+import asyncio
+import threading
+
+import pytest
+
+from utils.threads import off_loop
+
+
+async def test_work_runs_in_another_thread_and_its_result_comes_back():
+    def work(left: int, *, right: int) -> tuple[int, int]:
+        return left + right, threading.get_ident()
+
+    total, thread = await off_loop(work, 2, right=3)
+    assert total == 5
+    assert thread != threading.get_ident()
+
+
+async def test_what_the_work_raises_is_raised():
+    def work() -> None:
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        await off_loop(work)
+
+
+async def test_the_loop_goes_on_while_work_runs():
+    go_on = threading.Event()
+    task = asyncio.create_task(off_loop(go_on.wait))
+    for _ in range(5):
+        await asyncio.sleep(0)  # would never return if the loop were held
+    assert not task.done()
+    go_on.set()
+    assert await task
+
+
+async def test_a_cancelled_caller_waits_until_the_work_has_ended():
+    began, go_on = threading.Event(), threading.Event()
+    ended = False
+
+    def work() -> None:
+        nonlocal ended
+        began.set()
+        go_on.wait()
+        ended = True
+
+    task = asyncio.create_task(off_loop(work))
+    await asyncio.to_thread(began.wait)
+    task.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended
