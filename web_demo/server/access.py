@@ -40,7 +40,7 @@ def check_key(request: web.Request, api_key: str) -> None:
         given = request.query.get("api_key", "")
     if not given:
         raise Unauthorized("this service needs an API key: send it as the header 'Authorization: Bearer KEY'")
-    if not hmac.compare_digest(given.encode(), api_key.encode()):
+    if not hmac.compare_digest(given.encode(errors="surrogateescape"), api_key.encode()):
         raise Unauthorized("the API key is wrong")
 
 
@@ -49,11 +49,18 @@ def check_origin(request: web.Request, settings: ServiceSettings) -> None:
     origin = request.headers.get("Origin")
     if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
         return
-    if urlsplit(origin).netloc.lower() == request.host.lower() and _is_ours(request.host, settings):
+    if _netloc(origin) == request.host.lower() and _is_ours(request.host, settings):
         return
     raise Forbidden(
         f"the web origin {origin[:200]!r} is not allowed here; the operator can allow it with --allowed-origin {origin[:200]}"
     )
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # "http://[" is not an address
+        return None
 
 
 def _is_ours(host: str, settings: ServiceSettings) -> bool:
@@ -61,10 +68,8 @@ def _is_ours(host: str, settings: ServiceSettings) -> bool:
     that somebody made resolve to this machine (DNS rebinding)."""
     if not settings.loopback_only:
         return True
-    name = urlsplit(f"//{host}").hostname or ""
-    if name in LOOPBACK:
-        return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        name = urlsplit(f"//{host}").hostname or ""
+        return name in LOOPBACK or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
