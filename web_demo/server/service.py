@@ -157,7 +157,7 @@ async def read_json(request: web.Request) -> Mapping[str, Any]:
     body = await request.read()
     try:
         value = json.loads(body)
-    except ValueError as error:  # UnicodeDecodeError is one
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise InvalidRequest(f"the body must be a JSON object in UTF-8: {error}") from error
     if not isinstance(value, dict):
         raise InvalidRequest(f"the body must be a JSON object, got {type(value).__name__}")
