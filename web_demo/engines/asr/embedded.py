@@ -1,0 +1,54 @@
+"""The embedded recogniser: pocketsphinx (English) in worker processes. No GPU, no download, about 100 MB a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from utils.audio import SPEECH_RATE, Audio
+from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
+from web_demo.engines.asr.workers import WorkerPool
+from web_demo.engines.base import Capabilities, Transcript
+from web_demo.errors import InvalidRequest
+
+LANGUAGE = "en"
+MAX_WORKERS = 2
+
+
+def create(settings: object = None) -> EmbeddedAsr:
+    """The registry's factory. The engine needs nothing from the service's settings."""
+    return EmbeddedAsr(workers=max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
+
+
+class EmbeddedAsr:
+    """Hotwords that are in the recogniser's vocabulary lift hypotheses that contain them; all others are named in
+    `Transcript.ignored_hotwords`. Cancelling `transcribe` frees the caller at once, the worker within the decoding time
+    of the segment (a tenth of its length)."""
+
+    name = "embedded"
+    model = "pocketsphinx en-us"
+    device = "cpu"
+    max_segment_s = 15.0  # short enough that the abandoned work of a client that left ends soon
+
+    def __init__(self, workers: int) -> None:
+        self.capabilities = Capabilities(
+            languages=(LANGUAGE,), hotwords=True, timestamps="word", max_concurrency=workers
+        )
+        self._pool: WorkerPool[DecodeTask, Decoded] = WorkerPool("embedded ASR", build, workers)
+
+    async def start(self) -> None:
+        await self._pool.start()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def transcribe(
+        self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
+    ) -> Transcript:
+        if language not in (None, LANGUAGE):
+            raise InvalidRequest(
+                f"the embedded recogniser knows English only (language {LANGUAGE!r}), got {language!r}"
+            )
+        decoded = await self._pool.run(DecodeTask(audio.at(SPEECH_RATE).samples, tuple(hotwords)))
+        text = " ".join(segment.text for segment in decoded.segments)
+        return Transcript(text, LANGUAGE, decoded.segments, decoded.ignored_hotwords)
