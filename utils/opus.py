@@ -2,8 +2,9 @@
 
 Reading: packets are checked and then decoded by `sphn`, which is quick but breaks for good on a damaged page and makes
 seconds of sound out of an empty packet; so it only ever sees packets that were checked, in pages that are ours.
-Writing: libopus through `av`. Restricted low delay at 48 kbit/s and complexity 0 takes an eighth of the time of sphn's
-encoder, lets other threads run, and keeps the spectrum closer to the original (scripts/benchmark_opus.py).
+Writing: libopus through `av`. Restricted low delay at 48 kbit/s and complexity 0 takes about an eighth of the time of
+sphn's encoder, lets other threads run, and, at not quite twice its bit rate, keeps the spectrum closer to the original
+(scripts/benchmark_opus.py).
 """
 
 from __future__ import annotations
