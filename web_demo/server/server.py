@@ -79,9 +79,12 @@ class S2sService:
     async def start(self) -> None:
         began = time.monotonic()
         log.info("engine=%s: %s", self.choice.name, self.choice.reason)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.engine.start())
-            tasks.create_task(self.detokenizer.start())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.engine.start())
+                tasks.create_task(self.detokenizer.start())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
         if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
         log.info(
