@@ -45,8 +45,9 @@ def silence(seconds: float, rate: int) -> Audio:
 
 
 def to_int16(samples: Samples) -> npt.NDArray[np.int16]:
-    """Full-scale float to 16 bit, clipped, not wrapped."""
-    return (np.clip(samples, -1.0, 1.0) * 32767.0).round().astype(np.int16)
+    """Full-scale float to 16 bit, clipped, not wrapped: the exact inverse of `from_int16`."""
+    scaled: Samples = np.clip((samples * np.float32(32768.0)).round(), -32768, 32767)
+    return scaled.astype(np.int16)
 
 
 def from_int16(samples: npt.NDArray[np.int16]) -> Samples:
