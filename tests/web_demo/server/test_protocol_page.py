@@ -1,0 +1,57 @@
+"""PROTOCOL.md says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from aiohttp import WSCloseCode
+
+from utils.vad import VadRules
+from web_demo.server import chat, options, protocal
+from web_demo.server.options import SessionOptions
+from web_demo.server.session import SessionLimits
+
+PAGE = Path(protocal.__file__).with_name("PROTOCOL.md").read_text()
+
+
+def row(first_cell: str) -> str:
+    """The line of a table that begins so."""
+    (line,) = [line for line in PAGE.splitlines() if line.startswith(f"| {first_cell} |")]
+    return line
+
+
+@pytest.mark.parametrize("kind", protocal.MessageType)
+def test_every_message_type_has_its_row(kind):
+    name = {"COLORED_TEXT": "coloured text"}.get(kind.name, kind.name.lower())
+    assert f"| {name} |" in row(f"`{kind:02x}`")
+
+
+@pytest.mark.parametrize(("name", "action"), protocal.ACTION_NAMES.items())
+def test_every_action_has_its_byte(name, action):
+    assert f"`{action:02x}` {name}" in row("`03`")
+
+
+@pytest.mark.parametrize("key", re.findall(r'if "(\w+)" in data', Path(options.__file__).read_text()))
+def test_every_setting_has_its_row(key):
+    assert row(f"`{key}`")
+
+
+@pytest.mark.parametrize("event", re.findall(r'"event": "(\w+)"', Path(chat.__file__).read_text()))
+def test_every_event_is_listed(event):
+    assert f"`{event}`" in PAGE.split("**Events**")[1]
+
+
+def test_the_numbers_are_those_of_the_code():
+    rules, limits = VadRules(), SessionLimits()
+    assert f"{protocal.MAX_AUDIO_BYTES >> 10} KiB of audio, {protocal.MAX_JSON_BYTES >> 10} KiB" in PAGE
+    assert f"a message over {chat.MAX_MESSAGE_BYTES >> 20} MiB" in row(f"{WSCloseCode.MESSAGE_TOO_BIG.value}")
+    assert f"a ping after {chat.KEEPALIVE_S:g} s" in PAGE
+    assert f"takes nothing for {chat.SEND_TIMEOUT_S:g} s" in PAGE
+    assert f"At {limits.max_turn_s:g} s of audio" in PAGE
+    assert f"about {limits.lead_s:g} s ahead" in PAGE
+    assert f"at most {options.MAX_SYSTEM_PROMPT} characters" in row("`system_prompt`")
+    assert f"at most {options.MAX_TOOLS} objects" in row("`tools`")
+    assert f"default {rules.threshold:g})" in PAGE
+    assert f"default {rules.min_silence_s * 1000:g})" in PAGE
+    assert f"default {rules.min_speech_s * 1000:g})" in PAGE
+    assert f"default {SessionOptions().prefix_s * 1000:g})" in PAGE
