@@ -81,7 +81,7 @@ class Demuxer:
             if not drop:
                 yield packet
             packet, drop = b"", False
-        if segments and page[26 + segments] == 255 and len(packet) <= _MAX_PACKET:
+        if segments and page[26 + segments] == 255 and not drop and len(packet) <= _MAX_PACKET:
             self._partial = packet
 
 
