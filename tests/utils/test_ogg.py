@@ -89,15 +89,19 @@ def test_the_end_of_a_packet_whose_beginning_was_lost_is_left_out():
     assert packets(page([10, 2], b"e" * 10 + b"ok", flags=CONTINUED)) == [b"ok"]
 
 
+def test_a_packet_whose_beginning_was_lost_is_left_out_through_all_its_pages():
+    middle, end = page([255], b"m" * 255, flags=CONTINUED), page([3, 2], b"endok", flags=CONTINUED)
+    assert packets(middle, middle, end) == [b"ok"]
+
+
 def test_the_beginning_of_a_packet_whose_end_was_lost_is_left_out():
     assert packets(page([255], b"x" * 255), page([2], b"ok")) == [b"ok"]
 
 
 def test_a_packet_without_end_is_given_up_and_the_next_is_heard():
     endless = [page([255] * 255, bytes(255 * 255), flags=CONTINUED if i else 0) for i in range(40)]  # 2.6 MB
-    demuxer = Demuxer()
-    kept = [packet for data in (*endless, page([2], b"ok")) for packet in demuxer.feed(data)]
-    assert kept == [b"ok"]
+    for number in (2, 3, 40):
+        assert packets(*endless[:number], page([3, 2], b"endok", flags=CONTINUED)) == [b"ok"]
 
 
 def test_what_is_no_page_is_skipped_and_counted():

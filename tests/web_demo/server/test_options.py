@@ -62,7 +62,7 @@ def test_events_language_and_tools_are_taken():
         ({"turn_detection": {}}, "turn_detection.type must be server_vad or none, got None"),
         ({"turn_detection": {"type": "semantic"}}, "server_vad or none, got 'semantic'"),
         ({"turn_detection": {"type": "server_vad", "threshold": 0}}, "a number from 0.05 to 0.95, got 0"),
-        ({"turn_detection": {"type": "server_vad", "threshold": True}}, "a number from 0.05"),
+        ({"turn_detection": {"type": "server_vad", "prefix_padding_ms": True}}, "from 0 to 2000, got True"),
         ({"turn_detection": {"type": "server_vad", "threshold": float("nan")}}, "a number from 0.05"),
         ({"turn_detection": {"type": "server_vad", "silence_duration_ms": "600"}}, "from 100 to 5000, got '600'"),
         ({"turn_detection": {"type": "server_vad", "silence_duration_ms": 10**9}}, "from 100 to 5000"),
