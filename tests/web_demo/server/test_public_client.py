@@ -22,7 +22,8 @@ async def test_the_public_client_is_answered_in_its_first_two_turns():
         await talker.wait_for(lambda m: True)
         for message in recorded.messages:
             await asyncio.sleep(max(message.at_s - talker.now(), 0))
-            if decode(message.data) == Control(Action.START):
+            if decode(message.data) == Control(Action.START):  # on a busy machine the answer comes later than it did
+                await until(lambda: sounds(talker, since=starts[-1] if starts else 0) > 20)
                 starts.append(len(talker.log))
             await talker.send(message.data)
         first, second, third = 0, *starts
@@ -31,10 +32,13 @@ async def test_the_public_client_is_answered_in_its_first_two_turns():
             text = "".join(message.text for message in answer if isinstance(message, Text))
             assert text.startswith("[Processing...]You said: ")
             assert "forward ten meters" in text
-            assert sum(isinstance(message, AudioData) for message in answer) > 20
         assert not any(isinstance(message, Text) for message in talker.messages()[third:])  # nobody ended that turn
         assert talker.errors() == []
         assert not talker.closed
+
+
+def sounds(talker: Talker, since: int) -> int:
+    return sum(isinstance(message, AudioData) for message in talker.messages(since))
 
 
 PAUSE, START = b"\x03\x02", b"\x03\x00"
