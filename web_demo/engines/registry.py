@@ -46,7 +46,9 @@ def factory(kind: str, name: str) -> Callable[..., Any]:
     try:
         return load(reference)
     except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("web_demo", "utils"):
+            raise  # ours: a defect, not a missing package
         raise SetupError(
             f"the {kind} engine {name!r} needs the Python package {error.name!r}, which is not installed; "
-            "pip install -r requirements-models.txt"
+            "pip install -r requirements.txt (or requirements-models.txt, which has all of it)"
         ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -23,11 +24,32 @@ def middleware(settings: ServiceSettings):  # type: ignore[no-untyped-def]  # ai
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         check_origin(request, settings)
-        if settings.api_key and request.path.startswith(PROTECTED) and request.method != "OPTIONS":
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return web.Response(status=204, headers=_PREFLIGHT)  # browsers ask before they send what a form could not
+        if settings.api_key and request.path.startswith(PROTECTED):
             check_key(request, settings.api_key)
         return await handler(request)
 
     return check
+
+
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, X-API-Key, Content-Type",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def let_allowed_origins_read(settings: ServiceSettings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """For `on_response_prepare`: a browser shows an answer to a page of another origin only when it says so."""
+
+    async def add_header(request: web.Request, response: web.StreamResponse) -> None:
+        origin = request.headers.get("Origin")
+        if origin is not None and _is_allowed(origin, settings):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Vary"] = "Origin"
+
+    return add_header
 
 
 def check_key(request: web.Request, api_key: str) -> None:
@@ -47,13 +69,17 @@ def check_key(request: web.Request, api_key: str) -> None:
 def check_origin(request: web.Request, settings: ServiceSettings) -> None:
     """Raises Forbidden when a browser page of another origin is calling. Programs send no Origin and pass."""
     origin = request.headers.get("Origin")
-    if origin is None or "*" in settings.allowed_origins or origin in settings.allowed_origins:
+    if origin is None or _is_allowed(origin, settings):
         return
     if _netloc(origin) == request.host.lower() and _is_ours(request.host, settings):
         return
     raise Forbidden(
         f"the web origin {origin[:200]!r} is not allowed here; the operator can allow it with --allowed-origin {origin[:200]}"
     )
+
+
+def _is_allowed(origin: str, settings: ServiceSettings) -> bool:
+    return "*" in settings.allowed_origins or origin in settings.allowed_origins
 
 
 def _netloc(origin: str) -> str | None:

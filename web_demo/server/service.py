@@ -75,6 +75,7 @@ def make_app(
     app = web.Application(
         middlewares=[_errors_as_json, access.middleware(settings), _count_in_flight], client_max_size=client_max_size
     )
+    app.on_response_prepare.append(access.let_allowed_origins_read(settings))
     app[LIFE] = Life()
     app[HEALTH] = health
     app[METRICS] = registry

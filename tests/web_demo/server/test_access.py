@@ -176,3 +176,24 @@ async def raw_status(client, head: bytes) -> int:
     writer.close()
     await writer.wait_closed()
     return status
+
+
+async def test_a_page_of_an_allowed_origin_may_read_the_answers_and_send_its_key():
+    origin = {"Origin": "https://my.site"}
+    async with serving(api_key=KEY, allowed_origins=("https://my.site",)) as client:
+        asked = {**origin, "Access-Control-Request-Method": "POST"}
+        preflight = await client.options("/api/echo", headers=asked)
+        assert preflight.status == 204
+        assert "X-API-Key" in preflight.headers["Access-Control-Allow-Headers"]
+        answer = await client.get("/api/open", headers={**origin, "X-API-Key": KEY})
+        refused = await client.get("/api/open", headers=origin)
+    for response in (preflight, answer, refused):
+        assert response.headers["Access-Control-Allow-Origin"] == "https://my.site"
+
+
+async def test_a_foreign_page_is_refused_at_its_preflight_and_told_nothing():
+    async with serving() as client:
+        asked = {"Origin": "https://evil.site", "Access-Control-Request-Method": "POST"}
+        preflight = await client.options("/api/echo", headers=asked)
+    assert preflight.status == 403
+    assert "Access-Control-Allow-Origin" not in preflight.headers
