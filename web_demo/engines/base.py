@@ -232,6 +232,7 @@ class Window:
     voice: str = ""
     last: bool = False
     deadline: float = 0.0
+    speed: float = 1.0  # of text; a backend of codes has its speed from the codes
 
 
 class DetokenizerBackend(Protocol):

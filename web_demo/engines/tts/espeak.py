@@ -79,8 +79,8 @@ class EspeakVoice:
     @classmethod
     def parse(cls, name: str) -> EspeakVoice:
         """`name`: "", one of the classic names, or espeak-ng's own, such as "de" or "en-us+f3"."""
-        language, _, variant = CLASSIC_VOICES.get(name, name).partition("+")
-        return cls(_ALIASES.get(language.lower(), language), variant)
+        language, _, variant = CLASSIC_VOICES.get(name, name).lower().partition("+")
+        return cls(_ALIASES.get(language, language), variant)
 
     def for_script(self, script: Script | None) -> str:
         """The name for espeak-ng: this voice's language if it reads `script`, else one that does."""
@@ -244,7 +244,7 @@ class EspeakBackend:
     def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]:
         for window in windows:
             voice = EspeakVoice.parse(window.voice or self._voices.get(window.turn_id, "") or self._default)
-            for piece in self._espeak.speak(window.text, voice, self._speed):
+            for piece in self._espeak.speak(window.text, voice, self._speed * window.speed):
                 if window.turn_id in self._spoke and len(piece):
                     yield window.turn_id, np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
                     self._spoke.discard(window.turn_id)

@@ -268,10 +268,17 @@ class Speech:
         self._detokenizer._forget(self._turn_id)
 
     async def say(
-        self, *, text: str = "", codes: tuple[int, ...] = (), voice: str = "", last: bool = False, deadline: float = 0.0
+        self,
+        *,
+        text: str = "",
+        codes: tuple[int, ...] = (),
+        voice: str = "",
+        last: bool = False,
+        deadline: float = 0.0,
+        speed: float = 1.0,
     ) -> AsyncIterator[Samples]:
         """Sends one window and yields its sound as it is made. One window at a time. Raises EngineFailed."""
-        window = Window(self._turn_id, self._index, codes, text, voice, last, deadline)
+        window = Window(self._turn_id, self._index, codes, text, voice, last, deadline, speed)
         self._index += 1
         self._detokenizer._send(Decode(window))
         while True:

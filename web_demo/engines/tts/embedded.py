@@ -1,0 +1,113 @@
+"""The engine that needs no weights: espeak-ng, in a process of its own (it is not thread-safe, and GPL)."""
+
+from __future__ import annotations
+
+import functools
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from utils.audio import WIRE_RATE, Samples
+from web_demo.engines.base import BackendSpec, Capabilities, SpeechRequest
+from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
+from web_demo.engines.tts.text import has_words, spoken
+from web_demo.errors import InvalidRequest, NotFound, SetupError
+
+BACKEND = BackendSpec("web_demo.engines.tts.espeak:create_backend")
+CONCURRENCY = (
+    8  # sentences on their way to the child, which speaks one at a time, some hundred times faster than real time
+)
+
+
+class Turn(AbstractAsyncContextManager["Turn"], Protocol):
+    """The sound of one request; leaving it stops the work for it in the child."""
+
+    def say(self, *, text: str, last: bool, deadline: float, speed: float) -> AsyncIterator[Samples]: ...
+
+
+class SpeechProcess(Protocol):
+    """A supervised child with a DetokenizerBackend inside. The service brings it: engines import nothing of the server."""
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+    async def open(self, turn_id: str, voice: str = "") -> Turn: ...
+    def fault(self) -> str | None: ...
+
+
+class Settings(Protocol):
+    """What this engine reads of the service's settings."""
+
+    @property
+    def speech_process(self) -> Callable[[BackendSpec], SpeechProcess]: ...
+
+
+class EmbeddedTts:
+    name = "embedded"
+    model = "espeak-ng"
+    device = "cpu"
+    sample_rate = WIRE_RATE
+
+    def __init__(self, process: SpeechProcess) -> None:
+        self._process = process
+
+    @functools.cached_property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(voices=(*CLASSIC_VOICES, *_languages()), max_concurrency=CONCURRENCY)
+
+    async def start(self) -> None:
+        await self._process.start()
+
+    async def close(self) -> None:
+        await self._process.close()
+
+    def fault(self) -> str | None:
+        """Why it cannot speak at this moment: the child died and is being started again."""
+        return self._process.fault()
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        """Chunks of about 40 ms, and a natural pause at the end. Raises InvalidRequest, NotFound, EngineFailed."""
+        self._check(request)
+        if not has_words(spoken(request.text)):
+            return
+        turn = await self._process.open(uuid.uuid4().hex, request.voice)
+        async with turn:
+            # The deadline makes the child take sentences in the order in which they were asked for.
+            async for samples in turn.say(text=request.text, last=True, deadline=time.monotonic(), speed=request.speed):
+                yield samples
+        yield np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
+
+    def _check(self, request: SpeechRequest) -> None:
+        if request.prompt is not None:
+            raise InvalidRequest(
+                "the embedded engine cannot speak with the voice of a recording; that needs --engine cosyvoice3"
+            )
+        if request.instruction:
+            raise InvalidRequest("the embedded engine cannot be told how to speak; that needs --engine cosyvoice3")
+        if not MIN_SPEED <= request.speed <= MAX_SPEED:
+            raise InvalidRequest(
+                f"speed {request.speed:g} is out of this engine's range: {MIN_SPEED:.2f} to {MAX_SPEED:g}"
+            )
+        language = EspeakVoice.parse(request.voice).language
+        if language and language not in _languages():
+            raise NotFound(f"no voice {request.voice[:100]!r}; there are: {', '.join(self.capabilities.voices)}")
+
+
+@functools.cache
+def _languages() -> tuple[str, ...]:
+    """The names of espeak-ng's voices, from its data folder: the library itself is loaded in the child only."""
+    try:
+        import espeakng_loader
+
+        folder = Path(espeakng_loader.get_data_path()) / "lang"
+    except ImportError as error:
+        raise SetupError("the embedded voice needs espeak-ng: pip install -r requirements.txt") from error
+    return tuple(sorted(path.name.lower() for path in folder.rglob("*") if path.is_file()))
+
+
+def create(settings: Settings) -> EmbeddedTts:
+    return EmbeddedTts(settings.speech_process(BACKEND))
