@@ -1,0 +1,83 @@
+"""An engine whose sound is known to the sample, and the service round it on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import numpy as np
+from aiohttp import web
+
+from utils.audio import WIRE_RATE, Samples
+from web_demo.engines.base import Capabilities, SpeechRequest, TtsEngine
+from web_demo.errors import EngineFailed
+from web_demo.server.service import HEALTH
+from web_demo.server.tts_server import create_app
+from web_demo.server.tts_settings import TtsSettings
+
+CHUNK = 4800  # 200 ms
+
+
+class ToneTts:
+    """50 ms of one long sine a character, in chunks of 200 ms. "[fail]" in a text raises after its first chunk,
+    "[wait]" waits for `go` before it, "[pace]" lets the others run at every chunk."""
+
+    name = "tone"
+    model = "sine"
+    device = "cpu"
+    sample_rate = WIRE_RATE
+
+    def __init__(self, *, cloning: bool = True, max_concurrency: int = 2) -> None:
+        self.capabilities = Capabilities(voices=("中文女", "中文男"), cloning=cloning, max_concurrency=max_concurrency)
+        self.requests: list[SpeechRequest] = []
+        self.chunks = 0
+        self.live = 0
+        self.go = asyncio.Event()
+
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        self.requests.append(request)
+        self.live += 1
+        try:
+            if "[wait]" in request.text:
+                await self.go.wait()
+            sound = tone(len(request.text))
+            for start in range(0, len(sound), CHUNK):
+                self.chunks += 1
+                yield sound[start : start + CHUNK]
+                if "[fail]" in request.text:
+                    raise EngineFailed("told to fail")
+                if "[pace]" in request.text:
+                    await asyncio.sleep(0.002)
+        finally:
+            self.live -= 1
+
+
+def tone(characters: int) -> Samples:
+    time = np.arange(characters * WIRE_RATE // 20) / WIRE_RATE
+    return (0.4 * np.sin(2 * np.pi * 300 * time)).astype(np.float32)
+
+
+@asynccontextmanager
+async def serving(
+    settings: TtsSettings | None = None, engine: TtsEngine | None = None
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a service that is ready."""
+    app = create_app(settings or TtsSettings(port=0), engine)
+    runner = web.AppRunner(app)  # as in service.run; aiohttp's TestServer also cancels handlers, which that does not
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/") as client:
+            while app[HEALTH].state()[0] == "loading":  # noqa: ASYNC110 - the health is derived, it has no event
+                await asyncio.sleep(0.01)
+            yield client
+    finally:
+        await runner.cleanup()

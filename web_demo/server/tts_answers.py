@@ -1,0 +1,121 @@
+"""The three shapes of an answer: bytes of a sound file as it is made, server-sent events, and one JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from utils.audio import Samples
+from web_demo.errors import EngineFailed, ServiceError
+from web_demo.server.tts_encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
+from web_demo.server.tts_speech import ClientGone
+
+log = logging.getLogger(__name__)
+
+WRITE_TIMEOUT_S = 60.0  # a client that takes nothing for so long is gone
+
+
+async def whole(chunks: AsyncIterator[Samples], rate: int) -> web.Response:
+    """The JSON object of `/api/synthesize`."""
+    samples = join([chunk async for chunk in chunks])
+    if not len(samples):
+        raise EngineFailed("the engine made no sound of this text")
+    audio = await asyncio.to_thread(lambda: base64.b64encode(whole_wav(samples, rate)).decode())
+    duration = round(len(samples) / rate, 3)
+    return web.json_response({"audio": audio, "sample_rate": rate, "duration": duration, "success": True})
+
+
+async def sound_file(
+    request: web.Request, chunks: AsyncGenerator[Samples, None], kind: str, rate: int
+) -> web.StreamResponse:
+    """The file itself. Nothing is sent before there is sound, so that an early failure still has its own status."""
+    first = await _first(chunks)
+    response = _response(CONTENT_TYPES[kind], {"X-Sample-Rate": str(rate)})
+    await response.prepare(request)
+    codec = encoder(kind, rate)
+    try:
+        await _write(response, await _encode(codec, kind, first))
+        async for chunk in chunks:
+            await _write(response, await _encode(codec, kind, chunk))
+        await _write(response, codec.finish())
+    except (ClientGone, ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        _break_off(request, error)
+        raise ClientGone from error
+    await response.write_eof()
+    return response
+
+
+async def events(
+    request: web.Request, chunks: AsyncGenerator[Samples, None], kind: str, rate: int
+) -> web.StreamResponse:
+    """OpenAI's `stream_format: sse`: `speech.audio.delta` events with base64 audio, then `speech.audio.done`."""
+    first = await _first(chunks)
+    response = _response("text/event-stream", {})
+    await response.prepare(request)
+    codec = encoder(kind, rate)
+    try:
+        await _send_delta(response, await _encode(codec, kind, first))
+        async for chunk in chunks:
+            await _send_delta(response, await _encode(codec, kind, chunk))
+        await _send_delta(response, codec.finish())
+    except ServiceError as error:
+        log.error("speech failed under way: %s", error)
+        await _send(response, {"type": "error", "error": {"code": error.code, "message": error.message}})
+    else:
+        await _send(response, {"type": "speech.audio.done"})
+    await response.write_eof()
+    return response
+
+
+async def _first(chunks: AsyncGenerator[Samples, None]) -> Samples:
+    async for chunk in chunks:
+        if len(chunk):
+            return chunk
+    raise EngineFailed("the engine made no sound of this text")
+
+
+def _response(content_type: str, headers: Mapping[str, str]) -> web.StreamResponse:
+    return web.StreamResponse(
+        headers={"Content-Type": content_type, "Cache-Control": "no-store", "X-Accel-Buffering": "no", **headers}
+    )
+
+
+async def _encode(codec: Encoder, kind: str, samples: Samples) -> bytes:
+    if kind in ("wav", "pcm"):
+        return codec.encode(samples)
+    return await asyncio.to_thread(codec.encode, samples)  # some milliseconds for each second of sound
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    if data:
+        try:
+            await asyncio.wait_for(response.write(data), WRITE_TIMEOUT_S)
+        except TimeoutError as error:
+            raise ClientGone from error
+
+
+async def _send_delta(response: web.StreamResponse, data: bytes) -> None:
+    if data:
+        await _send(response, {"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
+
+
+async def _send(response: web.StreamResponse, event: Mapping[str, Any]) -> None:
+    await _write(response, f"data: {json.dumps(event)}\n\n".encode())
+
+
+def _break_off(request: web.Request, error: Exception) -> None:
+    """With the status long sent, a broken transfer is the only way to tell the client that the sound is not whole."""
+    if isinstance(error, ServiceError):
+        log.error("speech failed under way: %s", error)
+    else:
+        log.exception("speech failed under way")
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,145 @@
+"""What a client asks for, out of what it sent: the bodies of `/api/synthesize` and `/v1/audio/speech`. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from utils.sentences import split_sentences
+from web_demo.engines.tts.text import has_words, spoken
+from web_demo.errors import InvalidRequest, TooLarge
+from web_demo.server.tts_encode import CONTENT_TYPES
+
+DEFAULT_VOICE = "中文女"
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
+MAX_INSTRUCTION_CHARS = 500
+# A piece is what an engine speaks in one go: long enough for a good melody, short enough for fair turns.
+PIECE_MAX_CHARS, PIECE_MIN_CHARS = 200, 12
+
+# OpenAI's own voice names, which its clients send by default, as the nearest of ours.
+OPENAI_VOICES = {
+    **dict.fromkeys(("alloy", "coral", "fable", "marin", "nova", "sage", "shimmer"), "中文女"),
+    **dict.fromkeys(("ash", "ballad", "cedar", "echo", "onyx", "verse"), "中文男"),
+}
+
+
+@dataclass(frozen=True)
+class SynthesisRequest:
+    """`prompt_wav` as it was sent: a path or a data: URL; `prompt_audio`: the recording itself."""
+
+    pieces: tuple[str, ...]
+    characters: int
+    voice: str = DEFAULT_VOICE
+    speed: float = 1.0
+    instruction: str = ""
+    prompt_wav: str = ""
+    prompt_audio: bytes = b""
+    prompt_text: str = ""
+    stream: bool = False
+    format: str = "wav"
+    framing: Literal["audio", "sse"] = "audio"
+
+    @property
+    def has_prompt(self) -> bool:
+        return bool(self.prompt_wav or self.prompt_audio)
+
+
+def from_api(body: Mapping[str, Any], max_chars: int, prompt_audio: bytes = b"") -> SynthesisRequest:
+    """`body`: the JSON object of `/api/synthesize`, or the fields of its multipart form."""
+    pieces, characters = _pieces(body, "text", max_chars)
+    return SynthesisRequest(
+        pieces,
+        characters,
+        voice=_string(body, "speaker_id") or DEFAULT_VOICE,
+        speed=_speed(body),
+        instruction=_instruction(body, "instruction"),
+        prompt_wav=_string(body, "prompt_wav"),
+        prompt_audio=prompt_audio,
+        prompt_text=_string(body, "prompt_text").strip(),
+        stream=_boolean(body, "stream"),
+    )
+
+
+def from_openai(body: Mapping[str, Any], max_chars: int) -> SynthesisRequest:
+    """`body`: https://platform.openai.com/docs/api-reference/audio/createSpeech; any `model` is taken for ours."""
+    pieces, characters = _pieces(body, "input", max_chars)
+    voice = body.get("voice") or DEFAULT_VOICE
+    if isinstance(voice, Mapping):
+        voice = voice.get("id")
+    if not isinstance(voice, str):
+        raise InvalidRequest('voice must be a string, or an object such as {"id": "中文女"}')
+    return SynthesisRequest(
+        pieces,
+        characters,
+        voice=voice,
+        speed=_speed(body),
+        instruction=_instruction(body, "instructions"),
+        stream=True,
+        format=_choice(body, "response_format", tuple(CONTENT_TYPES), "mp3"),
+        framing="sse" if _choice(body, "stream_format", ("audio", "sse"), "audio") == "sse" else "audio",
+    )
+
+
+def _pieces(body: Mapping[str, Any], name: str, max_chars: int) -> tuple[tuple[str, ...], int]:
+    text = body.get(name)
+    if not isinstance(text, str):
+        came = "nothing" if text is None else type(text).__name__
+        raise InvalidRequest(f"{name} must be a string with the text to speak, got {came}")
+    if len(text) > max_chars:
+        raise TooLarge(f"{name} has {len(text)} characters; at most {max_chars} are taken in one request")
+    sentences = (spoken(sentence) for sentence in split_sentences(text, PIECE_MAX_CHARS, PIECE_MIN_CHARS))
+    pieces = tuple(sentence for sentence in sentences if has_words(sentence))
+    if not pieces:
+        raise InvalidRequest(f"{name} holds nothing that can be spoken: no letter and no digit")
+    return pieces, len(text)
+
+
+def _string(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a string, got {type(value).__name__}")
+    return value
+
+
+def _instruction(body: Mapping[str, Any], name: str) -> str:
+    value = spoken(_string(body, name))
+    if len(value) > MAX_INSTRUCTION_CHARS:
+        raise TooLarge(f"{name} has {len(value)} characters; at most {MAX_INSTRUCTION_CHARS} are taken")
+    return value
+
+
+def _boolean(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if isinstance(value, str) and value.lower() in ("true", "false"):  # a field of a form
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{name} must be true or false, got {value!r:.50}")
+    return value
+
+
+def _speed(body: Mapping[str, Any]) -> float:
+    value = body.get("speed", 1.0)
+    if value is None:
+        return 1.0
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        speed = float(value)
+    except (ValueError, OverflowError):
+        speed = math.nan
+    if not MIN_SPEED <= speed <= MAX_SPEED:  # false for NaN
+        raise InvalidRequest(f"speed must be a number from {MIN_SPEED} to {MAX_SPEED}, got {value!r:.50}")
+    return speed
+
+
+def _choice(body: Mapping[str, Any], name: str, choices: tuple[str, ...], default: str) -> str:
+    value = body.get(name)
+    if value is None:
+        return default
+    if value not in choices:
+        raise InvalidRequest(f"{name} must be one of {', '.join(choices)}, got {value!r:.50}")
+    return str(value)

@@ -1,0 +1,117 @@
+"""One answer: the pieces of a text through the engine, in fair turns, as one stream of sound. No HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from utils.audio import Samples
+from web_demo.engines.base import SpeechRequest, TtsEngine
+from web_demo.server.tts_encode import join
+from web_demo.server.tts_metrics import TtsMetrics
+from web_demo.server.tts_queue import FairQueue
+
+AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
+
+
+class ClientGone(Exception):
+    """Nobody listens any more."""
+
+
+class SpeechStream:
+    """The sound of some requests, one after the other; made by `speech`, which runs it.
+
+    A slot of the queue is held while the engine makes a piece, never while a slow client takes it: what is made waits
+    here, at most AHEAD_S and one piece.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._made: list[Samples] = []
+        self._waiting_s = 0.0
+        self._ended = False
+        self._error: Exception | None = None
+        self._more = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def chunks(self) -> AsyncGenerator[Samples, None]:
+        """All that was made since the last time, as soon as there is some. Raises what the engine raised."""
+        while True:
+            if self._made:
+                chunk, self._made, self._waiting_s = join(self._made), [], 0.0
+                self._room.set()
+                yield chunk
+            elif self._error is not None:
+                raise self._error
+            elif self._ended:
+                return
+            else:
+                self._more.clear()
+                await self._more.wait()
+
+    def put(self, samples: Samples) -> None:
+        self._made.append(samples)
+        self._waiting_s += len(samples) / self.rate
+        if self._waiting_s > AHEAD_S:
+            self._room.clear()
+        self._more.set()
+
+    async def room(self) -> None:
+        await self._room.wait()
+
+    def end(self, error: Exception | None = None) -> None:
+        self._ended, self._error = True, error
+        self._more.set()
+
+
+@asynccontextmanager
+async def speech(
+    engine: TtsEngine,
+    requests: Sequence[SpeechRequest],
+    *,
+    queue: FairQueue,
+    client: str,
+    gone: Callable[[], bool],
+    metrics: TtsMetrics,
+) -> AsyncIterator[SpeechStream]:
+    """The stream of `requests`. Leaving the block ends the work at once; so does `gone`, asked at every chunk."""
+    stream = SpeechStream(engine.sample_rate)
+
+    async def produce() -> None:
+        try:
+            for request in requests:
+                await stream.room()
+                asked = time.monotonic()
+                async with queue.turn(client):
+                    metrics.queued.observe(time.monotonic() - asked)
+                    await _speak(engine, request, stream, gone, metrics)
+        except Exception as error:  # noqa: BLE001 - not swallowed: the reader of the stream raises it
+            stream.end(error)
+        else:
+            stream.end()
+
+    producer = asyncio.create_task(produce(), name="speech")
+    try:
+        yield stream
+    finally:
+        producer.cancel()
+        await asyncio.gather(producer, return_exceptions=True)
+
+
+async def _speak(
+    engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, gone: Callable[[], bool], metrics: TtsMetrics
+) -> None:
+    if gone():
+        raise ClientGone
+    chunks = engine.synthesize(request)
+    try:
+        async for samples in chunks:
+            if gone():
+                raise ClientGone
+            stream.put(samples)
+            metrics.audio_out.inc(len(samples) / stream.rate)
+    finally:
+        await chunks.aclose()  # now, not when the garbage collector comes: closing is what stops the engine

@@ -1,0 +1,116 @@
+"""`/api/speakers`: list the voices, add one from a recording, delete it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+import aiohttp
+from aiohttp import web
+
+from utils.audio import to_wav
+from web_demo.engines.base import TtsEngine, VoicePrompt
+from web_demo.errors import InvalidRequest
+from web_demo.server.health import Health
+from web_demo.server.tts_forms import read_form
+from web_demo.server.tts_prompts import MAX_PROMPT_BYTES, MAX_PROMPT_CHARS, decode
+from web_demo.server.tts_settings import TtsSettings
+from web_demo.server.tts_speakers import Speaker, SpeakerStore, check_name
+
+log = logging.getLogger(__name__)
+
+ASR_TIMEOUT_S = 60.0
+
+
+def require_cloning(engine: TtsEngine) -> None:
+    if not engine.capabilities.cloning:
+        raise InvalidRequest(
+            f"the {engine.name} engine cannot speak with the voice of a recording; start the service with "
+            "--engine cosyvoice3 (see pretrained_models/README.md for its weights)"
+        )
+
+
+class Voices:
+    """The handlers. One change of the store at a time."""
+
+    def __init__(self, health: Health, engine: TtsEngine, store: SpeakerStore, settings: TtsSettings) -> None:
+        self._health = health
+        self._engine = engine
+        self._store = store
+        self._asr_url = settings.asr_url.rstrip("/")
+        # The services of one installation share their key.
+        self._asr_headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        self._changing = asyncio.Lock()
+
+    async def list(self, request: web.Request) -> web.Response:
+        built_in = [{"name": name, "kind": "built-in"} for name in self._engine.capabilities.voices]
+        added = [_shown(speaker) for speaker in self._store.list()]
+        return web.json_response({"speakers": built_in + added, "success": True})
+
+    async def add(self, request: web.Request) -> web.Response:
+        self._health.require()
+        require_cloning(self._engine)
+        self._store.require_writable()
+        form = await read_form(request, MAX_PROMPT_BYTES)
+        if "audio" not in form.files:
+            raise InvalidRequest("the form needs a file named 'audio': 3 to 10 s of one person speaking")
+        name = check_name(form.fields.get("name", ""))
+        if name in self._engine.capabilities.voices:
+            raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
+        audio = await asyncio.to_thread(decode, form.files["audio"])
+        transcript = form.fields.get("transcript", "").strip() or await self._transcribe(to_wav(audio))
+        if len(transcript) > MAX_PROMPT_CHARS:
+            raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        speaker = Speaker(name, transcript, round(audio.seconds, 2), created)
+        async with self._changing:
+            await asyncio.to_thread(self._store.add, speaker, VoicePrompt(audio, transcript))
+        log.info("voice added seconds=%.1f", audio.seconds)
+        return web.json_response({"speaker": _shown(speaker), "success": True}, status=201)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        async with self._changing:
+            await asyncio.to_thread(self._store.remove, request.match_info["name"])
+        return web.json_response({"success": True})
+
+    async def _transcribe(self, wav: bytes) -> str:
+        """What our own recogniser hears in the recording."""
+        form = aiohttp.FormData()
+        form.add_field("audio", wav, filename="prompt.wav", content_type="audio/wav")
+        timeout = aiohttp.ClientTimeout(total=ASR_TIMEOUT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, headers=self._asr_headers) as session,
+                session.post(f"{self._asr_url}/api/transcribe", data=form) as answer,
+            ):
+                answer.raise_for_status()
+                text = str((await answer.json())["text"]).strip()
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            log.info("no transcript from the recogniser at %s: %s", self._asr_url, error)
+            raise InvalidRequest(
+                "the form needs a field 'transcript' with what is said in the recording "
+                f"(the recogniser at {self._asr_url} that could write it down does not answer)"
+            ) from error
+        if not text:
+            raise InvalidRequest("the recogniser understood nothing in the recording: send the field 'transcript'")
+        return text
+
+
+def _shown(speaker: Speaker) -> dict[str, object]:
+    return {
+        "name": speaker.name,
+        "kind": "added",
+        "transcript": speaker.transcript,
+        "seconds": speaker.seconds,
+        "created": speaker.created,
+    }
+
+
+def add_routes(
+    app: web.Application, health: Health, engine: TtsEngine, store: SpeakerStore, settings: TtsSettings
+) -> None:
+    voices = Voices(health, engine, store, settings)
+    app.router.add_get("/api/speakers", voices.list)
+    app.router.add_post("/api/speakers", voices.add)
+    app.router.add_delete("/api/speakers/{name}", voices.delete)
