@@ -73,13 +73,16 @@ def _read_regular(target: Path, asked: str) -> bytes:
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise NotFound(f"prompt_wav {asked[:200]!r}: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidRequest(f"prompt_wav {asked[:200]!r} is not a file")
         if status.st_size > MAX_PROMPT_BYTES:
             raise TooLarge(f"the recording has {status.st_size} bytes; at most {MAX_PROMPT_BYTES} are taken")
-        return file.read(MAX_PROMPT_BYTES)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_PROMPT_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def decode(data: bytes) -> Audio:

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+from aiohttp import web
+
+from tests.speech import FOLDER, TRANSCRIPTS, recording
+from tests.web_demo.server.tts_fakes import ToneTts, serving
+from utils.audio import WIRE_RATE, Audio, from_wav, to_wav
+from web_demo.server.tts_encode import encoder
+from web_demo.server.tts_settings import TtsSettings
+
+SPEECH = (FOLDER / "cards_001.wav").read_bytes()
+TEXT = TRANSCRIPTS["cards_001"]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> TtsSettings:
+    return TtsSettings(port=0, speakers_dir=tmp_path / "voices", asr_url="http://127.0.0.1:9")
+
+
+@pytest.fixture
+def engine() -> ToneTts:
+    return ToneTts()
+
+
+@pytest.fixture
+async def client(settings: TtsSettings, engine: ToneTts) -> AsyncIterator[aiohttp.ClientSession]:
+    async with serving(settings, engine) as client:
+        yield client
+
+
+async def add(client: aiohttp.ClientSession, audio: bytes = SPEECH, **fields: str) -> tuple[int, dict[str, Any]]:
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("audio", audio, filename="../../../etc/passwd", content_type="audio/wav")
+    for name, value in fields.items():
+        form.add_field(name, value)
+    answer = await client.post("/api/speakers", data=form)
+    return answer.status, await answer.json()
+
+
+async def names(client: aiohttp.ClientSession) -> list[str]:
+    return [speaker["name"] for speaker in (await (await client.get("/api/speakers")).json())["speakers"]]
+
+
+async def test_a_voice_is_added_used_and_deleted(
+    client: aiohttp.ClientSession, engine: ToneTts, settings: TtsSettings
+) -> None:
+    status, body = await add(client, name="小明", transcript=TEXT)
+    assert (status, body["speaker"]["transcript"]) == (201, TEXT)
+    assert await names(client) == ["中文女", "中文男", "小明"]
+    for _ in range(2):
+        assert (await client.post("/api/synthesize", json={"text": "hello you", "speaker_id": "小明"})).status == 200
+    first, second = (request.prompt for request in engine.requests)
+    assert first is second  # what an engine computed from it can be kept
+    assert first is not None
+    assert first.text == TEXT
+    assert first.audio.seconds == pytest.approx(recording("cards_001").seconds, abs=0.05)
+
+    assert (await client.delete("/api/speakers/小明")).status == 200
+    assert await names(client) == ["中文女", "中文男"]
+    assert (await client.post("/api/synthesize", json={"text": "hello", "speaker_id": "小明"})).status == 404
+    assert settings.speakers_dir is not None
+    assert list(settings.speakers_dir.iterdir()) == []
+
+
+async def test_voices_are_still_there_after_a_restart(settings: TtsSettings) -> None:
+    async with serving(settings, ToneTts()) as client:
+        assert (await add(client, name="kept", transcript=TEXT))[0] == 201
+    engine = ToneTts()
+    async with serving(settings, engine) as client:
+        assert "kept" in await names(client)
+        assert (await client.post("/v1/audio/speech", json={"input": "hello", "voice": "kept"})).status == 200
+    assert engine.requests[0].prompt is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "   ", "../up", "a/b", "a\\b", ".hidden", "x" * 65, "new\nline", "中文女", "semi;colon", "nul\x00"]
+)
+async def test_a_name_that_is_no_name_is_refused(client: aiohttp.ClientSession, name: str) -> None:
+    status, body = await add(client, name=name, transcript=TEXT)
+    assert status == 400
+    assert "name" in body["error"]["message"]
+
+
+async def test_a_second_voice_of_the_same_name_is_refused(client: aiohttp.ClientSession) -> None:
+    assert (await add(client, name="twin", transcript=TEXT))[0] == 201
+    status, body = await add(client, name="twin", transcript=TEXT)
+    assert (status, "already" in body["error"]["message"]) == (400, True)
+
+
+async def test_a_file_that_is_no_speech_is_refused_and_leaves_nothing(
+    client: aiohttp.ClientSession, settings: TtsSettings
+) -> None:
+    noise = to_wav(Audio(np.random.default_rng(2).normal(0, 0.1, 32_000).astype(np.float32), 16_000))
+    assert (await add(client, noise, name="noise", transcript="x"))[0] == 400
+    assert (await add(client, b"GIF89a", name="image", transcript="x"))[0] == 415
+    assert (await add(client, b"\0" * (13 << 20), name="huge", transcript="x"))[0] == 413
+    assert (await client.post("/api/speakers", data={"name": "x"})).status == 400
+    assert (await client.post("/api/speakers", json={"name": "x"})).status == 400
+    assert settings.speakers_dir is not None
+    assert list(settings.speakers_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["nobody", "..%2F..%2Fetc%2Fpasswd", "中文女"])
+async def test_only_an_added_voice_can_be_deleted(client: aiohttp.ClientSession, name: str) -> None:
+    answer = await client.delete(f"/api/speakers/{name}")
+    assert answer.status == 404
+
+
+async def test_without_a_transcript_our_own_recogniser_is_asked(settings: TtsSettings, engine: ToneTts) -> None:
+    heard: list[float] = []
+
+    async def transcribe(request: web.Request) -> web.Response:
+        part = (await request.post())["audio"]
+        heard.append(from_wav(part.file.read()).seconds)  # type: ignore[union-attr]
+        return web.json_response({"text": "what was said", "language": "en", "success": True})
+
+    recogniser = web.Application()
+    recogniser.router.add_post("/api/transcribe", transcribe)
+    runner = web.AppRunner(recogniser)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(TtsSettings(port=0, speakers_dir=settings.speakers_dir, asr_url=url), engine) as client:
+        status, body = await add(client, name="heard")
+    await runner.cleanup()
+    assert (status, body["speaker"]["transcript"]) == (201, "what was said")
+    assert heard == [pytest.approx(recording("cards_001").seconds, abs=0.05)]
+
+
+async def test_without_transcript_and_recogniser_the_message_says_what_to_send(client: aiohttp.ClientSession) -> None:
+    status, body = await add(client, name="mute")
+    assert (status, "'transcript'" in body["error"]["message"]) == (400, True)
+
+
+async def test_voices_are_not_kept_unless_the_operator_gave_a_folder(engine: ToneTts) -> None:
+    async with serving(engine=engine) as client:
+        status, body = await add(client, name="x", transcript=TEXT)
+    assert (status, "--speakers-dir" in body["error"]["message"]) == (403, True)
+
+
+async def test_the_embedded_engine_says_that_it_cannot_clone(tmp_path: Path) -> None:
+    async with serving(TtsSettings(port=0, engine="embedded", speakers_dir=tmp_path)) as client:
+        status, body = await add(client, name="x", transcript=TEXT)
+        assert {"中文女", "粤语女", "de"} <= set(await names(client))
+    assert (status, "cosyvoice3" in body["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("kind", ["wav", "mp3", "flac", "opus", "aac"])
+async def test_a_recording_in_the_request_comes_as_base64_or_upload_in_any_format(
+    client: aiohttp.ClientSession, engine: ToneTts, kind: str
+) -> None:
+    voice = recording("cards_001").at(WIRE_RATE)
+    codec = encoder(kind, WIRE_RATE)
+    data = codec.encode(voice.samples) + codec.finish()
+    url = f"data:audio/{kind};base64,{base64.b64encode(data).decode()}"
+    asked = await client.post("/api/synthesize", json={"text": "hello", "prompt_wav": url, "prompt_text": TEXT})
+    assert asked.status == 200, await asked.text()
+    form = aiohttp.FormData()
+    form.add_field("prompt_wav", io.BytesIO(data), filename="x")
+    for name, value in (("text", "hello"), ("prompt_text", TEXT), ("stream", "true"), ("speed", "1.5")):
+        form.add_field(name, value)
+    uploaded = await client.post("/api/synthesize", data=form)
+    assert (await uploaded.read())[:4] == b"RIFF"
+    for request in engine.requests:
+        assert request.prompt is not None
+        assert request.prompt.audio.seconds == pytest.approx(voice.seconds, abs=0.2)
+        assert request.prompt.audio.rate == WIRE_RATE
+    assert engine.requests[1].speed == 1.5
+
+
+async def test_a_recording_inside_the_opened_folder_is_used(engine: ToneTts) -> None:
+    async with serving(TtsSettings(port=0, prompt_dir=FOLDER), engine) as client:
+        for path in ("cards_001.wav", str(FOLDER / "cards_001.wav")):
+            body = {"text": "hello", "prompt_wav": path, "prompt_text": TEXT}
+            assert (await client.post("/api/synthesize", json=body)).status == 200
+    assert len(engine.requests) == 2
+
+
+async def test_a_folder_with_a_broken_record_is_reported_at_start(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"name": "x"}))
+    from web_demo.errors import SetupError
+    from web_demo.server.tts_server import create_app
+
+    with pytest.raises(SetupError, match="--speakers-dir"):
+        create_app(TtsSettings(port=0, speakers_dir=tmp_path), ToneTts())
