@@ -19,6 +19,7 @@ from utils.audio import Samples
 from web_demo.engines import registry
 from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
+from web_demo.engines.tts import cosyvoice
 from web_demo.engines.tts.embedded import EmbeddedTts
 from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
 from web_demo.server import tts_answers, tts_prompts, tts_requests, tts_voices
@@ -72,7 +73,6 @@ class TtsService:
             "model": self.engine.model,
             "device": self.engine.device,
             "vllm_enabled": self.settings.use_vllm and self.engine.name == "cosyvoice",
-            "sample_rate": self.engine.sample_rate,
             "cloning": self.engine.capabilities.cloning,
             "requests": self.queue.admitted,
             "max_requests": self.settings.max_requests,
@@ -208,9 +208,24 @@ async def _openai_models(request: web.Request) -> web.Response:
     return web.json_response({"object": "list", "data": [model]})
 
 
+def _choose(settings: TtsSettings) -> Choice:
+    """As `choose`, but what only the cosyvoice engine can do asks for that one first. Raises SetupError."""
+    wanted = ["--use-vllm"] * settings.use_vllm + ["--use-trt"] * settings.use_trt
+    if not wanted:
+        return choose("tts", settings)
+    if settings.engine not in ("auto", "cosyvoice"):
+        raise SetupError(f"{wanted[0]} works with --engine cosyvoice only, not with --engine {settings.engine}")
+    why_not = cosyvoice.unavailable(settings)
+    if settings.engine == "cosyvoice" or why_not is None:
+        return Choice("cosyvoice", f"the engine for {wanted[0]}")
+    other = choose("tts", settings)
+    log.warning("%s is without effect: %s", wanted[0], why_not)
+    return Choice(other.name, f"cosyvoice, for {wanted[0]}: {why_not}; {other.reason}")
+
+
 def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Application:
     """`engine`: run this one instead of what the settings choose. Raises SetupError."""
-    choice = choose("tts", settings) if engine is None else Choice(engine.name, "given")
+    choice = _choose(settings) if engine is None else Choice(engine.name, "given")
     metrics_registry = prometheus_client.CollectorRegistry()
     engine = engine or registry.factory("tts", choice.name)(settings)
     service = TtsService(settings, engine, choice, TtsMetrics(metrics_registry))
