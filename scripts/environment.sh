@@ -17,8 +17,7 @@ has() {
 find_python() {
     local name
     for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
-        [[ -n $name ]] && has "$name" || continue
-        if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if [[ -n $name ]] && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             printf '%s\n' "$name"
             return
         fi
