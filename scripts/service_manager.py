@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.operations import pidfile, services, stack  # noqa: E402
+from scripts.operations import gpus, modes, pidfile, services, stack  # noqa: E402
 from scripts.operations.services import Launch, Options, UsageError  # noqa: E402
 
 RUN_DIR = ROOT / "run"
@@ -83,6 +83,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     start.add_argument("--with-tts", action="store_true", help="start the text-to-speech service too")
     start.add_argument("--use-vllm", action="store_true", help="text to speech: speed its language model up with vLLM")
     start.add_argument(
+        "--mode",
+        choices=("auto", *modes.LAYOUTS),
+        help="choose the devices, and check first that the GPUs can hold it: A one GPU of 24 GB without speech to text, "
+        "B two GPUs, C one big GPU, D all three services, auto the fullest of them that fits",
+    )
+    start.add_argument(
         "--models", action="store_true", help="install the packages of the real engines even without weights"
     )
     start.add_argument("--timeout-s", type=positive, default=600.0, help="how long loading may take (default 600)")
@@ -99,8 +105,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def options_of(args: argparse.Namespace, environment: Mapping[str, str]) -> Options:
+    if args.mode is None:
+        return Options(tts_gpu=args.tts_gpu, asr_device=args.asr_device, with_tts=args.with_tts, use_vllm=args.use_vllm)
+    if args.tts_gpu is not None:
+        raise UsageError("--mode chooses the devices: leave TTS_GPU and ASR_DEVICE out")
+    if args.with_tts and args.mode in ("A", "B", "C"):
+        raise UsageError(f"mode {args.mode} has no text-to-speech service: --with-tts goes with --mode D or auto")
+    found = gpus.look(environment)
+    plan = modes.automatic(found, with_tts=args.with_tts) if args.mode == "auto" else modes.plan(args.mode, found)
+    for line in plan.arithmetic:
+        say(f"mode {plan.mode}: {line}")
+    return plan.options(use_vllm=args.use_vllm, with_tts=args.with_tts)
+
+
 def launches_of(args: argparse.Namespace, environment: Mapping[str, str]) -> list[Launch]:
-    options = Options(tts_gpu=args.tts_gpu, asr_device=args.asr_device, with_tts=args.with_tts, use_vllm=args.use_vllm)
+    options = options_of(args, environment)
     launches = [services.launch(service, options, environment, LOG_DIR) for service in services.choose(options, ROOT)]
     services.check_ports(launches)
     return launches

@@ -43,8 +43,11 @@ TTS = Service("tts", "text to speech", "web_demo.server.tts_server", 8004, "tts_
 class Options:
     """What the person who starts the services chose. None leaves the choice to the service."""
 
-    tts_gpu: int | None = None
+    tts_gpu: int | None = None  # of the S2S detokenizer, and of the text-to-speech service unless that has its own
     asr_device: str | None = None
+    s2s_device: str | None = None
+    tts_device: str | None = None
+    with_asr: bool = True
     with_tts: bool = False
     use_vllm: bool = False
 
@@ -73,8 +76,8 @@ class Launch:
 
 def choose(options: Options, root: Path) -> list[Service]:
     """The services to start: those asked for whose code is in this checkout."""
-    wanted = [S2S, ASR, TTS] if options.with_tts else [S2S, ASR]
-    return [service for service in wanted if service.exists(root)]
+    wanted = {S2S: True, ASR: options.with_asr, TTS: options.with_tts}
+    return [service for service, chosen in wanted.items() if chosen and service.exists(root)]
 
 
 def launch(
@@ -129,16 +132,19 @@ def check_ports(launches: list[Launch]) -> None:
 
 
 def _choices(service: Service, options: Options) -> tuple[str, ...]:
-    gpu = options.tts_gpu
+    gpu = None if options.tts_gpu is None else str(options.tts_gpu)
     match service.name:
-        case "s2s" if gpu is not None:
-            return ("--tts-gpu", str(gpu))
-        case "asr" if options.asr_device is not None:
-            return ("--device", options.asr_device)
-        case "tts":
-            device = () if gpu is None else ("--device", f"cuda:{gpu}")
-            return (*device, "--use-vllm") if options.use_vllm else device
-    return ()
+        case "s2s":
+            return (*_option("--device", options.s2s_device), *_option("--tts-gpu", gpu))
+        case "asr":
+            return _option("--device", options.asr_device)
+        case _:
+            device = options.tts_device or (gpu and f"cuda:{gpu}")
+            return (*_option("--device", device), *(("--use-vllm",) if options.use_vllm else ()))
+
+
+def _option(name: str, value: str | None) -> tuple[str, ...]:
+    return (name, value) if value is not None else ()
 
 
 def _words(name: str, environment: Mapping[str, str]) -> list[str]:

@@ -132,6 +132,8 @@ def _spawn(launch: Launch, run_dir: Path) -> Running:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # cuda:N then means the N of nvidia-smi, which a plan counts by; CUDA's own order is "fastest first".
+            env={"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ},
         )
     return Running(launch, child)
 
