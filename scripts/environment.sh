@@ -76,6 +76,23 @@ install_torch() {
     fi
 }
 
+# The newest CUDA build of PyTorch that the driver can run.
+cuda_index() {
+    local version
+    version=$(nvidia-smi | sed -n 's/.*CUDA Version: *\([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | head -n 1)
+    [[ -n $version ]] || fail "nvidia-smi names no CUDA version: is the driver working? --cpu-only does without"
+    local major=${version% *} minor=${version#* }
+    if ((major >= 13)); then
+        printf 'cu130\n'
+    elif ((major == 12 && minor >= 8)); then
+        printf 'cu128\n'
+    elif ((major == 12 && minor >= 6)); then
+        printf 'cu126\n'
+    else
+        fail "the driver supports CUDA $major.$minor, PyTorch needs 12.6 or newer: update the NVIDIA driver"
+    fi
+}
+
 reachable() {
     "$1/bin/python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10).close()' "$2" \
         2>/dev/null

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.operations import gpus, modes, pidfile, services, stack  # noqa: E402
+from scripts.operations import gpus, modes, pidfile, services, stack, verify  # noqa: E402
 from scripts.operations.services import Launch, Options, UsageError  # noqa: E402
 
 RUN_DIR = ROOT / "run"
@@ -101,6 +101,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--timeout-s", type=positive, default=45.0, help="time to finish running work before a kill (default 45)"
     )
 
+    commands.add_parser(
+        "verify",
+        prog="./scripts/verify_deployment.sh",
+        description="Check what start_services.sh started: processes, health, GPU memory, one real request to each service, "
+        "the last log lines. Status 0 when all of it serves.",
+    )
     commands.add_parser("status", description="List what is running.")
     return parser.parse_args(argv)
 
@@ -170,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return start(args, os.environ)
             case "stop":
                 return 0 if stack.stop(RUN_DIR, grace_s=args.timeout_s, say=say) else 1
+            case "verify":
+                return 0 if verify.verify(RUN_DIR, os.environ, say) else 1
             case _:
                 return status()
     except UsageError as error:

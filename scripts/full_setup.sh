@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Set up a machine from nothing: system packages, PyTorch for its GPU, the real engines, and a doctor at the end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/environment.sh
+source scripts/environment.sh
+
+readonly VLLM_VENV=.venv-vllm
+
+usage() {
+    cat <<'HELP'
+usage: ./scripts/full_setup.sh [--cpu-only] [--with-vllm] [--with-cosyvoice] [--no-system-packages] [--no-doctor]
+
+Safe to run again: only what is missing is done.
+
+  --cpu-only             the small core alone: embedded engines, no torch
+  --with-vllm            vLLM in an environment of its own (.venv-vllm); its pins clash with everything else
+  --with-cosyvoice       fetch the CosyVoice submodule (reference code; the services do not need it)
+  --no-system-packages   do not use apt-get
+  --no-doctor            leave out the checks at the end
+
+environment:
+  TORCH_INDEX_URL        package index of PyTorch (default: cu126, cu128 or cu130 by the driver, cpu without a GPU)
+  PYTHON                 the Python to make the environments with (default: the first of 3.11 or newer)
+HELP
+}
+
+models=1 vllm=0 cosyvoice=0 system=1 doctor=1
+for argument in "$@"; do
+    case $argument in
+        -h | --help) usage && exit 0 ;;
+        --cpu-only) models=0 ;;
+        --with-vllm) vllm=1 ;;
+        --with-cosyvoice) cosyvoice=1 ;;
+        --no-system-packages) system=0 ;;
+        --no-doctor) doctor=0 ;;
+        *) usage >&2 && fail "unknown argument: $argument" ;;
+    esac
+done
+
+# What is missing of: git, ffmpeg, curl, and Python's venv module.
+install_system_packages() {
+    local missing=() program
+    for program in git ffmpeg curl; do
+        has "$program" || missing+=("$program")
+    done
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    ((${#missing[@]})) || return 0
+    if [[ $system == 0 || $EUID -ne 0 ]] || ! has apt-get; then
+        printf 'note: not installed: %s (needs root and apt-get)\n' "${missing[*]}"
+        return 0
+    fi
+    printf 'installing %s\n' "${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+install_system_packages
+make_venv .venv
+requirements=(requirements.txt requirements-nodeps.txt)
+if [[ $models == 1 ]]; then
+    requirements+=(requirements-models.txt)
+    if [[ -z ${TORCH_INDEX_URL:-} ]] && has nvidia-smi; then
+        build=$(cuda_index)
+        export TORCH_INDEX_URL=https://download.pytorch.org/whl/$build
+        printf 'PyTorch build: %s\n' "$build"
+    fi
+fi
+install_requirements .venv "${requirements[@]}"
+
+if [[ $cosyvoice == 1 ]]; then
+    [[ -f .gitmodules ]] || fail "this checkout has no submodules (.gitmodules is missing): clone it with git"
+    git submodule update --init --recursive third_party/CosyVoice
+fi
+if [[ $vllm == 1 ]]; then
+    make_venv "$VLLM_VENV"
+    install_requirements "$VLLM_VENV" requirements-vllm.txt
+fi
+if [[ $doctor == 1 ]]; then
+    doctor_options=()
+    [[ $models == 0 ]] || doctor_options+=(--models)
+    .venv/bin/python scripts/doctor.py "${doctor_options[@]}"
+fi
+echo "set up. Next: ./scripts/download_models.sh (weights), ./scripts/start_services.sh"

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Check that what was started really serves. See --help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/environment.sh
+source scripts/environment.sh
+
+python=.venv/bin/python
+[[ -x $python ]] || python=$(find_python)
+exec "$python" scripts/service_manager.py verify "$@"

@@ -1,0 +1,40 @@
+import socket
+from pathlib import Path
+
+from scripts import doctor
+from scripts.operations import hub
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_embedded_service_holds_a_spoken_turn() -> None:
+    (finding,) = doctor.one_turn(ROOT)
+    assert finding.fault is None
+    assert "go forward ten meters" in finding.detail
+
+
+def test_every_core_package_is_imported() -> None:
+    findings = list(doctor.packages(ROOT, models=False))
+    assert [finding.what for finding in findings if finding.fault] == []
+    assert {"package aiohttp", "package sphn", "package pocketsphinx"} <= {finding.what for finding in findings}
+
+
+def test_a_missing_package_is_named_with_the_file_that_installs_it(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("# comment\nno-such-package==1.0\n")
+    (finding,) = doctor.packages(tmp_path, models=False)
+    assert "no_such_package" in str(finding.fault)
+    assert "pip install -r requirements.txt" in str(finding.fault)
+
+
+def test_a_port_in_use_is_named_with_its_variable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        faults = [finding.fault for finding in doctor.ports({"ASR_PORT": port}) if finding.what == f"port {port}"]
+    assert "set ASR_PORT" in str(faults[0])
+
+
+def test_weights_that_are_not_there_come_with_the_command_that_fetches_them(tmp_path: Path) -> None:
+    (tmp_path / "pretrained_models" / hub.MODELS["s2s"].folder).mkdir(parents=True)
+    details = {finding.what: finding.detail for finding in doctor.weights(tmp_path)}
+    assert details["weights Fun-Audio-Chat-8B"] == "there"
+    assert details["weights Fun-ASR-Nano-2512"].endswith("./scripts/download_models.sh --only asr")

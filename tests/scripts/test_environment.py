@@ -1,0 +1,130 @@
+"""The shell functions that make and update virtual environments."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "scripts" / "environment.sh"
+
+
+def bash(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["/bin/bash", "-euo", "pipefail", "-c", f"source '{LIBRARY}'\n{code}"]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"], **environment}
+    )
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """A folder with requirement files and a `.venv` whose pip writes down what it was asked."""
+    program = tmp_path / ".venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        "#!/bin/bash\n"
+        'if [[ $1 == -m && $2 == pip ]]; then echo "${*:3}" >> pip.log; [[ ! -e broken ]]; exit; fi\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "requirements.txt").write_text("a==1\n")
+    (tmp_path / "requirements-nodeps.txt").write_text("b==1\n")
+    (tmp_path / "requirements-models.txt").write_text("-r requirements.txt\ntorch==2.13.0\n")
+    return tmp_path
+
+
+def asked(folder: Path) -> list[str]:
+    log = folder / "pip.log"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def test_requirements_are_installed_once_and_again_when_a_file_changes(venv: Path) -> None:
+    code = "install_requirements .venv requirements.txt requirements-nodeps.txt"
+    once = ["install -r requirements.txt", "install --no-deps -r requirements-nodeps.txt"]
+    assert bash(code, venv).returncode == 0
+    assert bash(code, venv).stdout == ""
+    assert asked(venv) == once
+    (venv / "requirements.txt").write_text("a==2\n")
+    assert bash(code, venv).returncode == 0
+    assert asked(venv) == once * 2
+
+
+def test_a_failed_install_is_said_and_tried_again_the_next_time(venv: Path) -> None:
+    code = "install_requirements .venv requirements.txt"
+    (venv / "broken").touch()
+    failed = bash(code, venv)
+    assert failed.returncode == 1
+    assert "pip could not install requirements.txt" in failed.stderr
+    (venv / "broken").unlink()
+    assert bash(code, venv).returncode == 0
+    assert len(asked(venv)) == 2
+
+
+def test_torch_comes_from_the_index_that_was_asked_for(venv: Path) -> None:
+    done = bash(
+        "install_requirements .venv requirements-models.txt", venv, TORCH_INDEX_URL="https://torch.example/cu128"
+    )
+    assert done.returncode == 0
+    assert asked(venv) == [
+        "install --index-url https://torch.example/cu128 torch==2.13.0",
+        "install -r requirements-models.txt",
+    ]
+
+
+def test_a_machine_without_a_new_enough_python_gets_a_clear_message(tmp_path: Path) -> None:
+    done = bash("find_python", tmp_path, PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "Python 3.11 or newer is needed" in done.stderr
+
+
+def test_a_python_without_venv_gets_a_clear_message_and_leaves_no_folder(tmp_path: Path) -> None:
+    program = tmp_path / "python-without-venv"
+    program.write_text(f'#!/bin/bash\n[[ $2 != *ensurepip* ]] || exit 1\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    done = bash("make_venv new-venv", tmp_path, PYTHON=str(program))
+    assert done.returncode == 1
+    assert "apt install python3-venv" in done.stderr
+    assert not (tmp_path / "new-venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "build"), [("12.6", "cu126"), ("12.8", "cu128"), ("12.9", "cu128"), ("13.0", "cu130"), ("13.2", "cu130")]
+)
+def test_the_pytorch_build_is_the_newest_that_the_driver_can_run(cuda: str, build: str, tmp_path: Path) -> None:
+    nvidia_smi(tmp_path, f"| NVIDIA-SMI 570.86.15    Driver Version: 570.86.15    CUDA Version: {cuda}     |")
+    assert bash("cuda_index", tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin").stdout == f"{build}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("CUDA Version: 12.4 ", "PyTorch needs 12.6 or newer"), ("failed", "names no CUDA version")]
+)
+def test_a_driver_that_cannot_run_pytorch_is_refused(line: str, said: str, tmp_path: Path) -> None:
+    nvidia_smi(tmp_path, line)
+    done = bash("cuda_index", tmp_path, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def nvidia_smi(folder: Path, line: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{line}\nEND\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    "script",
+    sorted(path.name for path in (ROOT / "scripts").glob("*.sh") if path.name != "environment.sh"),
+)
+def test_every_script_explains_itself_without_doing_anything(script: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(ROOT / "scripts" / script), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: ./scripts/" + script)
