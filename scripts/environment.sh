@@ -112,3 +112,26 @@ for path in sorted(pathlib.Path().glob("requirements*.txt")):  # a file may incl
 print(digest.hexdigest())
 PYTHON
 }
+
+# start_with COMMAND ARGUMENT…: brings .venv up to date, then becomes the service manager. The packages of the real engines
+# are installed where there are weights, or with --models.
+start_with() {
+    local command=$1 argument install=1 models=0 python=.venv/bin/python
+    local requirements=(requirements.txt requirements-nodeps.txt)
+    shift
+    for argument in "$@"; do
+        case $argument in
+            -h | --help | --dry-run) install=0 ;;
+            --models) models=1 ;;
+        esac
+    done
+    if [[ $models == 1 || -n $(find pretrained_models -mindepth 1 -maxdepth 1 -type d ! -name '.*' -print -quit) ]]; then
+        requirements+=(requirements-models.txt)
+    fi
+    if [[ $install == 1 ]]; then
+        make_venv .venv
+        install_requirements .venv "${requirements[@]}"
+    fi
+    [[ -x $python ]] || python=$(find_python)
+    exec "$python" scripts/service_manager.py "$command" "$@"
+}

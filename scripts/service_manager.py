@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.operations import gpus, modes, pidfile, services, stack, verify  # noqa: E402
+from scripts.operations import gpus, modes, pidfile, scheme_b, services, stack, verify  # noqa: E402
 from scripts.operations.services import Launch, Options, UsageError  # noqa: E402
 
 RUN_DIR = ROOT / "run"
@@ -31,6 +30,17 @@ environment:
   S2S_PORT ASR_PORT TTS_PORT    ports (default 8002 8003 8004)
   S2S_ARGS ASR_ARGS TTS_ARGS    further options for a service, e.g. S2S_ARGS='--max-sessions 8'
   FUN_AUDIO_API_KEY             key that clients must send; set it when HOST is not loopback
+"""
+VLLM_HELP = """Scheme B: S2S (8002), text to speech (8004), and Whisper-large-v3 by `vllm serve` (8005) for speech to text, with
+OpenAI's interface. Chooses GPUs and memory shares, and checks first that it fits. Stop it with ./scripts/stop_services.sh.
+
+environment:
+  HOST                          address to listen on (default 127.0.0.1)
+  S2S_PORT TTS_PORT ASR_PORT    ports (default 8002 8004 8005)
+  S2S_ARGS TTS_ARGS VLLM_ARGS   further options, e.g. VLLM_ARGS='--max-model-len 448'
+  WHISPER_MODEL                 folder or name (default pretrained_models/whisper-large-v3, else openai/whisper-large-v3)
+  VLLM                          the program (default .venv-vllm/bin/vllm)
+  VLLM_API_KEY                  key that clients of Whisper must send
 """
 
 
@@ -58,6 +68,11 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"a number of seconds above 0, got {text!r}")
     return value
+
+
+def _add_start_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeout-s", type=positive, default=600.0, help="how long loading may take (default 600)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be started, and start nothing")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -91,8 +106,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     start.add_argument(
         "--models", action="store_true", help="install the packages of the real engines even without weights"
     )
-    start.add_argument("--timeout-s", type=positive, default=600.0, help="how long loading may take (default 600)")
-    start.add_argument("--dry-run", action="store_true", help="print what would be started, and start nothing")
+    _add_start_options(start)
+
+    vllm = commands.add_parser(
+        "start-vllm",
+        prog="./scripts/start_vllm_services.sh",
+        description=VLLM_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_start_options(vllm)
 
     stop = commands.add_parser(
         "stop", prog="./scripts/stop_services.sh", description="Stop exactly what start_services.sh started."
@@ -132,11 +154,23 @@ def launches_of(args: argparse.Namespace, environment: Mapping[str, str]) -> lis
     return launches
 
 
+def vllm_launches(environment: Mapping[str, str], *, dry_run: bool) -> list[Launch]:
+    plan = scheme_b.plan(gpus.look(environment))
+    for line in plan.arithmetic:
+        say(f"scheme B: {line}")
+    launches = scheme_b.launches(plan, environment, ROOT, LOG_DIR)
+    services.check_ports(launches)
+    if not dry_run:
+        scheme_b.check_program(launches[-1], ROOT)
+    return launches
+
+
 def start(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
-    launches = launches_of(args, environment)
+    vllm = args.command == "start-vllm"
+    launches = vllm_launches(environment, dry_run=args.dry_run) if vllm else launches_of(args, environment)
     if args.dry_run:
         for launch in launches:
-            say(f"{shlex.join(launch.command)}  # {launch.title}, log {launch.log}")
+            say(f"{launch}  # {launch.title}, log {launch.log}")
         return 0
     if any(not is_loopback(launch.host) for launch in launches) and not environment.get("FUN_AUDIO_API_KEY"):
         say("note: listening beyond this machine without a key; set FUN_AUDIO_API_KEY unless the network is trusted")
@@ -172,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(sys.argv[1:] if argv is None else argv)
     try:
         match args.command:
-            case "start":
+            case "start" | "start-vllm":
                 return start(args, os.environ)
             case "stop":
                 return 0 if stack.stop(RUN_DIR, grace_s=args.timeout_s, say=say) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.operations.probe import reachable
@@ -68,6 +68,12 @@ class Launch:
     log: Path
     use: str = "/"
     secure: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)  # on top of the inherited one
+
+    def __str__(self) -> str:
+        """As a line for a shell."""
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return shlex.join([*(["env", *variables] if variables else []), *self.command])
 
     @property
     def url(self) -> str:
@@ -91,7 +97,7 @@ def launch(
     """Raises UsageError for a port or options in the environment that cannot be."""
     host = environment.get("HOST") or "127.0.0.1"
     port = port_of(service.prefix, service.port, environment)
-    own = _words(f"{service.prefix}_ARGS", environment)
+    own = words_of(f"{service.prefix}_ARGS", environment)
     command = (
         python,
         "-m",
@@ -147,7 +153,7 @@ def _option(name: str, value: str | None) -> tuple[str, ...]:
     return (name, value) if value is not None else ()
 
 
-def _words(name: str, environment: Mapping[str, str]) -> list[str]:
+def words_of(name: str, environment: Mapping[str, str]) -> list[str]:
     try:
         return shlex.split(environment.get(name, ""))
     except ValueError as error:

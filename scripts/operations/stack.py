@@ -133,7 +133,7 @@ def _spawn(launch: Launch, run_dir: Path) -> Running:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             # cuda:N then means the N of nvidia-smi, which a plan counts by; CUDA's own order is "fastest first".
-            env={"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ},
+            env={"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ, **launch.environment},
         )
     return Running(launch, child)
 

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Start scheme B: S2S, TTS, and Whisper by vLLM. See --help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/environment.sh
+source scripts/environment.sh
+
+start_with start-vllm "$@"
