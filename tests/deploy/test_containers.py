@@ -1,0 +1,151 @@
+"""What can be known of images and manifests without a container runtime."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts import healthcheck
+from scripts.operations import modes
+from tests.scripts.operations.test_modes import cards
+from tests.scripts.test_service_manager import Yard
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKER = ROOT / "deploy" / "docker"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((KUBERNETES / name).read_text()))
+
+
+@pytest.mark.parametrize("path", sorted(DOCKER.glob("Dockerfile*")), ids=lambda path: path.name)
+def test_an_image_copies_what_exists_runs_without_root_and_watches_its_health(path: Path) -> None:
+    text = path.read_text()
+    for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists(), source
+    assert re.search(r"^USER \d+$", text, re.MULTILINE)
+    assert "HEALTHCHECK" in text
+    assert (ROOT / "scripts" / "healthcheck.py").exists()
+
+
+def test_what_an_image_copies_is_not_kept_out_by_dockerignore() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert allowed == {"requirements*.txt", "scripts", "utils", "web_demo"}
+
+
+@pytest.mark.parametrize(("mode", "name"), [("A", "one 4090"), ("B", "two 4090"), ("C", "one A40"), ("D", "one A40")])
+def test_a_profile_starts_what_its_mode_plans(mode: modes.Mode, name: str) -> None:
+    options = modes.plan(mode, cards(name)).options(use_vllm=False)
+    chosen = [
+        service["command"] for service in COMPOSE["services"].values() if f"mode-{mode.lower()}" in service["profiles"]
+    ]
+    devices = {command[0]: command[command.index("--device") + 1] for command in chosen}
+    planned = {"web_demo.server.server": options.s2s_device}
+    if options.with_asr:
+        planned["web_demo.server.asr_server"] = options.asr_device
+    if options.with_tts:
+        planned["web_demo.server.tts_server"] = options.tts_device
+    assert devices == planned
+    s2s = next(command for command in chosen if command[0] == "web_demo.server.server")
+    assert s2s[s2s.index("--tts-gpu") + 1] == str(options.tts_gpu)
+
+
+def test_containers_are_published_on_this_machine_only_unless_told_otherwise() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service["ports"]), name
+
+
+def test_a_container_has_time_to_drain() -> None:
+    for name, service in COMPOSE["services"].items():
+        command = service["command"]
+        drain_s = int(command[command.index("--drain-s") + 1])
+        assert int(service["stop_grace_period"].removesuffix("s")) > drain_s, name
+
+
+def test_the_proxy_knows_the_services_and_the_files_of_compose() -> None:
+    proxy = yaml.safe_load((DOCKER / "compose.tls.yaml").read_text())["services"]["proxy"]
+    for variable in ("S2S", "ASR", "TTS"):
+        default = re.fullmatch(r"\$\{\w+:-(.*)\}", proxy["environment"][variable])
+        assert default is not None
+        assert default[1] in COMPOSE["services"]
+        assert f"{{${variable}}}" in (DOCKER / "Caddyfile").read_text()
+
+
+@pytest.mark.parametrize("name", ["s2s.yaml", "asr.yaml", "tts.yaml"])
+def test_a_pod_is_ready_by_health_alive_by_any_answer_and_may_drain(name: str) -> None:
+    deployment = documents(name)[0]
+    spec = deployment["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+    assert container["livenessProbe"]["exec"]["command"][-1] == "--alive"
+    drain_s = int(container["args"][container["args"].index("--drain-s") + 1])
+    before_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert spec["terminationGracePeriodSeconds"] > drain_s + before_s
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert spec["securityContext"]["runAsNonRoot"]
+    port = container["ports"][0]["containerPort"]
+    assert str(port) in container["args"]
+    service, budget = documents(name)[1:]
+    assert service["spec"]["ports"][0]["port"] == port
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == labels == budget["spec"]["selector"]["matchLabels"]
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+
+
+def test_the_autoscaler_counts_a_metric_that_the_service_has_below_its_limit() -> None:
+    from prometheus_client import CollectorRegistry
+
+    from web_demo.server.metrics import S2sMetrics
+
+    (scaler,) = documents("s2s-autoscaler.yaml")
+    deployment = documents("s2s.yaml")[0]
+    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    pods = scaler["spec"]["metrics"][0]["pods"]
+    registry = CollectorRegistry()
+    S2sMetrics(registry)
+    assert pods["metric"]["name"] in {metric.name for metric in registry.collect()}
+    command = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert int(pods["target"]["averageValue"]) < int(command[command.index("--max-sessions") + 1])
+
+
+def test_kustomization_lists_every_manifest() -> None:
+    listed = set(documents("kustomization.yaml")[0]["resources"])
+    manifests = {path.name for path in KUBERNETES.glob("*.yaml")} - {
+        "kustomization.yaml",
+        "prometheus-adapter-values.yaml",
+    }
+    assert listed == manifests
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy" / "systemd").glob("*.service")), ids=lambda path: path.name)
+def test_a_unit_gives_the_service_time_to_drain_and_signals_it_alone(path: Path) -> None:
+    text = path.read_text()
+    drain_s = re.search(r"--drain-s (\d+)", text)
+    stop_s = re.search(r"TimeoutStopSec=(\d+)", text)
+    assert drain_s is not None
+    assert stop_s is not None
+    assert int(stop_s[1]) > int(drain_s[1])
+    assert "KillMode=mixed" in text
+    assert path.name in (path.parent / "fun-audio.target").read_text()
+
+
+def test_the_health_check_tells_ready_from_alive(tmp_path: Path) -> None:
+    yard = Yard(tmp_path)
+    gate = tmp_path / "gate"
+    gate.touch()
+    try:
+        launch = yard.launch("s2s", "--loading-until", str(gate))
+        yard.start(launch)
+        assert healthcheck.main([launch.url]) == 0
+        gate.unlink()
+        assert healthcheck.main([launch.url]) == 1
+        assert healthcheck.main([launch.url, "--alive"]) == 0
+    finally:
+        yard.stop(grace_s=0.0)
+    assert healthcheck.main([launch.url, "--alive"]) == 1
