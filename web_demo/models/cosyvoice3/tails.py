@@ -1,0 +1,57 @@
+"""State of streaming causal convolutions: the last inputs of each one, for many sessions at once.
+
+A causal convolution needs the inputs just before the ones it is given. In a stream those are kept as its *tail*; a
+fresh stream's tail is zeros, which is just the zero padding of a whole-utterance call, so one code path serves whole
+utterances, first chunks and later chunks, also side by side in one batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TailShape:
+    """One convolution's tail: `steps` inputs of `channels` values; `rate` of its steps make one frame."""
+
+    channels: int
+    steps: int
+    rate: int
+
+
+class Tails:
+    """The tails of one batch during one call. Convolutions call `prepend` in the order of the shapes, each once.
+
+    packed: [B, total] the tails of each row, zeros for a new stream. frames: [B] how many frames each row advances;
+    a row may be given more input than that (padding), the new tail ends where the row ends.
+    """
+
+    def __init__(self, shapes: list[TailShape], packed: Tensor, frames: Tensor) -> None:
+        self._shapes = shapes
+        self._packed = packed.split([shape.channels * shape.steps for shape in shapes], dim=1)
+        self._frames = frames
+        self._new: list[Tensor] = []
+
+    def prepend(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, C, tail + T]; remembers the tail for the next call."""
+        shape = self._shapes[len(self._new)]
+        batch, channels, _ = x.shape
+        assert channels == shape.channels, f"tail {len(self._new)} has {shape.channels} channels, got {channels}"
+        tail = self._packed[len(self._new)].view(batch, channels, shape.steps).to(x.dtype)
+        joined = torch.cat([tail, x], dim=2)
+        where = self._frames[:, None] * shape.rate + torch.arange(shape.steps, device=x.device)  # [B, steps]
+        new = joined.gather(2, where[:, None, :].expand(-1, channels, -1))
+        self._new.append(new.reshape(batch, -1))
+        return joined
+
+    def packed(self) -> Tensor:
+        """The new tails, [B, total], once every convolution has run."""
+        assert len(self._new) == len(self._shapes), f"{len(self._new)} of {len(self._shapes)} tails were used"
+        return torch.cat([new.to(self._packed[0].dtype) for new in self._new], dim=1)
+
+
+def packed_size(shapes: list[TailShape]) -> int:
+    return sum(shape.channels * shape.steps for shape in shapes)
