@@ -1,0 +1,65 @@
+"""CUDA graphs behind one call: on a CPU, or switched off, the function simply runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_WARM_UP_RUNS = 3  # lets libraries choose algorithms and allocate workspaces outside the capture
+
+
+@dataclass(frozen=True)
+class _Graph:
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+
+class GraphCache:
+    """One graph for each key and set of shapes. Output tensors are reused by the next call with the same key.
+
+    A captured function must take tensors, return one tensor, and change no tensor that it allocated outside; running
+    it for warm-up must do no harm, so the caller gives inputs that touch only the padding slot.
+    """
+
+    def __init__(self, device: torch.device, *, enabled: bool = True) -> None:
+        self.enabled = enabled and device.type == "cuda"
+        self._graphs: dict[Hashable, _Graph] = {}
+        self._pool = torch.cuda.graph_pool_handle() if self.enabled else None
+
+    @property
+    def captured(self) -> int:
+        return len(self._graphs)
+
+    def capture(self, key: Hashable, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
+        """Record `function(*inputs)`; does nothing where graphs are off."""
+        if not self.enabled or key in self._graphs:
+            return
+        held = tuple(value.clone() for value in inputs)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP_RUNS):
+                function(*held)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            output = function(*held)
+        self._graphs[key] = _Graph(graph, held, output)
+
+    def run(self, key: Hashable, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+        """Replay the graph of `key`, or call the function where none was captured."""
+        recorded = self._graphs.get(key)
+        if recorded is None:
+            return function(*inputs)
+        for held, value in zip(recorded.inputs, inputs, strict=True):
+            if held.shape != value.shape or held.dtype != value.dtype:
+                raise ValueError(
+                    f"graph {key} takes {held.dtype} {list(held.shape)}, got {value.dtype} {list(value.shape)}"
+                )
+            held.copy_(value, non_blocking=True)
+        recorded.graph.replay()
+        return recorded.output
