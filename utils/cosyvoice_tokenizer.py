@@ -1,7 +1,7 @@
 """Speech to discrete tokens, 25 a second: Whisper's log-mel into `speech_tokenizer_v3.onnx`. No torch.
 
-    tokenizer = SpeechTokenizer(Path("pretrained_models/Fun-CosyVoice3-0.5B-2512"))
-    codes = tokenizer.encode(audio)
+tokenizer = SpeechTokenizer(Path("pretrained_models/Fun-CosyVoice3-0.5B-2512"))
+codes = tokenizer.encode(audio)
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def mel_filters(rate: int, n_fft: int, mels: int, low: float, high: float) -> Fl
     slopes = edges[:, None] - bins
     widths = np.diff(edges)[:, None]
     filters = np.maximum(0, np.minimum(-slopes[:-2] / widths[:-1], slopes[2:] / widths[1:]))
-    return (filters * (2 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
+    normalised: Floats = (filters * (2 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
+    return normalised
 
 
 _LINEAR_HERTZ, _LINEAR_MEL = 1000.0, 15.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
+import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from web_demo.errors import SetupError
 
@@ -137,7 +137,7 @@ class CosyVoice3Config:
     mel: MelConfig
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]
     """SafeLoader that reads any tagged node as the plain mapping, list or string under the tag."""
 
 
@@ -234,9 +234,7 @@ def load_config(directory: Path) -> CosyVoice3Config:
                 cfg_rate=flow["decoder"]["cfm_params"]["content"]["inference_cfg_rate"],
                 dit=_section(DiTConfig, flow["decoder"]["estimator"]),
             ),
-            hift=_section(
-                HiftConfig, hift, **hift["istft_params"], f0_channels=hift["f0_predictor"]["cond_channels"]
-            ),
+            hift=_section(HiftConfig, hift, **hift["istft_params"], f0_channels=hift["f0_predictor"]["cond_channels"]),
             lm=_section(LmConfig, {**qwen, **llm["sampling"]}, speech_token_size=llm["speech_token_size"]),
             mel=_section(MelConfig, data["feat_extractor"]),
         )

@@ -90,8 +90,10 @@ class Cursor:
     def ready(self) -> Piece | None:
         """The next piece, without taking it; None when more tokens must come first."""
         end, last = self._next_end()
-        if end is None:
-            return None
+        return None if end is None else self.piece(end, last=last)
+
+    def piece(self, end: int, *, last: bool) -> Piece:
+        """The piece that ends at token `end`; `ready` chooses the ends that keep the sound exact."""
         rules = self._rules
         offset = min(self._offset, end)
         fresh = (end - offset) * rules.ratio

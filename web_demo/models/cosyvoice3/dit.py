@@ -101,7 +101,7 @@ class Block(nn.Module):
         return result
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self._heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, 2, (self._heads, -1)).transpose(1, 2)
 
 
 class DiT(nn.Module):
@@ -135,8 +135,8 @@ class DiT(nn.Module):
     def condition(self, mu: Tensor, cond: Tensor, speaker: Tensor) -> Tensor:
         """Projection of all inputs but the state: mu, cond [B, T, mel], speaker [B, mel] -> [2B, T, dim]."""
         config = self.config
-        _, w_cond, w_mu, w_speaker = self.proj.weight.split(
-            [config.mel_dim, config.mel_dim, config.mu_dim, config.spk_dim], dim=1
+        _, w_cond, w_mu, w_speaker = torch.split(
+            self.proj.weight, [config.mel_dim, config.mel_dim, config.mu_dim, config.spk_dim], dim=1
         )
         with_condition = F.linear(cond, w_cond) + F.linear(mu, w_mu) + F.linear(speaker, w_speaker)[:, None]
         pairs = torch.stack([with_condition, torch.zeros_like(with_condition)], dim=1)
@@ -170,7 +170,7 @@ def rotations(positions: Tensor, dim_head: int) -> Tensor:
 def rotate_first_head(x: Tensor, rotation: Tensor) -> None:
     """Turn the pairs (2i, 2i + 1) of the first head in place. x: [2B, T, inner]; rotation: [B, T, dim_head / 2, 2]."""
     half = rotation.shape[2]
-    head = x[..., : 2 * half].unflatten(2, (half, 2)).to(torch.float32)
+    head = torch.unflatten(x[..., : 2 * half], 2, (half, 2)).to(torch.float32)
     cosine, sine = rotation.repeat_interleave(2, dim=0).unbind(-1)
     even, odd = head.unbind(-1)
     turned = torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], dim=-1)

@@ -51,6 +51,7 @@ class LookAhead(nn.Module):
 
 class Flow(nn.Module):
     noise: Tensor  # [mel, 15000]
+    times: Tensor  # [10]
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class Flow(nn.Module):
     def encode(self, tokens: Tensor, present: Tensor, at_start: Tensor) -> Tensor:
         """tokens: [B, left + T + right]; present: bool, the same shape, False where there is none -> mu [B, 2T, mel]."""
         embedded = self.input_embedding(tokens.clamp(min=0)) * present[..., None].to(self.dtype)
-        mu = self.pre_lookahead_layer(embedded, at_start)
+        mu: Tensor = self.pre_lookahead_layer(embedded, at_start)
         return mu.repeat_interleave(self.config.token_mel_ratio, dim=1)
 
     def solve(
@@ -91,7 +92,7 @@ class Flow(nn.Module):
 
     def guided(self, velocity: Tensor) -> Tensor:
         """Velocities of the pairs [2B, T, mel] -> [B, T, mel] float32."""
-        conditional, unconditional = velocity.to(torch.float32).unflatten(0, (-1, 2)).unbind(1)
+        conditional, unconditional = torch.unflatten(velocity.to(torch.float32), 0, (-1, 2)).unbind(1)
         rate = self.config.cfg_rate
         return (1 + rate) * conditional - rate * unconditional
 

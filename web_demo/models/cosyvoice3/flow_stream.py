@@ -113,9 +113,7 @@ class FlowPool:
 class _Step:
     """The history of one Euler step (see `dit.History`)."""
 
-    def __init__(
-        self, pool: FlowPool, step: int, rows: Tensor, keep: Tensor, written: Tensor, context: int
-    ) -> None:
+    def __init__(self, pool: FlowPool, step: int, rows: Tensor, keep: Tensor, written: Tensor, context: int) -> None:
         self._pool, self._step, self._rows = pool, step, rows
         self._written, self._context = written, context
         self._tail_index = keep.repeat_interleave(2)[:, None, None] + torch.arange(_TAIL, device=keep.device)[:, None]

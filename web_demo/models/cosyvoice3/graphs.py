@@ -39,7 +39,7 @@ class GraphCache:
         if not self.enabled or key in self._graphs:
             return
         held = tuple(value.clone() for value in inputs)
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP_RUNS):

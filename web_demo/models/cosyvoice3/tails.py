@@ -31,7 +31,7 @@ class Tails:
 
     def __init__(self, shapes: list[TailShape], packed: Tensor, frames: Tensor) -> None:
         self._shapes = shapes
-        self._packed = packed.split([shape.channels * shape.steps for shape in shapes], dim=1)
+        self._packed = torch.split(packed, [shape.channels * shape.steps for shape in shapes], dim=1)
         self._frames = frames
         self._new: list[Tensor] = []
 

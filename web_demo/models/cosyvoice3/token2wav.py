@@ -119,10 +119,13 @@ class Token2Wav:
 
     @torch.inference_mode()
     def run_batch(self, batch: Sequence[Stream]) -> list[tuple[Stream, Samples]]:
-        """One piece of each stream that has one ready: a single padded call."""
+        """The next piece of each stream that has one ready: a single padded call."""
         ready = [(stream, piece) for stream in batch if (piece := stream.cursor.ready()) is not None]
-        if not ready:
-            return []
+        return self.run_pieces(ready) if ready else []
+
+    @torch.inference_mode()
+    def run_pieces(self, ready: Sequence[tuple[Stream, Piece]]) -> list[tuple[Stream, Samples]]:
+        """Compute these pieces, one of each stream, in one padded call; a piece may bring no sound."""
         rows = _padded(len(ready), self.settings.batches)
         tokens = _padded(max(piece.end - piece.start for _, piece in ready), self.settings.pieces)
         samples = self._compute(ready, rows, tokens)
@@ -134,7 +137,7 @@ class Token2Wav:
                 made.append((stream, samples[row, begin:end]))
         return made
 
-    def _compute(self, ready: list[tuple[Stream, Piece]], rows: int, tokens: int) -> Samples | None:
+    def _compute(self, ready: Sequence[tuple[Stream, Piece]], rows: int, tokens: int) -> Samples | None:
         context = self._context(max(piece.start for _, piece in ready))
         inputs = self._inputs(ready, rows, tokens)
         mel = self._graphs.run(
@@ -202,6 +205,7 @@ class Token2Wav:
                 for tensor in (pool.done, pool.f0_tails, pool.phase, pool.source_tail, pool.tails)
             )
         )
+        samples: Tensor
         samples, new = self.vocoder(window, state, Advance(frames, final))
         rest = frames[:, None] + torch.arange(delay, device=mel.device)
         rest = rest.clamp(max=window.shape[2] - 1)[:, None].expand(-1, window.shape[1], -1)  # past it: nothing is left
@@ -210,7 +214,7 @@ class Token2Wav:
             getattr(pool, name).index_copy_(0, slots, getattr(new, name))
         return samples
 
-    def _inputs(self, ready: list[tuple[Stream, Piece]], rows: int, tokens: int) -> _Inputs:
+    def _inputs(self, ready: Sequence[tuple[Stream, Piece]], rows: int, tokens: int) -> _Inputs:
         rules, config = self.rules, self.flow.config
         left, right, ratio = LOOKAHEAD_LEFT, rules.lookahead, rules.ratio
         ids = np.full((rows, left + tokens + right), -1, dtype=np.int64)

@@ -113,9 +113,7 @@ class Vocoder(nn.Module):
         samples = samples[:, begin : begin + (frames + 1) * config.samples_per_frame]
         return samples.clamp(-config.audio_limit, config.audio_limit), source_tail, tails.packed()
 
-    def _padded_source(
-        self, source: Tensor, tail: Tensor, first: Tensor, advance: Advance
-    ) -> tuple[Tensor, Tensor]:
+    def _padded_source(self, source: Tensor, tail: Tensor, first: Tensor, advance: Advance) -> tuple[Tensor, Tensor]:
         """The source with half a window on both sides (the stream's own samples, at its ends their mirror image), and
         the new tail."""
         half = self.config.n_fft // 2
@@ -151,4 +149,5 @@ class Vocoder(nn.Module):
             Advance(torch.tensor([frames], device=mel.device), torch.tensor([True], device=mel.device)),
         )
         begin, end = self.sample_range(0, frames, final=True)
-        return samples[:, begin:end]
+        speech: Tensor = samples[:, begin:end]
+        return speech

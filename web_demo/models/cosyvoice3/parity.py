@@ -1,0 +1,86 @@
+"""Compare this package with golden data of the reference implementation; see `scripts/check_parity.py`.
+
+A golden directory holds `model/` (a model directory) and `cases/` with `index.json`, whose cases name a safetensors
+file each. The limits are for float32 on a CPU; elsewhere sums run in another order, and `_ELSEWHERE` times as much is
+allowed. Speech made from a mel has loose limits, because the phase is a running sum of the pitch: mel noise of 1e-5
+moves it by 1e-3; given the reference's own source the limit is tight.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from web_demo.models.parity import CaseResult
+
+from .parity_cases import CHECKS, Golden
+
+_ELSEWHERE = 10.0
+
+
+class Differences:
+    """Collects what a case compares."""
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+        self.values: dict[str, float] = {}
+        self.problems: list[str] = []
+
+    def close(self, name: str, got: Tensor, wanted: Tensor, limit: float, mean: float | None = None) -> None:
+        """Largest (and, if asked, mean) absolute difference within a limit; -inf equals -inf."""
+        if got.shape != wanted.shape:
+            self.problems.append(f"{name}: shape {list(got.shape)}, expected {list(wanted.shape)}")
+            return
+        got, wanted = got.double().cpu(), wanted.double().cpu()
+        difference = torch.where(got == wanted, 0.0, (got - wanted).abs())
+        largest = float(difference.max()) if difference.numel() else 0.0
+        self.values[name] = max(largest, self.values.get(name, 0.0))
+        if not largest <= limit * self._scale:
+            self.problems.append(f"{name}: differs by {largest:.2e}, limit {limit * self._scale:.0e}")
+        if mean is not None and not float(difference.mean()) <= mean * self._scale:
+            self.problems.append(f"{name}: mean difference {float(difference.mean()):.2e}, limit {mean:.0e}")
+
+    def equal(self, name: str, got: object, wanted: object) -> None:
+        if got != wanted:
+            self.problems.append(f"{name}: {_short(got)}, expected {_short(wanted)}")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check(golden: Path, *, device: str = "cpu") -> Iterator[CaseResult]:
+    """One result for each case of the index, in its order. A kind that is not known is reported as a problem."""
+    index: Mapping[str, Any] = json.loads((golden / "cases" / "index.json").read_text("utf-8"))
+    if device != "cpu":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    models = Golden(golden, device)
+    noise = index.get("noise")
+    if noise:
+        yield _run("noise", lambda found: models.check_noise(golden / "cases" / noise["file"], found), 1.0)
+    for case in index["cases"]:
+        check_case = CHECKS.get(case["kind"])
+        if check_case is None:
+            yield CaseResult(case["name"], problems=(f"unknown kind {case['kind']!r}",))
+            continue
+        tensors = load_file(golden / "cases" / case["file"])
+        scale = 1.0 if device == "cpu" else _ELSEWHERE
+
+        def compare(found: Differences, case: Any = case, tensors: Any = tensors, run: Any = check_case) -> None:
+            run(models, case, tensors, found)
+
+        yield _run(case["name"], compare, scale)
+
+
+def _run(name: str, compare: Callable[[Differences], None], scale: float) -> CaseResult:
+    found = Differences(scale)
+    compare(found)
+    return CaseResult(name, found.values, tuple(found.problems))
