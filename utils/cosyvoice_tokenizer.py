@@ -61,7 +61,8 @@ def log_mel(samples: Floats) -> Floats:
     frames = np.lib.stride_tricks.sliding_window_view(padded, _N_FFT)[::_HOP][: len(samples) // _HOP]
     power = np.abs(np.fft.rfft(frames * _WINDOW, axis=1)) ** 2
     levels = np.log10(np.maximum(_FILTERS @ power.T.astype(np.float32), 1e-10))
-    return ((np.maximum(levels, levels.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
+    scaled: Floats = ((np.maximum(levels, levels.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
+    return scaled
 
 
 def cpu_session(path: Path) -> onnxruntime.InferenceSession:
