@@ -76,14 +76,29 @@ class Cursor:
         """The last piece has been taken."""
         return self._closed
 
+    @property
+    def ended(self) -> bool:
+        """The last tokens have been given."""
+        return self._last
+
+    @property
+    def room(self) -> int:
+        """How many more tokens the stream can take."""
+        return MAX_FRAMES // self._rules.ratio - len(self.tokens)
+
+    @property
+    def pending(self) -> int:
+        """Tokens given whose sound was not handed out yet."""
+        return len(self.tokens) - self._offset
+
     def feed(self, tokens: Iterable[int], *, last: bool = False) -> None:
         """Append tokens; raises ValueError past the longest stream, or after the last ones."""
         if self._last:
             raise ValueError("the stream's last tokens were already given")
         more = list(tokens)
-        longest = MAX_FRAMES // self._rules.ratio
-        if len(self.tokens) + len(more) > longest:
-            raise ValueError(f"a stream has at most {longest} tokens with its prompt, got {len(self.tokens)} + {more}")
+        if len(more) > self.room:
+            longest = MAX_FRAMES // self._rules.ratio
+            raise ValueError(f"a stream has at most {longest} tokens with its prompt, got {len(more) - self.room} more")
         self.tokens += more
         self._last = last
 

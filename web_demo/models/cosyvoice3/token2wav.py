@@ -261,3 +261,9 @@ def _padded(size: int, sizes: tuple[int, ...]) -> int:
     found = next((candidate for candidate in sizes if candidate >= size), None)
     assert found is not None, f"{size} is more than the largest size of {sizes}"
     return found
+
+
+def powers_of_two(largest: int) -> tuple[int, ...]:
+    """1, 2, 4, … and `largest` itself: sizes to pad batches to."""
+    sizes = [1 << power for power in range(largest.bit_length()) if 1 << power < largest]
+    return (*sizes, largest)

@@ -1,0 +1,127 @@
+"""The S2S detokenizer's backend: speech codes to sound with CosyVoice3's flow and vocoder, many turns in one batch.
+
+Named in a `BackendSpec` as "utils.cosyvoice_detokenizer:create"; it runs in the detokenizer child, whose device is
+chosen with `--tts-gpu`. The codes of a turn may come in windows of any size; only whole attention blocks of 25 tokens
+are spoken before the last window, which makes the sound independent of how the codes were cut.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from utils.audio import Samples
+from web_demo.engines.base import Window
+from web_demo.models.cosyvoice3.config import load_config
+from web_demo.models.cosyvoice3.load import load_flow, load_vocoder
+from web_demo.models.cosyvoice3.token2wav import Stream, StreamSettings, Token2Wav, powers_of_two
+from web_demo.models.cosyvoice3.voices import SPEAKERS_NAME, VoiceStore, load_voices
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class CosyVoiceBackend:
+    """See `web_demo.engines.base.DetokenizerBackend`. Everything is called from one thread."""
+
+    name = "cosyvoice3"
+
+    def __init__(self, token2wav: Token2Wav, voices: VoiceStore) -> None:
+        self._token2wav = token2wav
+        self._voices = voices
+        self._streams: dict[str, Stream] = {}
+        self._turns: dict[Stream, str] = {}
+
+    @property
+    def sample_rate(self) -> int:
+        return self._token2wav.sample_rate
+
+    @property
+    def max_batch(self) -> int:
+        return self._token2wav.max_batch
+
+    @property
+    def hop_tokens(self) -> tuple[int, ...]:
+        """A first window that yields sound at once (its look-ahead included), one more block, then two at a time."""
+        rules = self._token2wav.rules
+        return (rules.first + rules.lookahead, 2 * rules.block - rules.first, 2 * rules.block)
+
+    def open(self, turn_id: str, voice: str) -> None:
+        """Raises InvalidRequest for an unknown voice ("" is the default one), RuntimeError when every slot is taken."""
+        stream = self._token2wav.open(self._voices.get(voice))
+        self._streams[turn_id] = stream
+        self._turns[stream] = turn_id
+
+    def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]:
+        """Windows of turns that could not be opened are passed over: their failure was already reported."""
+        fed = []
+        for window in sorted(windows, key=lambda window: window.deadline):
+            if window.text:
+                raise ValueError("this backend speaks codes, and got a window of text: the engine's BackendSpec is wrong")
+            stream = self._streams.get(window.turn_id)
+            if stream is not None and not stream.cursor.ended:
+                self._feed(stream, window)
+                fed.append(stream)
+        for stream, samples in self._token2wav.run(fed):
+            yield self._turns[stream], samples
+
+    def _feed(self, stream: Stream, window: Window) -> None:
+        """An answer longer than a stream can be (300 s with the voice's prompt) ends there; the turns beside it go on."""
+        room = stream.cursor.room
+        if len(window.codes) > room:
+            log.warning("turn=%s is longer than a stream can be: its sound ends here", window.turn_id)
+        stream.feed(window.codes[:room], last=window.last or len(window.codes) > room)
+
+    def close(self, turn_id: str) -> None:
+        stream = self._streams.pop(turn_id, None)
+        if stream is not None:
+            del self._turns[stream]
+            self._token2wav.close(stream)
+
+
+def create(
+    *,
+    model_path: str,
+    device: str = "cpu",
+    dtype: str = "auto",
+    speakers: str = "",
+    slots: int = 8,
+    context_s: float = 4.0,
+    first_tokens: int = 25,
+    graphs: bool = True,
+) -> CosyVoiceBackend:
+    """Load the weights and, on a GPU, record its graphs. `dtype` "auto" is bfloat16 on a GPU, float32 elsewhere;
+    `speakers`: a speaker file in place of the model directory's own; `slots`: turns at once, each with its memory (90 MB
+    for a second of `context_s` at full size in bfloat16); the rest as in `StreamSettings`."""
+    directory = Path(model_path)
+    config = load_config(directory)
+    chosen = ("bfloat16" if device.startswith("cuda") else "float32") if dtype == "auto" else dtype
+    if chosen not in DTYPES:
+        raise ValueError(f"dtype must be auto, {', '.join(DTYPES)}; got {dtype!r}")
+    voices = load_voices(Path(speakers) if speakers else directory / SPEAKERS_NAME)
+    if speakers and not voices.names:
+        raise FileNotFoundError(f"the speaker file {speakers} is missing or empty")
+    settings = StreamSettings(
+        slots=slots, context_s=context_s, first_tokens=first_tokens, batches=powers_of_two(slots), graphs=graphs
+    )
+    token2wav = Token2Wav(
+        load_flow(directory, device=device, dtype=DTYPES[chosen], config=config),
+        load_vocoder(directory, device=device, config=config),
+        settings,
+    )
+    captured = token2wav.warm_up()
+    log.info(
+        "loaded %s device=%s dtype=%s slots=%d MB_a_slot=%.1f graphs=%d default_voice=%s",
+        directory,
+        device,
+        chosen,
+        slots,
+        token2wav.bytes_per_slot / 1e6,
+        captured,
+        voices.default(),
+    )
+    return CosyVoiceBackend(token2wav, voices)
