@@ -11,18 +11,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from utils.audio import Samples
 from web_demo.engines.base import Window
 from web_demo.models.cosyvoice3.config import load_config
-from web_demo.models.cosyvoice3.load import load_flow, load_vocoder
+from web_demo.models.cosyvoice3.load import choose_dtype, load_flow, load_vocoder
 from web_demo.models.cosyvoice3.token2wav import Stream, StreamSettings, Token2Wav, powers_of_two
 from web_demo.models.cosyvoice3.voices import SPEAKERS_NAME, VoiceStore, load_voices
 
 log = logging.getLogger(__name__)
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class CosyVoiceBackend:
@@ -61,7 +57,9 @@ class CosyVoiceBackend:
         fed = []
         for window in sorted(windows, key=lambda window: window.deadline):
             if window.text:
-                raise ValueError("this backend speaks codes, and got a window of text: the engine's BackendSpec is wrong")
+                raise ValueError(
+                    "this backend speaks codes, and got a window of text: the engine's BackendSpec is wrong"
+                )
             stream = self._streams.get(window.turn_id)
             if stream is not None and not stream.cursor.ended:
                 self._feed(stream, window)
@@ -99,9 +97,7 @@ def create(
     for a second of `context_s` at full size in bfloat16); the rest as in `StreamSettings`."""
     directory = Path(model_path)
     config = load_config(directory)
-    chosen = ("bfloat16" if device.startswith("cuda") else "float32") if dtype == "auto" else dtype
-    if chosen not in DTYPES:
-        raise ValueError(f"dtype must be auto, {', '.join(DTYPES)}; got {dtype!r}")
+    chosen = choose_dtype(dtype, device)
     voices = load_voices(Path(speakers) if speakers else directory / SPEAKERS_NAME)
     if speakers and not voices.names:
         raise FileNotFoundError(f"the speaker file {speakers} is missing or empty")
@@ -109,7 +105,7 @@ def create(
         slots=slots, context_s=context_s, first_tokens=first_tokens, batches=powers_of_two(slots), graphs=graphs
     )
     token2wav = Token2Wav(
-        load_flow(directory, device=device, dtype=DTYPES[chosen], config=config),
+        load_flow(directory, device=device, dtype=chosen, config=config),
         load_vocoder(directory, device=device, config=config),
         settings,
     )

@@ -36,9 +36,7 @@ class Utterance:
 class LmBatch:
     """`slots` utterances at once, each with `capacity` positions for its text, prompt and tokens. Used by one thread."""
 
-    def __init__(
-        self, lm: SpeechLm, *, slots: int, capacity: int, batches: Sequence[int], graphs: bool = True
-    ) -> None:
+    def __init__(self, lm: SpeechLm, *, slots: int, capacity: int, batches: Sequence[int], graphs: bool = True) -> None:
         self.lm = lm
         self.capacity = capacity
         self._batches = tuple(batches)
@@ -51,6 +49,11 @@ class LmBatch:
     @property
     def free(self) -> int:
         return len(self._free)
+
+    @property
+    def largest(self) -> int:
+        """Utterances that one step takes at most."""
+        return self._batches[-1]
 
     @torch.inference_mode()
     def add(self, given: LmInput, seed: int) -> Utterance:

@@ -85,6 +85,11 @@ class Token2Wav:
         return self.settings.batches[-1]
 
     @property
+    def free(self) -> int:
+        """Streams that can still be opened."""
+        return len(self._free)
+
+    @property
     def bytes_per_slot(self) -> int:
         """Memory that one stream holds."""
         state = self._vocoder_state

@@ -1,0 +1,171 @@
+"""Fun-CosyVoice3 as a text-to-speech engine, in this project's own code: saved speakers, cloning, instructions.
+
+The work is done by one thread (`web_demo.models.cosyvoice3.synthesizer`) for all requests together; this module turns
+requests into jobs and jobs into async generators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.audio import Samples
+from utils.sentences import split_sentences
+from utils.threads import off_loop
+from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
+from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
+from web_demo.server.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from web_demo.models.cosyvoice3.bundle import CosyVoice3
+    from web_demo.models.cosyvoice3.generate import LmInput
+    from web_demo.models.cosyvoice3.job import Event
+    from web_demo.models.cosyvoice3.voices import Voice
+
+LANGUAGES = ("zh", "en", "ja", "ko", "de", "es", "fr", "it", "ru")
+MAX_PIECE_CHARS, MIN_PIECE_CHARS = 120, 10  # a piece is spoken in one go: short enough to stay stable, not a mere word
+MIN_SPEED, MAX_SPEED = 0.5, 2.0
+_REMEMBERED_PROMPTS = 32
+_NEEDED = ("torch", "transformers", "onnxruntime", "kaldi_native_fbank", "yaml")
+
+
+class CosyVoice3Engine:
+    name = "cosyvoice3"
+
+    def __init__(self, directory: Path, device: str, *, streams: int = 32, dtype: str = "auto") -> None:
+        self._directory = directory
+        self._device = device
+        self._streams = streams
+        self._dtype = dtype
+        self._models: CosyVoice3 | None = None
+        self._prompts: OrderedDict[tuple[bytes, int, str], Voice] = OrderedDict()
+
+    @property
+    def model(self) -> str:
+        return self._directory.name
+
+    @property
+    def device(self) -> str:
+        return self._device
+
+    @property
+    def sample_rate(self) -> int:
+        return self._loaded.token2wav.sample_rate
+
+    @property
+    def capabilities(self) -> Capabilities:
+        voices = self._models.voices.names if self._models is not None else ()
+        return Capabilities(languages=LANGUAGES, voices=voices, cloning=True, max_concurrency=self._streams)
+
+    async def start(self) -> None:
+        """Load the weights and record the GPU's graphs; raises SetupError with what is missing."""
+        from web_demo.models.cosyvoice3.bundle import load_models
+
+        # Two slots a request: the piece that is heard, and the next one that the LM already works on.
+        self._models = await off_loop(
+            load_models, self._directory, device=self._device, dtype=self._dtype, slots=2 * self._streams
+        )
+        self._models.synthesizer.start()
+
+    async def close(self) -> None:
+        if self._models is not None:
+            await off_loop(self._models.synthesizer.close)
+            self._models = None
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        """Raises InvalidRequest for an unknown voice, a bad recording, a speed out of range or a text without words."""
+        from web_demo.models.cosyvoice3.job import Finished, new_job
+
+        models = self._loaded
+        if not MIN_SPEED <= request.speed <= MAX_SPEED:
+            raise InvalidRequest(f"speed must be {MIN_SPEED} to {MAX_SPEED}, got {request.speed}")
+        pieces = [
+            piece for piece in split_sentences(request.text, MAX_PIECE_CHARS, MIN_PIECE_CHARS) if speakable(piece)
+        ]
+        if not pieces:
+            raise InvalidRequest("the text has nothing to speak: it holds no letter and no digit")
+        voice, inputs = await off_loop(self._prepare, request, pieces)
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        job = new_job(
+            inputs,
+            voice,
+            seed=secrets.randbits(63),
+            emit=lambda event: _post(loop, events, event),
+            speed=request.speed,
+        )
+        models.synthesizer.submit(job)
+        try:
+            while not isinstance(event := await events.get(), Finished):
+                yield event
+        finally:
+            models.synthesizer.cancel(job)
+        _raise_failure(event.error)
+
+    def _prepare(self, request: SpeechRequest, pieces: Sequence[str]) -> tuple[Voice, list[LmInput]]:
+        """Voice and inputs of a request; runs in a worker thread, one request at a time."""
+        models = self._loaded
+        with models.frontend_lock:
+            voice = self._cloned(request.prompt) if request.prompt else models.voices.get(request.voice)
+            return voice, [models.frontend.lm_input(piece, voice, request.instruction) for piece in pieces]
+
+    def _cloned(self, prompt: VoicePrompt) -> Voice:
+        """The voice of a recording; the last ones are remembered, because reading one takes a while."""
+        key = (hashlib.sha256(prompt.audio.samples.tobytes()).digest(), prompt.audio.rate, prompt.text)
+        if key not in self._prompts:
+            self._prompts[key] = self._loaded.frontend.voice(prompt.audio, prompt.text)
+            while len(self._prompts) > _REMEMBERED_PROMPTS:
+                self._prompts.popitem(last=False)
+        self._prompts.move_to_end(key)
+        return self._prompts[key]
+
+    @property
+    def _loaded(self) -> CosyVoice3:
+        if self._models is None:
+            raise EngineFailed("the cosyvoice3 engine is not started")
+        return self._models
+
+
+def speakable(text: str) -> bool:
+    return any(character.isalnum() for character in text)
+
+
+def _post(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
+    """From the synthesizer's thread; a loop that was closed meanwhile has nobody listening any more."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(events.put_nowait, event)
+
+
+def _raise_failure(error: Exception | None) -> None:
+    if error is None:
+        return
+    if isinstance(error, ServiceError):
+        raise error
+    if isinstance(error, ValueError):
+        raise InvalidRequest(str(error)) from error
+    raise EngineFailed("speech synthesis failed; please try again") from error
+
+
+def unavailable(settings: ServiceSettings) -> str | None:
+    """Why this engine cannot run here; it looks at packages and files and loads nothing."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"the packages {', '.join(missing)} are not installed (requirements-models.txt)"
+    if settings.model_path is None or not (settings.model_path / "cosyvoice3.yaml").is_file():
+        return f"there are no weights in {settings.model_path} (scripts/download_models.sh)"
+    return None
+
+
+def create(settings: ServiceSettings) -> CosyVoice3Engine:
+    if settings.model_path is None:
+        raise SetupError("the cosyvoice3 engine needs --model-path: the directory of Fun-CosyVoice3-0.5B-2512")
+    from web_demo.models.cosyvoice3.bundle import default_device
+
+    device = default_device() if settings.device == "auto" else settings.device
+    return CosyVoice3Engine(settings.model_path, device)
