@@ -13,6 +13,7 @@ from pathlib import Path
 
 from utils.audio import Samples
 from web_demo.engines.base import Window
+from web_demo.errors import SetupError
 from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.load import choose_dtype, load_flow, load_vocoder
 from web_demo.models.cosyvoice3.token2wav import Stream, StreamSettings, Token2Wav, powers_of_two
@@ -100,7 +101,7 @@ def create(
     chosen = choose_dtype(dtype, device)
     voices = load_voices(Path(speakers) if speakers else directory / SPEAKERS_NAME)
     if speakers and not voices.names:
-        raise FileNotFoundError(f"the speaker file {speakers} is missing or empty")
+        raise SetupError(f"the speaker file {speakers} is missing or empty")
     settings = StreamSettings(
         slots=slots, context_s=context_s, first_tokens=first_tokens, batches=powers_of_two(slots), graphs=graphs
     )

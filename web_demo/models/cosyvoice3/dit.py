@@ -30,8 +30,8 @@ class History(Protocol):
         """[2B, T, dim] -> [2B, tail + T, dim] for position convolution 0 or 1."""
         ...
 
-    def keys_values(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """[2B, T, inner] each -> [2B, context + T, inner]."""
+    def keys_values(self, layer: int, new: Tensor) -> Tensor:
+        """Keys and values side by side, [2B, T, 2 * inner] -> [2B, context + T, 2 * inner]."""
         ...
 
 
@@ -41,8 +41,8 @@ class NoHistory:
     def conv_input(self, index: int, x: Tensor) -> Tensor:
         return F.pad(x, (0, 0, CONV_KERNEL - 1, 0))
 
-    def keys_values(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        return key, value
+    def keys_values(self, layer: int, new: Tensor) -> Tensor:
+        return new
 
 
 class TimeEmbedding(nn.Module):
@@ -76,7 +76,7 @@ class PositionConv(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self._heads = config.heads
+        self._heads, self._dim_head = config.heads, config.dim_head
         inner = config.heads * config.dim_head
         self.qkv = nn.Linear(config.dim, 3 * inner)
         self.to_out = nn.Linear(inner, config.dim)
@@ -86,19 +86,19 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, modulation: Tensor, rotation: Tensor, mask: Tensor | None, layer: int, history: History
     ) -> Tensor:
-        """x: [2B, T, dim]; modulation: [6, dim]; rotation: [B, T, dim_head / 2, 2]; mask: [2B, 1, T, context + T]."""
+        """x: [2B, T, dim]; modulation: [6, dim]; rotation: see `rotations`; mask: [2B, 1, T, context + T]."""
         shift, scale, gate, ff_shift, ff_scale, ff_gate = modulation
-        query, key, value = self.qkv(modulated(x, shift, scale)).chunk(3, dim=-1)
-        rotate_first_head(query, rotation)
-        rotate_first_head(key, rotation)
-        key, value = history.keys_values(layer, key, value)
+        qkv = self.qkv(modulated(x, shift, scale))
+        inner = qkv.shape[2] // 3
+        rotate(torch.unflatten(qkv, 2, (3, inner))[:, :, :2, : self._dim_head], rotation)
+        query, new = torch.split(qkv, [inner, 2 * inner], dim=2)
+        key, value = history.keys_values(layer, new).chunk(2, dim=2)
         attended = F.scaled_dot_product_attention(
             self._split(query), self._split(key), self._split(value), attn_mask=mask
         )
-        x = x + gate * self.to_out(attended.transpose(1, 2).flatten(2))
-        inner = F.gelu(self.ff_in(modulated(x, ff_shift, ff_scale)), approximate="tanh")
-        result: Tensor = x + ff_gate * self.ff_out(inner)
-        return result
+        x = torch.addcmul(x, gate, self.to_out(attended.transpose(1, 2).flatten(2)))
+        wide = F.gelu(self.ff_in(modulated(x, ff_shift, ff_scale)), approximate="tanh")
+        return torch.addcmul(x, ff_gate, self.ff_out(wide))
 
     def _split(self, x: Tensor) -> Tensor:
         return torch.unflatten(x, 2, (self._heads, -1)).transpose(1, 2)
@@ -107,8 +107,8 @@ class Block(nn.Module):
 class DiT(nn.Module):
     """Velocity of mel frames; `tabulate` must be called once the weights are loaded."""
 
-    modulations: Tensor  # [steps, depth, 6, dim]
-    final_modulations: Tensor  # [steps, 2, dim]: scale, shift
+    modulations: Tensor  # [steps, depth, 6, dim]: shift, 1 + scale, gate of the attention, then of the MLP
+    final_modulations: Tensor  # [steps, 2, dim]: 1 + scale, shift
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -128,8 +128,11 @@ class DiT(nn.Module):
         """Compute every modulation for the Euler times [S] in float32, then drop the layers that made them."""
         silu = F.silu(self.time_embed(times))
         layers = [linear(silu).view(len(times), 6, -1) for linear in self.attn_norms]
-        self.modulations = torch.stack(layers, dim=1).to(dtype)
-        self.final_modulations = self.norm_out(silu).view(len(times), 2, -1).to(dtype)
+        modulations = torch.stack(layers, dim=1)
+        modulations[:, :, [1, 4]] += 1
+        final = self.norm_out(silu).view(len(times), 2, -1)
+        final[:, 0] += 1
+        self.modulations, self.final_modulations = modulations.to(dtype), final.to(dtype)
         del self.time_embed, self.attn_norms, self.norm_out
 
     def condition(self, mu: Tensor, cond: Tensor, speaker: Tensor) -> Tensor:
@@ -157,21 +160,19 @@ class DiT(nn.Module):
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    """Layer norm, times `scale` (the one is in it already), plus `shift`: every row is at the same Euler time, so the
+    modulation is the norm's own weight and bias."""
+    return F.layer_norm(x, x.shape[-1:], scale, shift, eps=1e-6)
 
 
 def rotations(positions: Tensor, dim_head: int) -> Tensor:
-    """Cosines and sines, float32 [..., dim_head / 2, 2], for frame positions of any shape."""
+    """Unit complex numbers, complex64 [2B, T, 1, dim_head / 2], for frame positions [B, T]."""
     exponent = torch.arange(0, dim_head, 2, device=positions.device, dtype=torch.float32) / dim_head
     angle = positions[..., None].to(torch.float32) * (1.0 / 10_000**exponent)
-    return torch.stack([angle.cos(), angle.sin()], dim=-1)
+    return torch.polar(torch.ones_like(angle), angle).repeat_interleave(2, dim=0)[:, :, None]
 
 
-def rotate_first_head(x: Tensor, rotation: Tensor) -> None:
-    """Turn the pairs (2i, 2i + 1) of the first head in place. x: [2B, T, inner]; rotation: [B, T, dim_head / 2, 2]."""
-    half = rotation.shape[2]
-    head = torch.unflatten(x[..., : 2 * half], 2, (half, 2)).to(torch.float32)
-    cosine, sine = rotation.repeat_interleave(2, dim=0).unbind(-1)
-    even, odd = head.unbind(-1)
-    turned = torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], dim=-1)
-    x[..., : 2 * half] = turned.flatten(2).to(x.dtype)
+def rotate(heads: Tensor, rotation: Tensor) -> None:
+    """Turn the pairs (2i, 2i + 1) of the first heads of query and key, [2B, T, 2, dim_head], in place."""
+    pairs = torch.view_as_complex(torch.unflatten(heads.to(torch.float32), 3, (-1, 2)).contiguous())
+    heads.copy_(torch.view_as_real(pairs * rotation).flatten(3))

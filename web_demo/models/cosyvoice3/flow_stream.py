@@ -74,7 +74,8 @@ class FlowPool:
         positions = chunk.start[:, None] + torch.arange(length, device=mu.device)
         column = positions.clamp(max=flow.noise.shape[1] - 1)
         noise = flow.noise.T[column]  # [B, T, mel]
-        mask = self.visible(chunk, positions, context).repeat_interleave(2, dim=0)
+        visible = self.visible(chunk, positions, context)
+        mask = _additive(visible.repeat_interleave(2, dim=0), flow.dtype)
         rows = _pairs(chunk.slots)
         written = self._written(chunk, length)
         histories = [_Step(self, step, rows, chunk.keep, written, context) for step in range(EULER_STEPS)]
@@ -124,14 +125,22 @@ class _Step:
         tails.index_copy_(0, self._rows, joined.gather(1, self._tail_index.expand(-1, -1, x.shape[2])))
         return joined
 
-    def keys_values(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(self, layer: int, new: Tensor) -> Tensor:
         ring = self._pool.key_values[self._step, layer]  # [rows, context, 2 * inner]
-        both = torch.cat([key, value], dim=-1)
-        seen = ring[:, : self._context].index_select(0, self._rows)
-        ring.flatten(0, 1).index_copy_(0, self._written, both.flatten(0, 1))
-        joined = torch.cat([seen, both], dim=1)
-        old_and_new = joined.chunk(2, dim=-1)
-        return old_and_new[0], old_and_new[1]
+        joined = new
+        if self._context:
+            joined = torch.cat([ring[:, : self._context].index_select(0, self._rows), new], dim=1)
+        ring.flatten(0, 1).index_copy_(0, self._written, new.flatten(0, 1))
+        return joined
+
+
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where visible and -inf elsewhere, in memory whose rows are a multiple of 8 long: attention kernels then take it
+    as it is, in every layer, instead of making their own copy."""
+    length = visible.shape[-1]
+    mask = visible.new_zeros(*visible.shape[:-1], -(-length // 8) * 8, dtype=dtype)
+    mask[..., :length].masked_fill_(~visible, -torch.inf)
+    return mask[..., :length]
 
 
 def _pairs(slots: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class _Graph:
 
 
 class GraphCache:
-    """One graph for each key and set of shapes. Output tensors are reused by the next call with the same key.
+    """One graph for each key. An output is only good until the next call of any key: graphs share their memory.
 
     A captured function must take tensors, return one tensor, and change no tensor that it allocated outside; running
     it for warm-up must do no harm, so the caller gives inputs that touch only the padding slot.

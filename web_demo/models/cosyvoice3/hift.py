@@ -24,7 +24,7 @@ class Snake(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         alpha = self.alpha[:, None]
-        return x + torch.sin(x * alpha).square() / (alpha + 1e-9)
+        return torch.addcmul(x, torch.sin(x * alpha).square(), 1 / (alpha + 1e-9))
 
 
 class ResBlock(nn.Module):

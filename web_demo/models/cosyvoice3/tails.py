@@ -34,6 +34,7 @@ class Tails:
         self._packed = torch.split(packed, [shape.channels * shape.steps for shape in shapes], dim=1)
         self._frames = frames
         self._new: list[Tensor] = []
+        self._places: dict[tuple[int, int], Tensor] = {}  # many convolutions share them
 
     def prepend(self, x: Tensor) -> Tensor:
         """[B, C, T] -> [B, C, tail + T]; remembers the tail for the next call."""
@@ -42,10 +43,17 @@ class Tails:
         assert channels == shape.channels, f"tail {len(self._new)} has {shape.channels} channels, got {channels}"
         tail = self._packed[len(self._new)].view(batch, channels, shape.steps).to(x.dtype)
         joined = torch.cat([tail, x], dim=2)
-        where = self._frames[:, None] * shape.rate + torch.arange(shape.steps, device=x.device)  # [B, steps]
-        new = joined.gather(2, where[:, None, :].expand(-1, channels, -1))
+        new = joined.gather(2, self._place(shape).expand(-1, channels, -1))
         self._new.append(new.reshape(batch, -1))
         return joined
+
+    def _place(self, shape: TailShape) -> Tensor:
+        """Where the new tail lies in the joined input, [B, 1, steps]."""
+        key = (shape.rate, shape.steps)
+        if key not in self._places:
+            step = torch.arange(shape.steps, device=self._frames.device)
+            self._places[key] = (self._frames[:, None] * shape.rate + step)[:, None]
+        return self._places[key]
 
     def packed(self) -> Tensor:
         """The new tails, [B, total], once every convolution has run."""

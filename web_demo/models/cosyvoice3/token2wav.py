@@ -74,7 +74,7 @@ class Token2Wav:
         self._vocoder_state = vocoder.new_state(settings.slots + 1)
         self._carry = torch.zeros(settings.slots + 1, config.output_size, self.rules.delay, device=self.device)
         self._free = list(range(settings.slots - 1, -1, -1))
-        self._graphs = GraphCache(self.device, enabled=settings.graphs)
+        self.graphs = GraphCache(self.device, enabled=settings.graphs)
 
     @property
     def sample_rate(self) -> int:
@@ -145,12 +145,12 @@ class Token2Wav:
     def _compute(self, ready: Sequence[tuple[Stream, Piece]], rows: int, tokens: int) -> Samples | None:
         context = self._context(max(piece.start for _, piece in ready))
         inputs = self._inputs(ready, rows, tokens)
-        mel = self._graphs.run(
+        mel = self.graphs.run(
             ("flow", rows, tokens, context), lambda *tensors: self._flow_step(context, *tensors), inputs.flow
         )
         if not any(piece.fresh for _, piece in ready):
             return None
-        samples = self._graphs.run(("vocoder", rows, tokens), self._vocoder_step, (mel, *inputs.vocoder))
+        samples = self.graphs.run(("vocoder", rows, tokens), self._vocoder_step, (mel, *inputs.vocoder))
         found: Samples = samples.float().cpu().numpy()
         return found
 
@@ -161,14 +161,14 @@ class Token2Wav:
                 for tokens in self.settings.pieces:
                     inputs = self._inputs([], rows, tokens)
                     for context in self._contexts():
-                        self._graphs.capture(
+                        self.graphs.capture(
                             ("flow", rows, tokens, context),
                             lambda *tensors, context=context: self._flow_step(context, *tensors),
                             inputs.flow,
                         )
                     mel = torch.zeros(rows, tokens * self.rules.ratio, self.flow.config.output_size, device=self.device)
-                    self._graphs.capture(("vocoder", rows, tokens), self._vocoder_step, (mel, *inputs.vocoder))
-        return self._graphs.captured
+                    self.graphs.capture(("vocoder", rows, tokens), self._vocoder_step, (mel, *inputs.vocoder))
+        return self.graphs.captured
 
     def _contexts(self) -> list[int]:
         """Sizes of the ring that are looked at: none for new streams, then doubling up to all of it."""

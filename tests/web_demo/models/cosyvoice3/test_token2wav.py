@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from web_demo.models.cosyvoice3.load import load_flow
 from web_demo.models.cosyvoice3.token2wav import StreamSettings, Token2Wav, powers_of_two
 from web_demo.models.cosyvoice3.voices import Voice
 
@@ -55,6 +56,12 @@ def whole(flow, vocoder, voice, tokens):
     return vocoder.whole(mel)[0].numpy()
 
 
+def at_random(seed):
+    chance = random.Random(seed)
+    while True:
+        yield chance.choice([5, 25, 28, 60, 150])
+
+
 def constant(size):
     return iter(lambda: size, None)
 
@@ -65,8 +72,7 @@ def test_a_stream_equals_one_whole_call_however_it_is_cut(flow, vocoder, prompt)
     expected = whole(flow, vocoder, voice, tokens)
     token2wav = made(flow, vocoder)
     for seed in range(3):
-        chance = random.Random(seed)
-        sound, _ = speak(token2wav, voice, tokens, iter(lambda: chance.choice([5, 25, 28, 60, 150]), None))
+        sound, _ = speak(token2wav, voice, tokens, at_random(seed))
         assert len(sound) == len(expected)
         # The sine phase is a running sum of the pitch, which mel noise of 1e-6 moves a little.
         assert np.abs(sound - expected).mean() < 1e-4
@@ -172,6 +178,23 @@ def test_no_step_at_a_seam_is_larger_than_elsewhere(flow, vocoder):
     seams = np.cumsum(chunks[:-1]) * 480 - 1
     assert len(seams) > 3
     assert steps[seams].max() <= np.quantile(steps, 0.999)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_flow_of_half_precision_stays_near(flow, vocoder, model_dir, dtype):
+    voice, tokens = a_voice(25, 37), codes(26, 120)
+    half = load_flow(model_dir, dtype=dtype)
+    sound, _ = speak(made(half, vocoder), voice, tokens, constant(28))
+    assert np.isfinite(sound).all()
+    options = {
+        "prompt_tokens": torch.tensor([voice.prompt_tokens]),
+        "prompt_mel": voice.prompt_mel[None],
+        "chunk_mask": True,
+    }
+    exact = flow.whole(torch.tensor([tokens]), voice.embedding, **options)
+    near = half.whole(torch.tensor([tokens]), voice.embedding, **options)
+    assert near.dtype == torch.float32  # the state is never rounded, only what the estimator sees
+    assert float((near - exact).abs().mean()) < 0.02
 
 
 def test_more_streams_than_slots_are_refused(flow, vocoder):

@@ -32,9 +32,9 @@ def test_a_pickle_with_code_is_refused_unread(tmp_path, capsys):
 def test_folded_weight_norm_is_the_layer_itself():
     layer = parametrizations.weight_norm(torch.nn.Conv1d(3, 4, 5))
     torch.nn.init.normal_(layer.parametrizations.weight.original0)
-    folded = fold_weight_norm(dict(layer.state_dict()))
-    assert set(folded) == {"bias", "weight"}
-    torch.testing.assert_close(folded["weight"], layer.weight.detach())
+    folded = fold_weight_norm(dict(torch.nn.ModuleDict({"conv": layer}).state_dict()))
+    assert set(folded) == {"conv.bias", "conv.weight"}
+    torch.testing.assert_close(folded["conv.weight"], layer.weight.detach())
 
 
 def test_weights_that_do_not_fit_name_the_tensor(model_dir, tmp_path):

@@ -1,0 +1,136 @@
+"""The CosyVoice3 backend, alone and in the real detokenizer child."""
+
+import asyncio
+import os
+import signal
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
+from utils.cosyvoice_detokenizer import create  # noqa: E402
+from web_demo.engines.base import BackendSpec, Window  # noqa: E402
+from web_demo.errors import EngineFailed, InvalidRequest, SetupError  # noqa: E402
+from web_demo.server.chunker import Chunker  # noqa: E402
+from web_demo.server.detokenizer.supervisor import Detokenizer  # noqa: E402
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    return str(expanded(tmp_path_factory.mktemp("cosyvoice3") / "golden") / "model")
+
+
+@pytest.fixture
+def backend(model_path):
+    return create(model_path=model_path, slots=4)
+
+
+def codes(seed, count):
+    return tuple(np.random.default_rng(seed).integers(0, 6561, count).tolist())
+
+
+def windows(turn_id, tokens, hops):
+    chunker = Chunker(hops)
+    cut = [*chunker.push(tokens), chunker.flush()]
+    return [Window(turn_id, i, codes=part, last=i == len(cut) - 1) for i, part in enumerate(cut)]
+
+
+def test_a_turn_s_windows_become_all_of_its_sound_the_first_one_at_once(backend):
+    backend.open("a", "")
+    sounds = [list(backend.decode([window])) for window in windows("a", codes(1, 90), backend.hop_tokens)]
+    backend.close("a")
+    assert len(sounds[0]) == 1
+    assert sum(len(samples) for window in sounds for _, samples in window) == 90 * 960
+
+
+def test_turns_in_one_batch_sound_as_they_do_alone(backend):
+    spoken = {}
+    for turn, seed in (("a", 1), ("b", 2)):
+        backend.open(turn, "tiny_male")
+        parts = [s for window in windows(turn, codes(seed, 70), (28, 25)) for _, s in backend.decode([window])]
+        spoken[turn] = np.concatenate(parts)
+        backend.close(turn)
+    for turn in ("a", "b"):
+        backend.open(turn, "tiny_male")
+    together = {"a": [], "b": []}
+    pairs = zip(windows("a", codes(1, 70), (28, 25)), windows("b", codes(2, 70), (28, 25)), strict=True)
+    for pair in pairs:
+        for turn, samples in backend.decode(pair):
+            together[turn].append(samples)
+    for turn, expected in spoken.items():
+        assert np.abs(np.concatenate(together[turn]) - expected).mean() < 1e-4
+
+
+def test_voices_differ_and_an_unknown_one_is_refused(backend):
+    spoken = []
+    for voice in ("tiny_female", "tiny_male"):
+        backend.open("a", voice)
+        spoken.append(next(backend.decode([Window("a", 0, codes=codes(1, 40), last=True)]))[1])
+        backend.close("a")
+    assert np.abs(spoken[0] - spoken[1]).max() > 1e-3
+    with pytest.raises(InvalidRequest, match="tiny_female, tiny_male"):
+        backend.open("b", "nobody")
+
+
+def test_a_window_of_a_turn_that_is_not_open_is_passed_over(backend):
+    backend.open("a", "")
+    batch = [Window("gone", 0, codes=codes(1, 40), last=True), Window("a", 0, codes=codes(1, 40), last=True)]
+    assert {turn for turn, _ in backend.decode(batch)} == {"a"}
+    backend.close("gone")
+
+
+def test_a_closed_turn_gives_its_slot_back(backend):
+    for _ in range(9):
+        backend.open("a", "")
+        list(backend.decode([Window("a", 0, codes=codes(1, 30))]))
+        backend.close("a")
+
+
+def test_an_answer_longer_than_a_stream_ends_without_failing_its_neighbour(backend):
+    backend.open("long", "")
+    backend.open("short", "")
+    stream = backend._streams["long"]
+    stream.cursor.feed([0] * (stream.cursor.room - 10))
+    batch = [Window("long", 0, codes=codes(1, 50)), Window("short", 0, codes=codes(1, 28))]
+    decoded = backend.decode(batch)
+    turns = {turn for turn, _ in [next(decoded) for _ in range(2)]}
+    assert "short" in turns
+    assert stream.cursor.ended
+
+
+def test_a_window_of_text_is_a_wiring_mistake(backend):
+    backend.open("a", "")
+    with pytest.raises(ValueError, match="speaks codes"):
+        list(backend.decode([Window("a", 0, text="hello")]))
+
+
+def test_settings_that_cannot_be_met_are_named(model_path, tmp_path):
+    with pytest.raises(SetupError, match="float8"):
+        create(model_path=model_path, dtype="float8")
+    with pytest.raises(SetupError, match="missing"):
+        create(model_path=model_path, speakers=str(tmp_path / "missing.pt"))
+
+
+async def killed_in_the_middle(detokenizer, speech):
+    async for _ in speech.say(codes=codes(2, 2000), last=True):
+        os.kill(detokenizer.pid, signal.SIGKILL)
+
+
+async def test_in_its_child_it_speaks_and_its_death_costs_that_answer_alone(model_path):
+    spec = BackendSpec("utils.cosyvoice_detokenizer:create", {"model_path": model_path, "slots": 2})
+    async with Detokenizer(spec) as detokenizer:
+        assert (detokenizer.ready.backend, detokenizer.ready.hop_tokens) == ("cosyvoice3", (28, 25, 50))
+        async with await detokenizer.open("a") as speech:
+            sound = [samples async for samples in speech.say(codes=codes(1, 40), last=True)]
+            assert sum(map(len, sound)) == 40 * 960
+        async with await detokenizer.open("b") as speech:
+            with pytest.raises(EngineFailed, match="stopped unexpectedly"):
+                await killed_in_the_middle(detokenizer, speech)
+        async with asyncio.timeout(60), await detokenizer.open("c") as speech:
+            sound = [samples async for samples in speech.say(codes=codes(1, 40), last=True)]
+            assert sum(map(len, sound)) == 40 * 960
