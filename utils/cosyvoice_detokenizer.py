@@ -11,15 +11,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from utils.audio import Samples
+from utils.audio import Samples, from_wav
 from web_demo.engines.base import Window
 from web_demo.errors import SetupError
 from web_demo.models.cosyvoice3.config import load_config
+from web_demo.models.cosyvoice3.features import SpeakerEncoder
 from web_demo.models.cosyvoice3.load import choose_dtype, load_flow, load_vocoder
 from web_demo.models.cosyvoice3.token2wav import Stream, StreamSettings, Token2Wav, powers_of_two
-from web_demo.models.cosyvoice3.voices import SPEAKERS_NAME, VoiceStore, load_voices
+from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, SPEAKERS_NAME, Voice, VoiceStore, load_voices
 
 log = logging.getLogger(__name__)
+
+REFERENCE_WAV = Path(__file__).resolve().parents[1] / "third_party/CosyVoice/asset/zero_shot_prompt.wav"
 
 
 class CosyVoiceBackend:
@@ -48,7 +51,7 @@ class CosyVoiceBackend:
         return (rules.first + rules.lookahead, 2 * rules.block - rules.first, 2 * rules.block)
 
     def open(self, turn_id: str, voice: str) -> None:
-        """Raises InvalidRequest for an unknown voice ("" is the default one), RuntimeError when every slot is taken."""
+        """Raises NotFound for an unknown voice ("" is the default one), RuntimeError when every slot is taken."""
         stream = self._token2wav.open(self._voices.get(voice))
         self._streams[turn_id] = stream
         self._turns[stream] = turn_id
@@ -82,6 +85,22 @@ class CosyVoiceBackend:
             self._token2wav.close(stream)
 
 
+def _voices(directory: Path, speakers: Path | None) -> VoiceStore:
+    """The speaker file's voices; without one, the default voice is that of the recording in upstream's code."""
+    voices = load_voices(speakers or directory / SPEAKERS_NAME)
+    if speakers is not None and not voices.names:
+        raise SetupError(f"the speaker file {speakers} is missing or empty")
+    if not voices.names:
+        if not REFERENCE_WAV.is_file():
+            raise SetupError(
+                f"there is no voice to speak with: neither {directory / SPEAKERS_NAME} nor {REFERENCE_WAV}; "
+                "get the latter with: git submodule update --init third_party/CosyVoice"
+            )
+        recording = from_wav(REFERENCE_WAV.read_bytes())
+        voices.add(DEFAULT_VOICE, Voice(SpeakerEncoder(directory)(recording)))
+    return voices
+
+
 def create(
     *,
     model_path: str,
@@ -99,9 +118,7 @@ def create(
     directory = Path(model_path)
     config = load_config(directory)
     chosen = choose_dtype(dtype, device)
-    voices = load_voices(Path(speakers) if speakers else directory / SPEAKERS_NAME)
-    if speakers and not voices.names:
-        raise SetupError(f"the speaker file {speakers} is missing or empty")
+    voices = _voices(directory, Path(speakers) if speakers else None)
     settings = StreamSettings(
         slots=slots, context_s=context_s, first_tokens=first_tokens, batches=powers_of_two(slots), graphs=graphs
     )

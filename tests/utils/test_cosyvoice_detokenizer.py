@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ torch.set_num_threads(1)
 from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
 from utils.cosyvoice_detokenizer import create  # noqa: E402
 from web_demo.engines.base import BackendSpec, Window  # noqa: E402
-from web_demo.errors import EngineFailed, InvalidRequest, SetupError  # noqa: E402
+from web_demo.errors import EngineFailed, NotFound, SetupError  # noqa: E402
 from web_demo.server.chunker import Chunker  # noqa: E402
 from web_demo.server.detokenizer.supervisor import Detokenizer  # noqa: E402
 
@@ -73,7 +75,7 @@ def test_voices_differ_and_an_unknown_one_is_refused(backend):
         spoken.append(next(backend.decode([Window("a", 0, codes=codes(1, 40), last=True)]))[1])
         backend.close("a")
     assert np.abs(spoken[0] - spoken[1]).max() > 1e-3
-    with pytest.raises(InvalidRequest, match="tiny_female, tiny_male"):
+    with pytest.raises(NotFound, match="tiny_female, tiny_male"):
         backend.open("b", "nobody")
 
 
@@ -114,6 +116,28 @@ def test_settings_that_cannot_be_met_are_named(model_path, tmp_path):
         create(model_path=model_path, dtype="float8")
     with pytest.raises(SetupError, match="missing"):
         create(model_path=model_path, speakers=str(tmp_path / "missing.pt"))
+
+
+def without_speakers(model_path, folder):
+    shutil.copytree(model_path, folder / "model")
+    (folder / "model" / "spk2info.pt").unlink()
+    return str(folder / "model")
+
+
+def test_without_a_speaker_file_the_reference_recording_lends_its_voice(model_path, tmp_path, monkeypatch):
+    wav = Path(model_path).parent / "cases" / "prompt_24k.wav"
+    monkeypatch.setattr("utils.cosyvoice_detokenizer.REFERENCE_WAV", wav)
+    backend = create(model_path=without_speakers(model_path, tmp_path), slots=1)
+    for voice in ("", "中文女"):
+        backend.open("a", voice)
+        assert sum(len(s) for _, s in backend.decode([Window("a", 0, codes=codes(1, 30), last=True)])) == 30 * 960
+        backend.close("a")
+
+
+def test_without_any_voice_it_does_not_start(model_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.cosyvoice_detokenizer.REFERENCE_WAV", tmp_path / "nothing.wav")
+    with pytest.raises(SetupError, match="no voice to speak with"):
+        create(model_path=without_speakers(model_path, tmp_path), slots=1)
 
 
 async def killed_in_the_middle(detokenizer, speech):

@@ -12,15 +12,26 @@ import importlib.util
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from utils.audio import Samples
+from utils.audio import Samples, from_wav
 from utils.sentences import split_sentences
 from utils.threads import off_loop
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
+from web_demo.engines.tts.cosyvoice import (
+    BUILT_IN,
+    MAX_SPEED,
+    MIN_SPEED,
+    REFERENCE_TEXT,
+    REFERENCE_WAV,
+    SUBMODULE,
+    plain,
+)
+from web_demo.engines.tts.normalize import normalize
+from web_demo.engines.tts.text import has_words, script_runs
 from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
-from web_demo.server.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from web_demo.models.cosyvoice3.bundle import CosyVoice3
@@ -30,9 +41,19 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("zh", "en", "ja", "ko", "de", "es", "fr", "it", "ru")
 MAX_PIECE_CHARS, MIN_PIECE_CHARS = 120, 10  # a piece is spoken in one go: short enough to stay stable, not a mere word
-MIN_SPEED, MAX_SPEED = 0.5, 2.0
 _REMEMBERED_PROMPTS = 32
 _NEEDED = ("torch", "transformers", "onnxruntime", "kaldi_native_fbank", "yaml")
+
+
+class Settings(Protocol):
+    """What this engine reads of the service's settings."""
+
+    @property
+    def model_path(self) -> Path | None: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def fp16(self) -> bool: ...
 
 
 class CosyVoice3Engine:
@@ -44,6 +65,7 @@ class CosyVoice3Engine:
         self._streams = streams
         self._dtype = dtype
         self._models: CosyVoice3 | None = None
+        self._built_in: dict[str, str] = {}  # voices of the reference recording, with how to speak
         self._prompts: OrderedDict[tuple[bytes, int, str], Voice] = OrderedDict()
 
     @property
@@ -71,6 +93,7 @@ class CosyVoice3Engine:
         self._models = await off_loop(
             load_models, self._directory, device=self._device, dtype=self._dtype, slots=2 * self._streams
         )
+        await off_loop(self._add_built_in_voices)
         self._models.synthesizer.start()
 
     async def close(self) -> None:
@@ -79,15 +102,15 @@ class CosyVoice3Engine:
             self._models = None
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        """Raises InvalidRequest for an unknown voice, a bad recording, a speed out of range or a text without words."""
+        """Raises NotFound for an unknown voice, InvalidRequest for a bad recording, a speed out of range or a text
+        without words."""
         from web_demo.models.cosyvoice3.job import Finished, new_job
 
         models = self._loaded
         if not MIN_SPEED <= request.speed <= MAX_SPEED:
             raise InvalidRequest(f"speed must be {MIN_SPEED} to {MAX_SPEED}, got {request.speed}")
-        pieces = [
-            piece for piece in split_sentences(request.text, MAX_PIECE_CHARS, MIN_PIECE_CHARS) if speakable(piece)
-        ]
+        text = normalize(plain(request.text))
+        pieces = [piece for piece in split_sentences(text, MAX_PIECE_CHARS, MIN_PIECE_CHARS) if has_words(piece)]
         if not pieces:
             raise InvalidRequest("the text has nothing to speak: it holds no letter and no digit")
         voice, inputs = await off_loop(self._prepare, request, pieces)
@@ -111,19 +134,38 @@ class CosyVoice3Engine:
     def _prepare(self, request: SpeechRequest, pieces: Sequence[str]) -> tuple[Voice, list[LmInput]]:
         """Voice and inputs of a request; runs in a worker thread, one request at a time."""
         models = self._loaded
+        instruction = plain(request.instruction)
         with models.frontend_lock:
-            voice = self._cloned(request.prompt) if request.prompt else models.voices.get(request.voice)
-            return voice, [models.frontend.lm_input(piece, voice, request.instruction) for piece in pieces]
+            if request.prompt is not None:
+                voice, words = self._cloned(request.prompt), request.prompt.text
+            else:
+                voice = models.voices.get(request.voice)
+                words = REFERENCE_TEXT if request.voice in self._built_in else ""
+                instruction = instruction or self._built_in.get(request.voice, "")
+            if words and not same_script(" ".join(pieces), words):
+                voice = replace(voice, prompt_text=())  # cross-lingual: the recording's words would lead the LM astray
+            return voice, [models.frontend.lm_input(piece, voice, instruction) for piece in pieces]
 
     def _cloned(self, prompt: VoicePrompt) -> Voice:
         """The voice of a recording; the last ones are remembered, because reading one takes a while."""
         key = (hashlib.sha256(prompt.audio.samples.tobytes()).digest(), prompt.audio.rate, prompt.text)
         if key not in self._prompts:
-            self._prompts[key] = self._loaded.frontend.voice(prompt.audio, prompt.text)
+            self._prompts[key] = self._loaded.frontend.voice(prompt.audio, plain(prompt.text))
             while len(self._prompts) > _REMEMBERED_PROMPTS:
                 self._prompts.popitem(last=False)
         self._prompts.move_to_end(key)
         return self._prompts[key]
+
+    def _add_built_in_voices(self) -> None:
+        """Where the model directory has no speakers (the released one has none), the classic names speak with the
+        recording that comes with upstream's code, if that is there."""
+        models, recording = self._loaded, SUBMODULE / REFERENCE_WAV
+        if models.voices.names or not recording.is_file():
+            return
+        voice = models.frontend.voice(from_wav(recording.read_bytes()), REFERENCE_TEXT)
+        self._built_in = dict(BUILT_IN)
+        for name in self._built_in:
+            models.voices.add(name, voice)
 
     @property
     def _loaded(self) -> CosyVoice3:
@@ -132,8 +174,10 @@ class CosyVoice3Engine:
         return self._models
 
 
-def speakable(text: str) -> bool:
-    return any(character.isalnum() for character in text)
+def same_script(text: str, words: str) -> bool:
+    """Whether the words of a recording help to say `text`; another language is better spoken without them."""
+    scripts = {script for script, _ in script_runs(text)} - {None}
+    return not scripts or not scripts.isdisjoint(script for script, _ in script_runs(words))
 
 
 def _post(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:
@@ -152,7 +196,7 @@ def _raise_failure(error: Exception | None) -> None:
     raise EngineFailed("speech synthesis failed; please try again") from error
 
 
-def unavailable(settings: ServiceSettings) -> str | None:
+def unavailable(settings: Settings) -> str | None:
     """Why this engine cannot run here; it looks at packages and files and loads nothing."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -162,10 +206,11 @@ def unavailable(settings: ServiceSettings) -> str | None:
     return None
 
 
-def create(settings: ServiceSettings) -> CosyVoice3Engine:
-    if settings.model_path is None:
-        raise SetupError("the cosyvoice3 engine needs --model-path: the directory of Fun-CosyVoice3-0.5B-2512")
+def create(settings: Settings) -> CosyVoice3Engine:
+    if why_not := unavailable(settings):
+        raise SetupError(f"the cosyvoice3 engine cannot run: {why_not}")
     from web_demo.models.cosyvoice3.bundle import default_device
 
+    assert settings.model_path is not None
     device = default_device() if settings.device == "auto" else settings.device
-    return CosyVoice3Engine(settings.model_path, device)
+    return CosyVoice3Engine(settings.model_path, device, dtype="float16" if settings.fp16 else "auto")

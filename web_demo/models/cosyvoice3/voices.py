@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from web_demo.errors import InvalidRequest, SetupError
+from web_demo.errors import NotFound, SetupError
 
 SPEAKERS_NAME = "spk2info.pt"
 DEFAULT_VOICE = "中文女"
@@ -44,11 +44,11 @@ class VoiceStore:
         return DEFAULT_VOICE if DEFAULT_VOICE in self._voices else next(iter(self._voices), "")
 
     def get(self, name: str) -> Voice:
-        """A voice by name, "" being the default; raises InvalidRequest with the known names."""
+        """A voice by name, "" being the default; raises NotFound with the known names."""
         voice = self._voices.get(name or self.default())
         if voice is None:
-            known = ", ".join(self._voices) or "none: the model directory has no speaker file"
-            raise InvalidRequest(f"unknown voice {name!r}; there are: {known}")
+            known = ", ".join(self._voices) or "none, because the model directory has no speaker file"
+            raise NotFound(f"there is no voice {name[:100]!r}; there are: {known}")
         return voice
 
     def add(self, name: str, voice: Voice) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from utils.audio import Audio, from_wav
-from web_demo.errors import InvalidRequest, SetupError
+from web_demo.errors import InvalidRequest, NotFound, SetupError
 from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.features import resample
 from web_demo.models.cosyvoice3.frontend import Frontend
@@ -43,9 +43,9 @@ def test_the_default_voice_is_the_one_of_that_name_else_the_first():
 
 
 def test_an_unknown_voice_lists_the_known_ones():
-    with pytest.raises(InvalidRequest, match="there are: alice, bob"):
+    with pytest.raises(NotFound, match="there are: alice, bob"):
         VoiceStore({"alice": Voice(torch.zeros(1, 192)), "bob": Voice(torch.zeros(1, 192))}).get("eve")
-    with pytest.raises(InvalidRequest, match="no speaker file"):
+    with pytest.raises(NotFound, match="no speaker file"):
         VoiceStore().get("")
 
 
