@@ -1,0 +1,120 @@
+"""The continuous audio encoder: log-mel features to one vector per speech code (25 a second).
+
+A Whisper-shaped encoder (Radford et al. 2022) that attends inside chunks of two seconds and restarts its positions in
+each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from web_demo.models.funaudiochat.config import AudioConfig
+
+
+def sinusoids(length: int, channels: int) -> Tensor:
+    """Whisper's position table, float32 [length, channels]: sines in the first half, cosines in the second."""
+    step = torch.log(torch.tensor(10_000.0)) / (channels // 2 - 1)
+    inverse = torch.exp(-step * torch.arange(channels // 2).float())
+    angle = torch.arange(length).float()[:, None] * inverse[None, :]
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class AudioAttention(nn.Module):
+    """Full attention inside a chunk; `k_proj` has no bias, as in Whisper."""
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.q_proj = nn.Linear(config.d_model, config.d_model)
+        self.k_proj = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.v_proj = nn.Linear(config.d_model, config.d_model)
+        self.out_proj = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [C, n, d], mask bool [C, 1, 1, n] with True on the positions that exist -> [C, n, d]."""
+        chunks, length, width = x.shape
+        q, k, v = (
+            p(x).view(chunks, length, self.heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return torch.as_tensor(self.out_proj(out.transpose(1, 2).reshape(chunks, length, width)))
+
+
+class AudioLayer(nn.Module):
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.self_attn = AudioAttention(config)
+        self.final_layer_norm = nn.LayerNorm(config.d_model)
+        self.fc1 = nn.Linear(config.d_model, config.ffn_dim)
+        self.fc2 = nn.Linear(config.ffn_dim, config.d_model)
+        self.activation = ACT2FN[config.activation]
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
+        x = x + self.fc2(self.activation(self.fc1(self.final_layer_norm(x))))
+        if x.dtype == torch.float16:  # the residual stream of large encoders leaves fp16's range
+            limit = torch.finfo(torch.float16).max - 1000
+            x = x.clamp(-limit, limit)
+        return x
+
+
+class ContinuousAudioEncoder(nn.Module):
+    """`audio_bos_eos_token` is in the checkpoint and unused in inference."""
+
+    def __init__(self, config: AudioConfig) -> None:
+        super().__init__()
+        self.n_window = config.n_window
+        self.conv1 = nn.Conv1d(config.mel_bins, config.d_model, 3, padding=1)
+        self.conv2 = nn.Conv1d(config.d_model, config.d_model, 3, stride=2, padding=1)
+        self.layers = nn.ModuleList(AudioLayer(config) for _ in range(config.layers))
+        self.ln_post = nn.LayerNorm(config.d_model)
+        self.proj = nn.Linear(config.d_model, config.output_dim)
+        self.audio_bos_eos_token = nn.Embedding(2, config.output_dim)
+
+    def chunk_inputs(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Mel features, one [mel, frames] an audio, to (x [C, n, d], kept bool [C, n]): convolutions and positions.
+
+        The frames past a chunk's end are zeroed again after the first convolution, so that padding changes nothing.
+        """
+        chunks = [chunk for one in features for chunk in one.split(2 * self.n_window, dim=1)]
+        frames = torch.tensor([chunk.shape[1] for chunk in chunks])
+        longest = int(frames.max())
+        mel = torch.stack([F.pad(chunk, (0, longest - chunk.shape[1])) for chunk in chunks])
+        mel = mel.to(self.conv1.weight)
+        exists = (torch.arange(longest) < frames[:, None]).to(mel.device)
+        x = F.gelu(self.conv1(mel)) * exists[:, None, :]
+        x = F.gelu(self.conv2(x)).transpose(1, 2)
+        x = x + sinusoids(x.shape[1], x.shape[2]).to(x)
+        kept = (torch.arange(x.shape[1]) < ((frames - 1) // 2 + 1)[:, None]).to(mel.device)
+        return x, kept
+
+    def forward(self, features: Sequence[Tensor], traced: list[Tensor] | None = None) -> list[Tensor]:
+        """One [mel, frames] float tensor an audio -> one [vectors, output_dim] an audio.
+
+        `traced`, when given, collects the packed input of the layers and the packed output of each (parity checks).
+        """
+        x, kept = self.chunk_inputs(features)
+        if traced is not None:
+            traced.append(x[kept])
+        for layer in self.layers:
+            x = layer(x, kept[:, None, None, :])
+            if traced is not None:
+                traced.append(x[kept])
+        width = 2 * self.n_window
+        positions = [
+            sum((min(width, one.shape[1] - start) - 1) // 2 + 1 for start in range(0, one.shape[1], width))
+            for one in features
+        ]
+        return [self._pool(packed) for packed in x[kept].split(positions)]
+
+    def _pool(self, packed: Tensor) -> Tensor:
+        """[positions, d] of one audio, across its chunk borders -> [positions // 2, output_dim] (one stays one)."""
+        if packed.shape[0] > 1:
+            packed = F.avg_pool1d(packed.T[None], 2, stride=2)[0].T
+        return torch.as_tensor(self.proj(self.ln_post(packed)))
