@@ -82,7 +82,7 @@ class ContinuousAudioEncoder(nn.Module):
 
         The frames past a chunk's end are zeroed again after the first convolution, so that padding changes nothing.
         """
-        chunks = [chunk for one in features for chunk in one.split(2 * self.n_window, dim=1)]
+        chunks = [chunk for one in features for chunk in torch.split(one, 2 * self.n_window, dim=1)]
         frames = torch.tensor([chunk.shape[1] for chunk in chunks])
         longest = int(frames.max())
         mel = torch.stack([F.pad(chunk, (0, longest - chunk.shape[1])) for chunk in chunks])
@@ -111,7 +111,7 @@ class ContinuousAudioEncoder(nn.Module):
             sum((min(width, one.shape[1] - start) - 1) // 2 + 1 for start in range(0, one.shape[1], width))
             for one in features
         ]
-        return [self._pool(packed) for packed in x[kept].split(positions)]
+        return [self._pool(packed) for packed in torch.split(x[kept], positions)]
 
     def _pool(self, packed: Tensor) -> Tensor:
         """[positions, d] of one audio, across its chunk borders -> [positions // 2, output_dim] (one stays one)."""

@@ -58,7 +58,9 @@ class FunAudioChatConfig:
 
 def _decoder(values: Mapping[str, Any]) -> Any:
     known = {key: value for key, value in values.items() if key not in {"model_type", "architectures"}}
-    return Qwen3Config(**known, attn_implementation="sdpa")
+    config: Any = Qwen3Config(**known)
+    config._attn_implementation = "sdpa"
+    return config
 
 
 def _audio(values: Mapping[str, Any], hidden_size: int) -> AudioConfig:

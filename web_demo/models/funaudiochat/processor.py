@@ -87,8 +87,8 @@ class Processor:
                 raise SetupError(f"{needed} is missing: the checkpoint folder is not complete")
         self.tokenizer = AutoTokenizer.from_pretrained(folder, config=self.config.text)
         self.speech_tokenizer = AutoTokenizer.from_pretrained(folder / "speech_tokenizer", config=self.config.text)
-        overrides = {} if chunk_length_s is None else {"chunk_length": chunk_length_s}
-        self.extractor = WhisperFeatureExtractor.from_pretrained(folder, **overrides)
+        overrides: dict[str, Any] = {} if chunk_length_s is None else {"chunk_length": chunk_length_s}
+        self.extractor: Any = WhisperFeatureExtractor.from_pretrained(folder, **overrides)
         self.template = _chat_template(folder, self.tokenizer)
         tokens = _json(folder / "processor_config.json")
         self.audio_token: str = tokens.get("audio_token", "<|AUDIO|>")

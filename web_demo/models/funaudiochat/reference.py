@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.generation import (
+from transformers.generation.logits_process import (
     LogitsProcessorList,
     NoBadWordsLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
@@ -24,7 +25,8 @@ from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import Prompt
 from web_demo.models.funaudiochat.settings import GenerationSettings
 
-Choose = Callable[[Tensor], int]  # one draw: scores float32 [V] -> index
+# One draw: scores float32 [V], the step, and which of its draws (a code's place in the group; group_size: the text).
+Choose = Callable[[Tensor, int, int], int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +54,32 @@ class ReferenceStep:
     speech: SpeechTrace | None
 
 
-def argmax(scores: Tensor) -> int:
+def argmax(scores: Tensor, step: int = 0, draw: int = 0) -> int:
     return int(scores.argmax())
 
 
 def multinomial(generator: torch.Generator) -> Choose:
     """Draws as the original does; with its seed and its order of draws, its samples."""
 
-    def choose(scores: Tensor) -> int:
+    def choose(scores: Tensor, step: int, draw: int) -> int:
         return int(torch.multinomial(scores.softmax(dim=-1).to(generator.device), 1, generator=generator))
 
     return choose
 
 
-def _processors(settings: GenerationSettings, device: torch.device, *, text: bool) -> LogitsProcessorList:
+def inverse_cumulative(uniform: Tensor) -> Choose:
+    """Draws as the batched engine does: uniform float32 [steps, group + 1], the likeliest token at the low end."""
+
+    def choose(scores: Tensor, step: int, draw: int) -> int:
+        probability, ids = scores.softmax(dim=-1).sort(descending=True)
+        mass = probability.cumsum(dim=-1)
+        place = int((mass <= uniform[step, draw].to(mass.device) * mass[-1]).sum())
+        return int(ids[min(place, int((probability > 0).sum()) - 1)])
+
+    return choose
+
+
+def _processors(settings: GenerationSettings, device: torch.device, *, text: bool) -> Any:
     """In the order of the original: penalty, bad words (text only), temperature, top-k, top-p."""
     chain = LogitsProcessorList()
     if settings.repetition_penalty != 1.0:
@@ -93,29 +107,31 @@ class _Speech:
         self.processors = _processors(settings, model.device, text=False)
         self.last = model.config.audio.bos_id
         self.said: list[int] = []
+        self.steps = 0
 
-    def _advance(self, inputs: Tensor, previous: int, history: list[int]) -> tuple[int, Tensor, Tensor]:
+    def _advance(self, inputs: Tensor, previous: int, chosen: list[int]) -> tuple[int, Tensor, Tensor]:
         """Sub-positions [n, H] after the code `previous` -> the code chosen at the last of them, logits, scores."""
         embedded = self.head.input_matching(inputs + self.model.codebook[previous])[None]
         hidden = self.head.crq_transformer(inputs_embeds=embedded, past_key_values=self.cache).last_hidden_state[0, -1]
         logits = (self.head.output_matching(hidden) @ self.model.codebook.T).float()
-        ids = torch.tensor([history], dtype=torch.long, device=logits.device)
+        ids = torch.tensor([self.said + chosen], dtype=torch.long, device=logits.device)
         scores = self.processors(ids, logits[None].clone())[0]
-        return self.choose(scores), logits, scores
+        return self.choose(scores, self.steps, len(chosen)), logits, scores
 
     def step(self, crq_in: Tensor) -> tuple[tuple[int, ...], SpeechTrace]:
         """New backbone positions [n, H] -> the group of the last one."""
         sub_positions = self.head.expand(crq_in[None])[0]
         first = sub_positions.shape[0] - self.head.group_size + 1
-        pieces = [sub_positions[:first], *sub_positions[first:].split(1)]
+        pieces = [sub_positions[:first], *torch.split(sub_positions[first:], 1)]
         chosen: list[int] = []
         logits, scores = [], []
         for piece in pieces:
-            code, raw, final = self._advance(piece, self.last, self.said + chosen)
+            code, raw, final = self._advance(piece, self.last, chosen)
             chosen.append(code)
             logits.append(raw)
             scores.append(final)
             self.last = code
+        self.steps += 1
         return tuple(chosen), SpeechTrace(torch.stack(logits), torch.stack(scores))
 
 
@@ -135,7 +151,8 @@ def generate(
     speech = _Speech(model, settings, choose) if settings.speech else None
     cache = DynamicCache()
     sequence = list(prompt.ids)
-    speaking, group = False, ()
+    speaking = False
+    group: tuple[int, ...] = ()
     new_ids = torch.tensor(sequence, device=device)
     for step in range(settings.max_new_tokens):
         speaking = speaking or sequence[-1] == config.audio_bos_id
@@ -156,7 +173,7 @@ def generate(
         scores = logits
         if not settings.text_greedy:
             scores = processors(torch.tensor([sequence], device=device), logits[None].clone())[0]
-        streamed = argmax(logits) if settings.text_greedy else choose(scores)
+        streamed = argmax(logits) if settings.text_greedy else choose(scores, step, config.audio.group_size)
         if step == 0 and settings.force_audio_bos:
             streamed = config.audio_bos_id
         appended, group, was_speaking = streamed, (), speaking

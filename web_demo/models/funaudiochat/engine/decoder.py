@@ -1,0 +1,147 @@
+"""A Qwen3 stack for serving: fused projections, paged caches, one new position a row (decode) or many of one (prefill)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
+
+from web_demo.errors import SetupError
+from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWeights:
+    input_norm: Tensor
+    qkv: Tensor
+    q_norm: Tensor
+    k_norm: Tensor
+    out: Tensor
+    post_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+def _fuse(*linears: Any) -> Tensor:
+    """One weight of several projections of the same input; the originals become views of it, so nothing is doubled."""
+    fused = torch.cat([linear.weight for linear in linears])
+    start = 0
+    for linear in linears:
+        rows = linear.weight.shape[0]
+        linear.weight = nn.Parameter(fused[start : start + rows], requires_grad=False)
+        start += rows
+    return fused
+
+
+def _layer_weights(layer: Any) -> LayerWeights:
+    attention, mlp = layer.self_attn, layer.mlp
+    return LayerWeights(
+        input_norm=layer.input_layernorm.weight,
+        qkv=_fuse(attention.q_proj, attention.k_proj, attention.v_proj),
+        q_norm=attention.q_norm.weight,
+        k_norm=attention.k_norm.weight,
+        out=attention.o_proj.weight,
+        post_norm=layer.post_attention_layernorm.weight,
+        gate_up=_fuse(mlp.gate_proj, mlp.up_proj),
+        down=mlp.down_proj.weight,
+    )
+
+
+def _rope_table(stack: Any, positions: int, device: torch.device) -> Tensor:
+    """Cosines and sines of every position, float32 [positions, 2, head_dim], from the stack's own rotary module."""
+    like = torch.zeros(1, device=device)
+    cos, sin = stack.rotary_emb(like, torch.arange(positions, device=device)[None])
+    return torch.stack([cos[0], sin[0]], dim=1).float().contiguous()
+
+
+class PagedDecoder:
+    """Weights of a transformers Qwen3Model (shared, not copied) with caches of `pages * page_size` positions.
+
+    The stack stays usable by the reference path: its projections become views of the fused ones.
+    """
+
+    def __init__(self, stack: Any, kernels: Kernels, *, pages: int, page_size: int, max_positions: int) -> None:
+        config = stack.config
+        if config.attention_bias or config.hidden_act != "silu" or getattr(config, "use_sliding_window", False):
+            raise SetupError("attention bias, sliding windows and activations other than silu are not supported")
+        self.kernels, self.page_size = kernels, page_size
+        self.shape = HeadShape(
+            config.num_attention_heads, config.num_key_value_heads, config.head_dim, config.rms_norm_eps
+        )
+        self.layers = [_layer_weights(layer) for layer in stack.layers]
+        self.norm: Tensor = stack.norm.weight
+        device = self.norm.device
+        self.rope = _rope_table(stack, max_positions, device)
+        # zeros, not whatever was there: a masked score times a NaN value is still NaN
+        sides = torch.zeros(
+            len(self.layers),
+            2,
+            pages * page_size,
+            self.shape.kv_heads,
+            self.shape.head_dim,
+            dtype=self.norm.dtype,
+            device=device,
+        )
+        self.memory = sides
+        self.caches = [LayerCache(side[0], side[1]) for side in sides]
+
+    @staticmethod
+    def position_bytes(config: Any, dtype: torch.dtype) -> int:
+        """Cache memory of one position."""
+        return int(config.num_hidden_layers * 2 * config.num_key_value_heads * config.head_dim * dtype.itemsize)
+
+    def clear(self, pages: list[int]) -> None:
+        """Zero the pages of a turn that left NaNs behind."""
+        for page in pages:
+            self.memory[:, :, page * self.page_size : (page + 1) * self.page_size] = 0
+
+    def decode(self, x: Tensor, position: Tensor, blocks: Tensor) -> Tensor:
+        """One new position a row: x [B, W], position int64 [B], blocks int64 [B, n] -> normalised [B, W]."""
+        reach = Reach(position, blocks, self.page_size)
+        target = reach.target
+        residual: Tensor | None = None
+        for weights, cache in zip(self.layers, self.caches, strict=True):
+            normed, residual = self.kernels.add_norm(x, residual, weights.input_norm, self.shape.eps)
+            q = self._heads(normed, weights, position, target, cache)
+            x = F.linear(self.kernels.attend(q, cache, reach), weights.out)
+            x, residual = self._mlp(x, residual, weights)
+        return self.kernels.add_norm(x, residual, self.norm, self.shape.eps)[0]
+
+    def prefill(self, x: Tensor, start: int, blocks: Tensor) -> Tensor:
+        """Positions start.. of one row: x [T, W], blocks int64 [n] -> normalised [T, W]."""
+        end = start + x.shape[0]
+        every = torch.arange(end, device=x.device)
+        index = blocks[every // self.page_size] * self.page_size + every % self.page_size
+        residual: Tensor | None = None
+        for weights, cache in zip(self.layers, self.caches, strict=True):
+            normed, residual = self.kernels.add_norm(x, residual, weights.input_norm, self.shape.eps)
+            q = self._heads(normed, weights, every[start:], index[start:], cache)
+            x = F.linear(self._attend_causal(q, cache, index), weights.out)
+            x, residual = self._mlp(x, residual, weights)
+        return self.kernels.add_norm(x, residual, self.norm, self.shape.eps)[0]
+
+    def _heads(
+        self, normed: Tensor, weights: LayerWeights, position: Tensor, target: Tensor, cache: LayerCache
+    ) -> Tensor:
+        qkv = F.linear(normed, weights.qkv)
+        norms = (weights.q_norm, weights.k_norm)
+        return self.kernels.place_heads(qkv, norms, self.rope, position, target, cache, self.shape)
+
+    def _mlp(self, x: Tensor, residual: Tensor | None, weights: LayerWeights) -> tuple[Tensor, Tensor]:
+        normed, residual = self.kernels.add_norm(x, residual, weights.post_norm, self.shape.eps)
+        gated = self.kernels.gated(F.linear(normed, weights.gate_up))
+        return F.linear(gated, weights.down), residual
+
+    def _attend_causal(self, q: Tensor, cache: LayerCache, index: Tensor) -> Tensor:
+        """q [T, heads, dim], the newest of the cached positions `index` [L] -> [T, heads * dim]."""
+        repeat = self.shape.heads // self.shape.kv_heads
+        k, v = (
+            side[index].repeat_interleave(repeat, dim=1).transpose(0, 1)[None] for side in (cache.keys, cache.values)
+        )
+        bias = causal_lower_right(q.shape[0], index.shape[0])
+        out = F.scaled_dot_product_attention(q.transpose(0, 1)[None], k, v, attn_mask=bias)
+        return out[0].transpose(0, 1).reshape(q.shape[0], -1)

@@ -1,0 +1,126 @@
+"""The small operations between the matrix products of a decoder layer, in plain torch.
+
+`kernels_triton` has the same ones fused for CUDA; both are held to the same tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCache:
+    """Keys and values of one layer, each [positions, kv_heads, head_dim]; pages are runs of positions."""
+
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Where the rows of a batch, one new position each, write and read.
+
+    `position` int64 [B]; `blocks` int64 [B, n] the pages of each row; `page_size` positions a page holds. A row reads
+    positions 0..position.
+    """
+
+    position: Tensor
+    blocks: Tensor
+    page_size: int
+
+    @property
+    def target(self) -> Tensor:
+        """The cache index of each row's new position, int64 [B]."""
+        page = self.blocks.gather(1, (self.position // self.page_size)[:, None])[:, 0]
+        return page * self.page_size + self.position % self.page_size
+
+
+@dataclass(frozen=True, eq=False)
+class HeadShape:
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+
+
+class Kernels(Protocol):
+    def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """x [N, W] plus the residual, RMS-normalised; and the sum."""
+        ...
+
+    def place_heads(
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor],
+        rope: Tensor,
+        position: Tensor,
+        target: Tensor,
+        cache: LayerCache,
+        shape: HeadShape,
+    ) -> Tensor:
+        """Split qkv [N, (heads + 2 kv_heads) * dim], normalise and rotate, store k and v; q [N, heads, dim]."""
+        ...
+
+    def attend(self, q: Tensor, cache: LayerCache, reach: Reach) -> Tensor:
+        """q [B, heads, dim] over each row's positions -> [B, heads * dim]."""
+        ...
+
+    def gated(self, gate_up: Tensor) -> Tensor:
+        """silu(gate) * up, of [N, 2 * I] -> [N, I]."""
+        ...
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotary embedding (Su et al. 2021), halves convention: x [N, heads, dim], rope float32 [N, 2, dim] (cos, sin)."""
+    cos, sin = rope[:, 0, None], rope[:, 1, None]
+    low, high = x.float().chunk(2, dim=-1)
+    turned = torch.cat([-high, low], dim=-1)
+    return (x.float() * cos + turned * sin).to(x.dtype)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Zhang and Sennrich 2019, computed in float32."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+class TorchKernels:
+    """Any device. `attend` gathers whole pages, so it reads the padding of a batch as well."""
+
+    def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        total = x if residual is None else x + residual
+        return rms_norm(total, weight, eps), total
+
+    def place_heads(
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor],
+        rope: Tensor,
+        position: Tensor,
+        target: Tensor,
+        cache: LayerCache,
+        shape: HeadShape,
+    ) -> Tensor:
+        split = qkv.view(qkv.shape[0], shape.heads + 2 * shape.kv_heads, shape.head_dim)
+        q, k, v = split.split_with_sizes([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
+        angles = rope[position]
+        cache.keys.index_copy_(0, target, rotate(rms_norm(k, norms[1], shape.eps), angles))
+        cache.values.index_copy_(0, target, v)
+        return rotate(rms_norm(q, norms[0], shape.eps), angles)
+
+    def attend(self, q: Tensor, cache: LayerCache, reach: Reach) -> Tensor:
+        within = torch.arange(reach.page_size, device=q.device)
+        index = (reach.blocks[:, :, None] * reach.page_size + within).flatten(1)
+        mask = torch.arange(index.shape[1], device=q.device) <= reach.position[:, None]
+        k, v = cache.keys[index].transpose(1, 2), cache.values[index].transpose(1, 2)
+        out = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=mask[:, None, None], enable_gqa=True)
+        return out.reshape(q.shape[0], -1)
+
+    def gated(self, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up

@@ -1,0 +1,229 @@
+"""Everything that touches tensors: one prefill chunk, or one frame of a batch of turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from web_demo.models.funaudiochat.engine import graphs
+from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
+from web_demo.models.funaudiochat.engine.kernels import Kernels, TorchKernels
+from web_demo.models.funaudiochat.engine.sampling import SamplingRows, banned, choose, penalised
+from web_demo.models.funaudiochat.engine.scheduler import Limits
+from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Turn
+from web_demo.models.funaudiochat.engine.state import SlotState
+from web_demo.models.funaudiochat.model import FunAudioChat
+
+BATCH_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_TEXT, _EMITTED, _BROKEN, _CODES = 0, 1, 2, 3  # columns of a frame's packet; the group's codes are the last ones
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """One row of a frame. `broken`: its numbers were not finite, nothing else is to be trusted."""
+
+    text_id: int
+    codes: tuple[int, ...]
+    broken: bool
+
+
+def bytes_per_page(model: FunAudioChat, page_tokens: int) -> int:
+    """Memory of one page of both caches."""
+    config, dtype = model.config, model.dtype
+    backbone = PagedDecoder.position_bytes(config.text, dtype)
+    return page_tokens * (backbone + config.audio.group_size * PagedDecoder.position_bytes(config.crq, dtype))
+
+
+class Runner:
+    """Owns the caches and the slots of one device. Not thread-safe: one thread calls it."""
+
+    def __init__(self, model: FunAudioChat, limits: Limits, kernels: Kernels | None = None) -> None:
+        self.model, self.config, self.limits = model, model.config, limits
+        self.group = model.config.audio.group_size
+        kernels = kernels or TorchKernels()
+        # a context in padded pages is read whole by the torch kernels, so their frames depend on its length
+        self._pages_matter = isinstance(kernels, TorchKernels)
+        self.state = SlotState.allocate(self.config, limits, model.device)
+        build = partial(PagedDecoder, kernels=kernels, pages=limits.pages)
+        self.backbone = build(
+            model.language_model.model, page_size=limits.page_tokens, max_positions=limits.max_context
+        )
+        self.crq = build(
+            model.audio_invert_tower.crq_transformer,
+            page_size=limits.page_tokens * self.group,
+            max_positions=limits.max_context * self.group,
+        )
+        self._graphs: dict[tuple[int, bool, int], graphs.Graphed] = {}
+        self._pool = torch.cuda.graph_pool_handle() if graphs.enabled(model.device) else None
+        self._vectors: dict[int, dict[int, Tensor]] = {}  # slot -> audio's place in the prompt -> its slots' vectors
+
+    # --- prompts ------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def admit(self, turn: Turn) -> None:
+        self.state.admit(turn, self.config)
+        self._vectors[turn.slot] = {}
+
+    def drop(self, turn: Turn) -> None:
+        """The turn left its slot; `turn.pages` are still its own."""
+        self._vectors.pop(turn.slot, None)
+
+    def clear(self, turn: Turn) -> None:
+        self.backbone.clear(turn.pages)
+        self.crq.clear(turn.pages)
+
+    @torch.inference_mode()
+    def prefill(self, chunk: PrefillChunk) -> None:
+        """Fill the caches of prompt positions [start, end); chooses nothing."""
+        turn, start = chunk.turn, chunk.start
+        ids = torch.tensor(turn.request.prompt.ids[start : chunk.end], device=self.model.device)
+        text = self.model.embed_text(ids)
+        blocks = self.state.blocks[turn.slot]
+        hidden = self.backbone.prefill(self._with_audio(turn, start, chunk.end, text), start, blocks)
+        if turn.request.settings.speech:
+            head = self.model.audio_invert_tower
+            before = self.model.codebook[self.config.audio.bos_id]
+            sub_positions = head.input_matching(head.expand((hidden + text)[None])[0] + before)
+            self.crq.prefill(sub_positions, start * self.group, blocks)
+
+    def _with_audio(self, turn: Turn, start: int, end: int, text: Tensor) -> Tensor:
+        """The text embeddings of [start, end) with audio vectors on the slots among them."""
+        prompt = turn.request.prompt
+        places = [place for place, token in enumerate(prompt.ids[:end]) if token == self.config.audio_id]
+        vectors = self._vectors[turn.slot]
+        out = text.clone()
+        first = 0
+        for index, audio in enumerate(prompt.audios):
+            mine = places[first : first + audio.slots]
+            first += audio.slots
+            wanted = [(slot, place - start) for slot, place in enumerate(mine) if place >= start]
+            if not wanted:
+                continue
+            if index not in vectors:
+                vectors[index] = self.model.embed_audio(audio.codes, audio.features)
+            slots, rows = (torch.tensor(column, device=out.device) for column in zip(*wanted, strict=True))
+            out[rows] = vectors[index][slots].to(out.dtype)
+        return out
+
+    # --- frames -------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def decode(self, turns: Sequence[Turn]) -> list[RowResult]:
+        """One frame of every turn: its next text id, and a group of codes where it speaks."""
+        size = next((size for size in BATCH_SIZES if size >= len(turns)), len(turns))
+        slots = [turn.slot for turn in turns] + [self.state.scratch] * (size - len(turns))
+        rows = torch.tensor(slots, device=self.model.device)
+        speech = any(turn.request.settings.speech for turn in turns)
+        packet = self._frame(size, speech, self._page_bucket(turns))(rows).tolist()
+        return [
+            RowResult(row[_TEXT], tuple(row[_CODES:]) if row[_EMITTED] else (), bool(row[_BROKEN]))
+            for row in packet[: len(turns)]
+        ]
+
+    def warm_up(self, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
+        """Capture the graphs of speaking batches up to the number of slots, so that no turn waits for a capture."""
+        for size in sorted(batch_sizes, reverse=True):  # the largest first: the others fit into its memory pool
+            if size <= max(1, self.limits.slots):
+                self._frame(size, True, self.limits.pages_per_turn)
+
+    def _page_bucket(self, turns: Sequence[Turn]) -> int:
+        """How many pages a row the frame looks at: the next power of two over the longest row."""
+        if not self._pages_matter:
+            return self.limits.pages_per_turn
+        longest = max(turn.prefill_length + turn.generated for turn in turns)
+        pages = longest // self.limits.page_tokens + 1
+        return min(1 << (pages - 1).bit_length(), self.limits.pages_per_turn)
+
+    def _frame(self, size: int, speech: bool, pages: int) -> graphs.Graphed:
+        key = (size, speech, pages)
+        if key not in self._graphs:
+            scratch = torch.full((size,), self.state.scratch, device=self.model.device)
+            with torch.inference_mode():
+                self._graphs[key] = graphs.Graphed(
+                    partial(self._compute, speech=speech, pages=pages), scratch, pool=self._pool
+                )
+        return self._graphs[key]
+
+    def _compute(self, rows: Tensor, *, speech: bool, pages: int) -> Tensor:
+        """The frame itself, from slot indices [B] to a packet int64 [B, 3 + group]; no value is read by the host."""
+        state, audio = self.state, self.config.audio
+        token, frame = state.token[rows], state.frame[rows]
+        position, blocks = state.position[rows], state.blocks[rows, :pages]
+        settings, uniform = state.sampling(rows), state.uniform[rows, frame]
+        speaking = state.speaking[rows] | (token == self.config.audio_bos_id)
+
+        text = self.model.embed_text(token)
+        heard = (text + self.model.audio_tower.embed_groups(state.codes[rows])) / 2
+        joined = (speaking & state.given[rows])[:, None]
+        hidden = self.backbone.decode(torch.where(joined, heard, text), position, blocks)
+        logits = F.linear(hidden, self.model.language_model.lm_head.weight).float()
+        broken = ~logits.isfinite().all(dim=-1)
+
+        emitted = speaking & state.speech[rows]
+        codes = state.codes[rows]
+        if speech:
+            codes, finite = self._group(rows, hidden + text, position, blocks, settings, uniform)
+            broken = broken | (~finite & state.speech[rows])
+        ended = emitted & (codes == audio.eos_id).any(dim=-1)
+        emitted_codes = torch.where(ended[:, None], audio.eos_id, codes)
+
+        chosen = self._text(rows, logits, settings, uniform[:, -1])
+        chosen = torch.where(state.force_bos[rows] & (frame == 0), self.config.audio_bos_id, chosen)
+        appended = torch.where(ended, self.config.audio_eos_id, chosen)
+        self._advance(rows, appended, emitted_codes, emitted, speaking & ~ended)
+        return torch.cat([torch.stack([chosen, emitted, broken], dim=1), emitted_codes], dim=1)
+
+    def _group(
+        self,
+        rows: Tensor,
+        crq_in: Tensor,
+        position: Tensor,
+        blocks: Tensor,
+        settings: SamplingRows,
+        uniform: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The speech head's group: codes int64 [B, group], and whether all logits were finite, bool [B]."""
+        model, state = self.model, self.state
+        head = model.audio_invert_tower
+        sub_positions = head.expand(crq_in[:, None])  # [B, group, H]
+        seen = state.code_seen[rows]
+        code = state.last_code[rows]
+        finite = torch.ones_like(state.speech[rows])
+        codes = []
+        for index in range(self.group):
+            x = head.input_matching(sub_positions[:, index] + F.embedding(code, model.codebook))
+            hidden = self.crq.decode(x, position * self.group + index, blocks)
+            logits = F.linear(head.output_matching(hidden), model.codebook).float()
+            finite = finite & logits.isfinite().all(dim=-1)
+            code = choose(penalised(logits, seen, settings.penalty), settings, uniform[:, index])
+            seen = seen.scatter(1, code[:, None], True)
+            codes.append(code)
+        state.last_code[rows] = code
+        return torch.stack(codes, dim=1), finite
+
+    def _text(self, rows: Tensor, logits: Tensor, settings: SamplingRows, uniform: Tensor) -> Tensor:
+        state = self.state
+        scores = penalised(logits, state.text_seen[rows], settings.penalty)
+        ban = banned(state.recent[rows], state.bad_prefix[rows], state.bad_last[rows], logits.shape[-1])
+        chosen = choose(scores.masked_fill(ban, -torch.inf), settings, uniform)
+        return torch.where(state.text_greedy[rows], logits.argmax(dim=-1), chosen)
+
+    def _advance(self, rows: Tensor, appended: Tensor, codes: Tensor, emitted: Tensor, speaking: Tensor) -> None:
+        """Write the rows back; the scratch row, which may be there many times, stays at its first position."""
+        state = self.state
+        step = (rows != state.scratch).long()
+        state.token[rows] = appended
+        state.codes[rows] = codes
+        state.given[rows] = emitted
+        state.speaking[rows] = speaking
+        state.position[rows] += step
+        state.frame[rows] = (state.frame[rows] + step).clamp(max=state.uniform.shape[1] - 1)
+        state.recent[rows] = torch.cat([state.recent[rows, 1:], appended[:, None]], dim=1)
+        state.text_seen[rows, appended] = True
+        said = state.code_seen[rows].scatter(1, codes, True)
+        state.code_seen[rows] = torch.where(emitted[:, None], said, state.code_seen[rows])
