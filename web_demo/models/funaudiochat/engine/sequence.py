@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
-from web_demo.models.funaudiochat.processor import Prompt
 from web_demo.models.funaudiochat.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from web_demo.models.funaudiochat.processor import Prompt
 
 
 class Status(Enum):
