@@ -15,12 +15,12 @@ from torch import Tensor
 from transformers import AutoTokenizer, WhisperFeatureExtractor
 
 from utils.audio import Samples
+from utils.constant import CODES_PER_SECOND
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, read_config
 
 Message = tuple[str, str]  # role ("system", "user", "assistant", …), content
 
-CODES_PER_SECOND = 25
 _STFT_TAIL_FRAMES = 3  # silence after the last frame that its window, or the reflection at the end, can reach
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from utils.constant import MAX_NEW_TOKENS, REPETITION_PENALTY, TEMPERATURE, TOP_K, TOP_P
+
 
 @dataclass(frozen=True)
 class GenerationSettings:
@@ -13,13 +15,13 @@ class GenerationSettings:
     `bad_words` are sequences of text ids whose last id is never chosen right after the others.
     """
 
-    max_new_tokens: int = 512
+    max_new_tokens: int = MAX_NEW_TOKENS
     eos_ids: tuple[int, ...] = ()  # empty: the checkpoint's
     do_sample: bool = True
-    temperature: float = 0.8
-    top_p: float = 0.9
-    top_k: int = 0
-    repetition_penalty: float = 1.2
+    temperature: float = TEMPERATURE
+    top_p: float = TOP_P
+    top_k: int = TOP_K
+    repetition_penalty: float = REPETITION_PENALTY
     bad_words: tuple[tuple[int, ...], ...] = ()
     text_greedy: bool = False
     speech: bool = True

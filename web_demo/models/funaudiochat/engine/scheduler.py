@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from utils.constant import MAX_NEW_TOKENS
 from web_demo.models.funaudiochat.engine.pages import Kept, PagePool
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Plan, PrefillChunk, Status, Turn
 
@@ -22,7 +23,7 @@ class Limits:
     pages: int  # of both caches, the scratch page included
     page_tokens: int = 16
     max_context: int = 4096  # positions of one turn: prompt and answer
-    max_new_tokens: int = 512
+    max_new_tokens: int = MAX_NEW_TOKENS
     prefill_tokens: int = 512  # prompt positions computed between two frames
     max_waiting: int = 64
 

@@ -1,0 +1,249 @@
+"""The S2S engine `funaudiochat`: Fun-Audio-Chat natively, many conversations in one batch.
+
+One thread owns the model; frames cross into the event loop with `call_soon_threadsafe`. Nothing here imports torch before
+`start`, so that the choice of engines can ask this module without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
+
+from utils.audio import Audio
+from utils.threads import off_loop
+from web_demo.engines.base import BackendSpec, Capabilities, Step, TurnRequest
+from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
+from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
+from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
+from web_demo.models.funaudiochat.engine.thread import EngineStopped, EngineThread
+from web_demo.models.funaudiochat.settings import GenerationSettings
+from web_demo.server import funaudiochat_infer as infer
+
+if TYPE_CHECKING:
+    from web_demo.models.funaudiochat.processor import Processor, Prompt, PromptAudio
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "transformers", "safetensors")
+
+
+class Settings(Protocol):
+    """Of the service's settings, what this engine needs."""
+
+    @property
+    def model_path(self) -> Path | None: ...
+    @property
+    def tts_model_path(self) -> Path: ...
+    @property
+    def tts_gpu(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `start` makes."""
+
+    processor: Processor
+    thread: EngineThread
+    limits: Limits
+    bad_words: tuple[tuple[int, ...], ...]
+    codes_end: int
+
+
+class FunAudioChatS2s:
+    name = "funaudiochat"
+
+    def __init__(self, folder: Path, device: str, speech: BackendSpec, limits: Limits | None = None) -> None:
+        self._folder, self.device, self.speech = folder, device, speech
+        self._limits = limits
+        self._loaded: Loaded | None = None
+        self._audios: WeakKeyDictionary[Audio, PromptAudio] = WeakKeyDictionary()  # features of earlier turns
+
+    @property
+    def model(self) -> str:
+        return self._folder.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        slots = self._loaded.limits.slots if self._loaded else 1
+        return Capabilities(user_audio_history=True, max_concurrency=slots)
+
+    async def start(self) -> None:
+        """Loads the weights (minutes for a large checkpoint) and measures how many sessions fit."""
+        self._loaded = await asyncio.get_running_loop().run_in_executor(None, self._load)
+        self._loaded.thread.start()
+        log.info(
+            "slots=%d pages=%d max_context=%d",
+            self._loaded.limits.slots,
+            self._loaded.limits.pages,
+            self._loaded.limits.max_context,
+        )
+
+    async def close(self) -> None:
+        if self._loaded is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._loaded.thread.stop)
+
+    async def forget(self, conversation_id: str) -> None:
+        self._ready().thread.forget(conversation_id)
+
+    async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
+        """Raises InvalidRequest (too long, too short), Busy, EngineFailed or Unavailable."""
+        if turn.tools:
+            calls = infer.tool_calls(await self._tool_text(turn), turn)
+            for call in calls:
+                yield call
+            if calls:
+                return
+        loaded = self._ready()
+        settings = infer.generation_settings(turn.sampling, bad_words=loaded.bad_words)
+        prompt = await off_loop(self._prompt, turn, call_tools=False)
+        request = Request(turn.turn_id, prompt, settings, turn.conversation_id)
+        reply = infer.Reply(self._decode, loaded.codes_end)
+        async with aclosing(self._frames(request)) as frames:
+            async for frame in frames:
+                for step in reply.push(frame.text_id, frame.codes):
+                    yield step
+
+    async def _tool_text(self, turn: TurnRequest) -> str:
+        """What the model writes when it may call a function; ends as soon as that can be no call."""
+        prompt = await off_loop(self._prompt, turn, call_tools=True)
+        text = ""
+        stream = infer.TextStream(self._decode)
+        request = Request(f"{turn.turn_id}.tools", prompt, infer.tool_settings())
+        async with aclosing(self._frames(request)) as frames:
+            async for frame in frames:
+                text += stream.push(frame.text_id)
+                if not infer.may_be_tool_call(text):
+                    return ""
+        return text
+
+    async def _frames(self, request: Request) -> AsyncGenerator[Frame, None]:
+        """The frames of one request; closing this aborts it between two frames."""
+        loaded, loop = self._ready(), asyncio.get_running_loop()
+        arrived: asyncio.Queue[Frame | Exception] = asyncio.Queue(request.settings.max_new_tokens + 1)
+        request = replace(request, settings=self._within_context(request.prompt, request.settings, loaded.limits))
+
+        def deliver(item: Frame | Exception) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+        ended = False
+        try:
+            loaded.thread.submit(request, deliver)
+            while not ended:
+                item = await arrived.get()
+                ended = isinstance(item, Exception) or item.end is not None
+                if isinstance(item, Exception):
+                    raise item
+                if item.end is EndReason.FAILED:
+                    raise EngineFailed("the model could not finish this answer; please ask again")
+                yield item
+        except Full as error:
+            raise Busy("too many people are talking at once; please try again in a moment", 5) from error
+        except EngineStopped as error:
+            raise Unavailable("the speech model has stopped; the service must be restarted") from error
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+        finally:
+            if not ended:
+                loaded.thread.abort(request.request_id)
+
+    @staticmethod
+    def _within_context(prompt: Prompt, settings: GenerationSettings, limits: Limits) -> GenerationSettings:
+        """A long conversation leaves less room for the answer, down to a quarter; beyond that it is refused."""
+        room = limits.max_context - len(prompt.ids) + 1
+        wanted = min(settings.max_new_tokens, limits.max_new_tokens)
+        return replace(settings, max_new_tokens=min(wanted, max(room, wanted // 4, 1)))
+
+    def _prompt(self, turn: TurnRequest, *, call_tools: bool) -> Prompt:
+        """Raises InvalidRequest for a turn without sound."""
+        processor = self._ready().processor
+        messages, sounds = infer.conversation(turn, processor.audio_template, call_tools=call_tools)
+        try:
+            return processor.prompt(processor.render(messages), [self._prompt_audio(sound) for sound in sounds])
+        except ValueError as error:
+            raise InvalidRequest(f"that turn cannot be understood: {error}") from error
+
+    def _prompt_audio(self, sound: Audio) -> PromptAudio:
+        from web_demo.models.funaudiochat.processor import AudioInput, rounded_up_codes
+
+        found = self._audios.get(sound)
+        if found is None:
+            processor = self._ready().processor
+            codes = rounded_up_codes(len(sound.samples), sound.rate)
+            found = processor.audio(AudioInput(sound.at(processor.sample_rate).samples, codes))
+            self._audios[sound] = found
+        return found
+
+    def _decode(self, ids: Any) -> str:
+        return str(self._ready().processor.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _ready(self) -> Loaded:
+        if self._loaded is None:
+            raise Unavailable("the speech model is still loading; please try again in a minute")
+        return self._loaded
+
+    def _load(self) -> Loaded:
+        import torch
+
+        from web_demo.models.funaudiochat.engine.capacity import measured_limits
+        from web_demo.models.funaudiochat.engine.engine import Engine
+        from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
+        from web_demo.models.funaudiochat.loader import load_model
+        from web_demo.models.funaudiochat.processor import Processor
+
+        dtype = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
+        model, config = load_model(self._folder, device=self.device, dtype=dtype, progress=_log_progress)
+        processor = Processor(self._folder, config)
+        limits = self._limits or measured_limits(model)
+        engine = Engine(model, limits, best_kernels(model.device))
+        engine.runner.warm_up()
+        bad_words = () if config.sil_id is None else ((config.audio_bos_id, config.sil_id),)
+        return Loaded(processor, EngineThread(engine), limits, bad_words, config.audio.vocoder_codes)
+
+
+def _log_progress(done: int, total: int) -> None:
+    if done == total or done % max(1, total // 10) == 0:
+        log.info("loading weights: %d of %d tensors", done, total)
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    if asked != "auto":
+        return asked
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def unavailable(settings: Settings) -> str | None:
+    """Why this engine cannot run here, or None. On a CPU the 8B model is far from real time, so only when asked by name."""
+    if settings.model_path is None or not (settings.model_path / "config.json").is_file():
+        return f"no weights at {settings.model_path}"
+    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        return f"the packages {', '.join(missing)} are not installed (requirements-models.txt)"
+    if not _device(settings.device).startswith("cuda"):
+        return "no CUDA device"
+    return None
+
+
+def create(settings: Settings) -> FunAudioChatS2s:
+    """The engine for a service's settings. Raises SetupError without a checkpoint folder."""
+    if settings.model_path is None or not settings.model_path.is_dir():
+        raise SetupError(f"{settings.model_path} (given as --model-path) is not a checkpoint folder")
+    device = _device(settings.device)
+    options = {
+        "model_path": str(settings.tts_model_path),
+        "device": f"cuda:{settings.tts_gpu}" if device.startswith("cuda") else "cpu",
+    }
+    return FunAudioChatS2s(
+        settings.model_path, device, BackendSpec("web_demo.engines.tts.cosyvoice3:create_backend", options)
+    )
