@@ -26,14 +26,25 @@ class LayerWeights:
     down: Tensor
 
 
+def _fused_before(weights: list[Tensor]) -> Tensor | None:
+    """The whole of which these weights already are consecutive rows, when another engine fused them."""
+    first, rows, columns = weights[0], 0, weights[0].shape[1]
+    for weight in weights:
+        same = weight.untyped_storage().data_ptr() == first.untyped_storage().data_ptr() and weight.is_contiguous()
+        if not same or weight.storage_offset() != first.storage_offset() + rows * columns:
+            return None
+        rows += weight.shape[0]
+    return first.detach().as_strided((rows, columns), (columns, 1))
+
+
 def _fuse(*linears: Any) -> Tensor:
     """One weight of several projections of the same input; the originals become views of it, so nothing is doubled."""
-    fused = torch.cat([linear.weight for linear in linears])
-    start = 0
-    for linear in linears:
-        rows = linear.weight.shape[0]
-        linear.weight = nn.Parameter(fused[start : start + rows], requires_grad=False)
-        start += rows
+    weights = [linear.weight for linear in linears]
+    fused = _fused_before(weights)
+    if fused is None:
+        fused = torch.cat(weights).detach()
+        for linear, part in zip(linears, torch.split(fused, [len(weight) for weight in weights]), strict=True):
+            linear.weight = nn.Parameter(part, requires_grad=False)
     return fused
 
 

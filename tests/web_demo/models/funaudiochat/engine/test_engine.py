@@ -224,3 +224,17 @@ def test_small_pages_and_chunks_give_the_same_tokens(model: FunAudioChat, proces
     answers, _ = together(engine, {0: requests})  # five turns for three slots
     for request in requests:
         assert answers[request.request_id] == alone(model, request.prompt, request.settings)
+
+
+def test_engines_on_one_model_share_its_weights(model: FunAudioChat) -> None:
+    one, other = Engine(model, LIMITS), Engine(model, LIMITS)
+    pairs = zip(
+        one.runner.backbone.layers + one.runner.crq.layers,
+        other.runner.backbone.layers + other.runner.crq.layers,
+        strict=True,
+    )
+    for first, second in pairs:
+        assert first.qkv.data_ptr() == second.qkv.data_ptr()
+        assert first.gate_up.data_ptr() == second.gate_up.data_ptr()
+    layer = model.language_model.model.layers[0]
+    assert layer.self_attn.q_proj.weight.data_ptr() == one.runner.backbone.layers[0].qkv.data_ptr()

@@ -1,0 +1,388 @@
+#!/usr/bin/env python3
+"""How fast Fun-Audio-Chat answers, and how many people at once: tokens alone, no vocoder.
+
+    python3 scripts/benchmark_funaudiochat.py                                    # full size, random bf16 weights, cuda:0
+    python3 scripts/benchmark_funaudiochat.py --config DIR --device cpu --quick   # the shape of another checkpoint
+
+Method. The weights are random and of full size (what the model says means nothing; what it moves and computes is the same).
+Sampling is on (temperature 0.8, top-p 0.9, repetition penalty 1.2, one bad word). Times are wall-clock, around calls that
+end with the results on the host.
+
+    frame     one 200 ms frame of all sessions (backbone, five speech head steps, sampling) at a context; the caches hold
+              random numbers, as a prefill would leave them
+    prefill   a new turn with this much speech: audio encoder, backbone, speech head, up to before the first frame
+    third     from the end of a turn of 3 s to its third group of codes, alone and beside running sessions
+    live      sessions that all run while turns end and new ones (3 s of speech) arrive: time between two frames
+    naive     the reference path, one session
+    floor     bytes that a frame must read at least (weights once, speech head five times, caches) / `--bandwidth`
+
+Variants of the frame: plain torch operations without and with CUDA graphs, Triton kernels with CUDA graphs (the default of
+the service). Prints a table and one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+import transformers
+
+from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config, read_config
+from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
+from web_demo.models.funaudiochat.engine.engine import Engine
+from web_demo.models.funaudiochat.engine.graphs import DISABLE_VARIABLE
+from web_demo.models.funaudiochat.engine.kernels import Kernels, TorchKernels
+from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
+from web_demo.models.funaudiochat.engine.runner import Runner, bytes_per_page
+from web_demo.models.funaudiochat.engine.scheduler import Limits
+from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Request, Turn, prefix_keys
+from web_demo.models.funaudiochat.loader import random_model
+from web_demo.models.funaudiochat.model import FunAudioChat
+from web_demo.models.funaudiochat.processor import Prompt, PromptAudio
+from web_demo.models.funaudiochat.reference import generate
+from web_demo.models.funaudiochat.settings import GenerationSettings
+
+# The public 8B checkpoint's sizes.
+FULL_SIZE: dict[str, Any] = {
+    "audio_token_index": 151669,
+    "text_config": {
+        "hidden_size": 4096, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "head_dim": 128, "intermediate_size": 12288, "vocab_size": 151936, "rope_theta": 5e6, "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 40960, "tie_word_embeddings": False,
+        "audio_bos_index": 151670, "audio_eos_index": 151671, "sil_index": 151673, "eos_token_id": 151645,
+    },
+    "audio_config": {
+        "d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120,
+        "output_dim": 4096, "codebook_size": 6565, "bos_token_id": 6561, "eos_token_id": 6562, "pad_token_id": 6564,
+        "crq_transformer_config": {
+            "hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
+            "head_dim": 128, "intermediate_size": 3072, "vocab_size": 6565, "rope_theta": 1e6, "rms_norm_eps": 1e-6,
+            "max_position_embeddings": 40960,
+        },
+    },
+}  # fmt: skip
+
+PAGE_TOKENS = 16
+SYSTEM_TOKENS = 40  # text of a prompt beside its speech
+SESSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
+CONTEXTS = (300, 2000)
+SPEECH_S = (3.0, 10.0, 30.0)
+LIVE_SESSIONS = (32, 64, 128, 192, 256)
+FRAME_LIMIT_S = 0.2
+
+
+@dataclass
+class Report:
+    """Rows for people and the same numbers for scripts."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, what: str, seconds: Sequence[float], **about: Any) -> None:
+        row = {"what": what, **about, "n": len(seconds)}
+        row |= {f"p{part}_ms": round(quantile(seconds, part / 100) * 1000, 2) for part in (50, 95, 99)}
+        self.note(row)
+
+    def note(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        print("  ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+class Bench:
+    def __init__(
+        self, config: FunAudioChatConfig, device: str, dtype: torch.dtype, *, quick: bool, bandwidth: float
+    ) -> None:
+        self.config, self.device, self.quick = config, torch.device(device), quick
+        self.dtype, self.bandwidth = dtype, bandwidth
+        self.report = Report()
+        self.model: FunAudioChat = random_model(config, device=device, dtype=dtype)
+        self.frames = 5 if quick else 60
+        self._serial = 0
+
+    # --- pieces ---
+
+    def settings(self, new_tokens: int) -> GenerationSettings:
+        bad_words = () if self.config.sil_id is None else ((self.config.audio_bos_id, self.config.sil_id),)
+        return GenerationSettings(max_new_tokens=new_tokens, eos_ids=(-1,), bad_words=bad_words, seed=self._serial)
+
+    def request(self, speech_s: float, text_tokens: int, new_tokens: int) -> Request:
+        """A turn with random text and random sound."""
+        self._serial += 1
+        generator = torch.Generator().manual_seed(self._serial)
+        text = torch.randint(0, 256, (text_tokens,), generator=generator).tolist()
+        audios: tuple[PromptAudio, ...] = ()
+        ids = text
+        if speech_s:
+            codes = round(25 * speech_s)
+            slots = -(-codes // self.config.audio.group_size)
+            mel = torch.randn(self.config.audio.mel_bins, round(100 * speech_s), generator=generator)
+            pad = torch.full((codes,), self.config.audio.pad_id)
+            audios = (PromptAudio(pad, mel, slots, f"random {self._serial}"),)
+            ids = text[:-5] + [self.config.audio_id] * slots + text[-5:]
+        return Request(f"r{self._serial}", Prompt(tuple(ids), audios), self.settings(new_tokens))
+
+    def free_pages(self) -> int:
+        """Pages that fit beside what is allocated, with room for graphs and activations."""
+        if self.device.type != "cuda":
+            return 2000
+        gc.collect()  # an engine and its graphs refer to each other
+        torch.cuda.empty_cache()
+        free, total = torch.cuda.mem_get_info(self.device)
+        return int(free - 0.08 * total) // bytes_per_page(self.model, PAGE_TOKENS)
+
+    def limits(self, sessions: int, context: int, new_tokens: int) -> Limits | None:
+        """Limits for that many sessions of that length, or None when they do not fit."""
+        pages = sessions * -(-(context + new_tokens) // PAGE_TOKENS) + 1
+        if pages > self.free_pages():
+            return None
+        return Limits(sessions, pages, PAGE_TOKENS, max_context=context + new_tokens, max_new_tokens=new_tokens)
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    # --- measurements ---
+
+    def measure_frames(self, kernels: Kernels, variant: str, sessions: Sequence[int], contexts: Sequence[int]) -> None:
+        for context in contexts:
+            for count in sessions:
+                limits = self.limits(count, context, self.frames + 8)
+                if limits is None:
+                    self.report.note(
+                        {"what": "frame", "variant": variant, "sessions": count, "context": context, "n": 0}
+                    )
+                    continue
+                self.report.add("frame", self._frames(kernels, limits, count, context), variant=variant, sessions=count,
+                                context=context, floor_ms=round(self.floor_s(count, context) * 1000, 2))  # fmt: skip
+
+    def _frames(self, kernels: Kernels, limits: Limits, count: int, context: int) -> list[float]:
+        runner = Runner(self.model, limits, kernels)
+        with torch.inference_mode():
+            for stack in (runner.backbone, runner.crq):
+                for cache in stack.caches:
+                    cache.keys.normal_()
+                    cache.values.normal_()
+        per_turn = limits.pages_per_turn
+        turns = []
+        for slot in range(count):
+            request = self.request(0.0, context, limits.max_new_tokens)
+            turn = Turn(request, prefix_keys(request.prompt, self.config.audio_id), slot=slot)
+            turn.pages = list(range(1 + slot * per_turn, 1 + (slot + 1) * per_turn))
+            runner.admit(turn)
+            turns.append(turn)
+        times = []
+        for frame in range(self.frames + 5):
+            self.synchronize()
+            began = time.perf_counter()
+            runner.decode(turns)
+            if frame >= 5:
+                times.append(time.perf_counter() - began)
+            for turn in turns:
+                turn.generated += 1
+        return times
+
+    def measure_prefill(self, kernels: Kernels) -> None:
+        for speech_s in SPEECH_S:
+            limits = self.limits(1, 1024, 16)
+            assert limits is not None, "the device cannot hold one session"
+            runner = Runner(self.model, limits, kernels)
+            times = []
+            for attempt in range(2 + max(3, self.frames // 6)):
+                request = self.request(speech_s, SYSTEM_TOKENS, 16)
+                turn = Turn(request, prefix_keys(request.prompt, self.config.audio_id), slot=0)
+                turn.pages = list(range(1, limits.pages))
+                self.synchronize()
+                began = time.perf_counter()
+                runner.admit(turn)
+                runner.prefill(PrefillChunk(turn, 0, turn.prefill_length))
+                self.synchronize()
+                if attempt >= 2:
+                    times.append(time.perf_counter() - began)
+            self.report.add("prefill", times, speech_s=speech_s, positions=turn.prefill_length)
+
+    def measure_third_group(self, kernels: Kernels, running: int) -> None:
+        limits = self.limits(running + 1, 512, 500)
+        if limits is None:
+            self.report.note({"what": "third", "running": running, "n": 0})
+            return
+        engine = Engine(self.model, limits, kernels)
+        engine.runner.warm_up()
+        for _ in range(running):
+            engine.submit(self.request(3.0, SYSTEM_TOKENS, 500))
+        for _ in range(running + 4):
+            engine.step()
+        times = []
+        for _ in range(2 if self.quick else 12):
+            request = self.request(3.0, SYSTEM_TOKENS, 8)
+            self.synchronize()
+            began, groups = time.perf_counter(), 0
+            engine.submit(request)
+            while groups < 3 and engine.busy:
+                mine = [frame for frame in engine.step() if frame.request_id == request.request_id]
+                groups += sum(bool(frame.codes) for frame in mine)
+                if any(frame.end for frame in mine):
+                    break
+            if groups >= 3:  # random weights may end their speech before
+                times.append(time.perf_counter() - began)
+            engine.abort(request.request_id)
+        if times:
+            self.report.add("third", times, running=running)
+
+    def measure_live(self, kernels: Kernels, sessions: int) -> bool:
+        """Whether all kept up. Turns last 40 to 103 frames; each that ends is followed by a new one."""
+        limits = self.limits(sessions, 192, 112)
+        if limits is None:
+            self.report.note({"what": "live", "sessions": sessions, "n": 0})
+            return False
+        engine = Engine(self.model, limits, kernels)
+        engine.runner.warm_up()
+
+        def arrive() -> None:
+            engine.submit(self.request(3.0, SYSTEM_TOKENS, 40 + self._serial * 7 % 64))
+
+        for _ in range(sessions):
+            if engine.scheduler.waiting >= limits.max_waiting - 1:
+                engine.step()
+            arrive()
+        while len(engine.scheduler.active) < sessions or engine.scheduler.waiting:
+            engine.step()
+        last_frame: dict[str, float] = {}
+        gaps: list[float] = []
+        arrivals = 0
+        for _ in range(8 if self.quick else 200):
+            frames = engine.step()
+            now = time.perf_counter()
+            for frame in frames:
+                if frame.request_id in last_frame:
+                    gaps.append(now - last_frame[frame.request_id])
+                last_frame[frame.request_id] = now
+                if frame.end is not None:
+                    arrive()
+                    arrivals += 1
+        self.report.add(
+            "live", gaps, sessions=sessions, arrivals=arrivals, missed=sum(gap > FRAME_LIMIT_S for gap in gaps)
+        )
+        self.report.note({"what": "memory", "sessions": sessions, "gib": self.memory_gib()})
+        return quantile(gaps, 0.99) < FRAME_LIMIT_S
+
+    def measure_naive(self) -> None:
+        times = []
+        request = self.request(3.0, SYSTEM_TOKENS, 4 if self.quick else 14)
+        began = time.perf_counter()
+        for _ in generate(self.model, request.prompt, request.settings):
+            self.synchronize()
+            times.append(time.perf_counter() - began)
+            began = time.perf_counter()
+        self.report.add("naive", times[2:], sessions=1, context=len(request.prompt.ids))
+
+    def floor_s(self, sessions: int, context: int) -> float:
+        crq = self.model.audio_invert_tower
+        once = [self.model.language_model.model.layers, self.model.language_model.lm_head, crq.pre_matching]
+        each_code = [crq.crq_transformer.layers, crq.input_matching, crq.output_matching]
+        size = self.dtype.itemsize
+        group = self.config.audio.group_size
+        weights = sum(p.numel() for module in once for p in module.parameters()) * size
+        speech = sum(p.numel() for module in each_code for p in module.parameters()) + self.model.codebook.numel()
+        caches = sessions * self._cache_bytes(context)
+        return float(weights + group * speech * size + caches) / self.bandwidth
+
+    def _cache_bytes(self, context: int) -> int:
+        """What one session's frame reads: the backbone's cache once, the speech head's once a code."""
+        group = self.config.audio.group_size
+        backbone = PagedDecoder.position_bytes(self.config.text, self.dtype)
+        return context * (backbone + group * group * PagedDecoder.position_bytes(self.config.crq, self.dtype))
+
+    def memory_gib(self) -> float:
+        return round(torch.cuda.memory_allocated(self.device) / 2**30, 1) if self.device.type == "cuda" else 0.0
+
+
+@contextmanager
+def without_graphs() -> Iterator[None]:
+    os.environ[DISABLE_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[DISABLE_VARIABLE]
+
+
+def run(bench: Bench) -> None:
+    kernels = best_kernels(bench.device)
+    some = (1,) if bench.quick else (1, 32, 64)
+    bench.report.note({"what": "memory", "sessions": 0, "gib": bench.memory_gib()})
+    bench.measure_naive()
+    with without_graphs():
+        bench.measure_frames(TorchKernels(), "torch, no graphs", some[:1], CONTEXTS[:1])
+    if bench.device.type == "cuda":
+        bench.measure_frames(TorchKernels(), "torch, graphs", some, CONTEXTS[:1])
+    name = type(kernels).__name__
+    bench.measure_frames(kernels, name, (1, 4) if bench.quick else SESSIONS, CONTEXTS[:1] if bench.quick else CONTEXTS)
+    bench.measure_prefill(kernels)
+    for running in (0, 3) if bench.quick else (0, 32):
+        bench.measure_third_group(kernels, running)
+    for sessions in (4,) if bench.quick else LIVE_SESSIONS:
+        if not bench.measure_live(kernels, sessions):
+            break
+
+
+def conditions(args: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
+    cuda = args.device.startswith("cuda")
+    return {
+        "device": torch.cuda.get_device_name(args.device) if cuda else platform.processor() or platform.machine(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "weights": "random",
+        "config": str(args.config) if args.config else "full size (9.45 B)",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "sampling": "temperature 0.8, top-p 0.9, repetition penalty 1.2",
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--config", type=Path, help="checkpoint folder whose config.json gives the sizes (default: the 8B's)"
+    )
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument(
+        "--bandwidth", type=float, default=4.28e12, help="bytes a second, for the floor (default: an H200)"
+    )
+    parser.add_argument("--quick", action="store_true", help="few frames and few sessions: whether it runs at all")
+    args = parser.parse_args(argv)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        print(
+            "benchmark_funaudiochat: no CUDA device; --device cpu --config DIR --quick runs a small model",
+            file=sys.stderr,
+        )
+        return 2
+    dtype = torch.bfloat16 if args.device.startswith("cuda") else torch.float32
+    config = read_config(args.config) if args.config else parse_config(FULL_SIZE)
+    about = conditions(args, dtype)
+    print("  ".join(f"{name}: {value}" for name, value in about.items()), flush=True)
+    bench = Bench(config, args.device, dtype, quick=args.quick, bandwidth=args.bandwidth)
+    began = time.perf_counter()
+    run(bench)
+    seconds = round(time.perf_counter() - began, 1)
+    print(json.dumps({"benchmark": "funaudiochat", "conditions": about, "seconds": seconds, "rows": bench.report.rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
