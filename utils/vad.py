@@ -12,6 +12,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from web_demo.errors import SetupError
 FRAME_SAMPLES = 512  # 32 ms at 16 kHz: the only frame that the model takes at this rate
 CONTEXT_SAMPLES = 64  # the end of the previous frame, put in front of each
 FRAME_S = FRAME_SAMPLES / SPEECH_RATE
+BLOCK_SAMPLES = 10 * SPEECH_RATE  # what is looked at in one go of a whole recording
 
 
 @functools.cache
@@ -112,15 +114,19 @@ class Endpointer:
 
 
 def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float = 0.15) -> Iterator[tuple[int, int]]:
-    """(start, end) sample positions of the speech in a whole 16 kHz recording, padded by `pad_s`, in order, disjoint."""
+    """(start, end) sample positions of the speech in a whole 16 kHz recording, padded by `pad_s`, in order, disjoint.
+
+    Lazy: a span comes out when the speech after it is still to be looked at.
+    """
     rules = rules or VadRules()
     detector, ends = VoiceDetector(), Endpointer(rules)
     pad = round(pad_s * SPEECH_RATE)
     began_frames = round(rules.min_speech_s / FRAME_S)
     ended_frames = round(rules.min_silence_s / FRAME_S)
     start = previous_end = 0
-    padded = np.concatenate((samples, np.zeros(-len(samples) % FRAME_SAMPLES, np.float32)))
-    for probability in detector.feed(padded):
+    blocks = (samples[at : at + BLOCK_SAMPLES] for at in range(0, len(samples), BLOCK_SAMPLES))
+    end_of_frame = np.zeros(-len(samples) % FRAME_SAMPLES, np.float32)
+    for probability in (p for block in chain(blocks, (end_of_frame,)) for p in detector.feed(block)):
         edge = ends.feed(probability)
         if edge is Edge.BEGAN:
             start = max((ends.frames - began_frames) * FRAME_SAMPLES - pad, previous_end)

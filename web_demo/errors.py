@@ -5,6 +5,7 @@
     ├── Unauthorized             401 unauthorized         no key, or a wrong one
     ├── Forbidden                403 forbidden            not allowed here (origin, path)
     ├── NotFound                 404 not_found
+    ├── TooSlow                  408 request_timeout      the client stopped sending half way
     ├── TooLarge                 413 too_large            over a cap on bytes, seconds or characters
     ├── UnsupportedMedia         415 unsupported_media    not audio, or none that can be read
     ├── Busy                     429 busy                 the queue or the sessions are full, come back later
@@ -52,6 +53,11 @@ class Forbidden(ServiceError):
 class NotFound(ServiceError):
     status = 404
     code = "not_found"
+
+
+class TooSlow(ServiceError):
+    status = 408
+    code = "request_timeout"
 
 
 class TooLarge(ServiceError):

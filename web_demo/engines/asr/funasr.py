@@ -1,0 +1,206 @@
+"""Fun-ASR-Nano-2512 (and its 31-language sister MLT) through the funasr package.
+
+The model is not thread-safe: one thread owns it, and requests that arrive together share one call. The CTC head is
+switched off: with it funasr decodes one recording at a time, and word times from it need torchaudio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from utils.audio import SPEECH_RATE, Audio, Samples
+from utils.vad import speech_spans
+from web_demo.engines.asr.batching import BatchLimits, MicroBatcher
+from web_demo.engines.asr.languages import MLT_NANO, NAMES, NANO
+from web_demo.engines.base import Capabilities, Segment, Transcript
+from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
+
+log = logging.getLogger(__name__)
+
+FILES = ("config.yaml", "model.pt", "multilingual.tiktoken")
+PACKAGES = ("torch", "funasr", "transformers")
+MAX_TOKENS = 512  # of one piece's text
+
+
+def unavailable(settings: Any) -> str | None:
+    """Why this engine cannot run here, or None. Looks, does not load."""
+    path: Path | None = settings.model_path
+    if path is None:
+        return "no --model-path"
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if missing:
+        return f"{path} lacks {', '.join(missing)}"
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(absent)} (requirements-models.txt)" if absent else None
+
+
+def create(settings: Any) -> FunAsr:
+    """Needs `model_path`, `device` and `use_vllm` of the settings."""
+    if (reason := unavailable(settings)) is not None:
+        raise SetupError(f"the funasr engine cannot start: {reason}")
+    return FunAsr(settings.model_path, settings.device, use_vllm=settings.use_vllm)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model is told beside the sound; a batch has one."""
+
+    language: str
+    hotwords: tuple[str, ...]
+    itn: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    samples: Samples  # [n] at SPEECH_RATE
+    prompt: Prompt
+
+
+class Model(Protocol):
+    """The loaded model. Called from its owner thread only."""
+
+    def texts(self, samples: Sequence[Samples], prompt: Prompt) -> list[str]: ...
+
+
+class FunAsr:
+    """Segment times are those of the piece that was given: the model has no word times. Cancelling a request that waits
+    takes it out of the queue; one whose batch is running is thrown away when the batch is done."""
+
+    name = "funasr"
+    max_segment_s = 30.0
+
+    def __init__(
+        self, path: Path, device: str = "auto", *, use_vllm: bool = False, limits: BatchLimits | None = None
+    ) -> None:
+        self.model = path.name
+        self.device = device
+        self._path = path
+        self._use_vllm = use_vllm
+        self._limits = limits or BatchLimits()
+        self.capabilities = Capabilities(
+            languages=MLT_NANO if "mlt" in path.name.lower() else NANO,
+            hotwords=True,
+            itn=True,
+            timestamps="segment",
+            max_concurrency=self._limits.max_items,
+        )
+        self._thread: ThreadPoolExecutor | None = None
+        self._model: Model | None = None
+        self._batcher: MicroBatcher[Task, str] | None = None
+
+    async def start(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="funasr")
+        self._model, self.device = await asyncio.get_running_loop().run_in_executor(
+            self._thread, _load, self._path, self.device, self._use_vllm
+        )
+        self._batcher = MicroBatcher(self._run, self._thread, self._limits)
+        self._batcher.start()
+
+    async def close(self) -> None:
+        if self._batcher is not None:
+            await self._batcher.close()
+            self._batcher = None
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+        self._model = None
+
+    async def transcribe(
+        self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
+    ) -> Transcript:
+        code = language or self.capabilities.languages[0]
+        if code not in self.capabilities.languages:
+            raise InvalidRequest(f"{self.model} knows {', '.join(self.capabilities.languages)}; got {language!r}")
+        if self._batcher is None:
+            raise EngineFailed("the funasr engine is not running")
+        samples = audio.at(SPEECH_RATE).samples
+        if next(speech_spans(samples), None) is None:  # a language model makes words of silence
+            return Transcript("", code)
+        prompt = Prompt(NAMES[code][0], tuple(clean for word in hotwords if (clean := sanitised(word))), itn)
+        try:
+            text = await self._batcher.submit(Task(samples, prompt), prompt, audio.seconds)
+        except ServiceError:
+            raise
+        except Exception as error:
+            log.exception("funasr failed seconds=%.1f", audio.seconds)
+            raise EngineFailed("the recogniser failed on this recording; the service's log says more") from error
+        segments = (Segment(text, 0.0, round(audio.seconds, 3)),) if text else ()
+        return Transcript(text, code, segments)
+
+    def _run(self, tasks: Sequence[Task]) -> list[str]:
+        assert self._model is not None, "the model is loaded before the batcher starts"
+        return self._model.texts([task.samples for task in tasks], tasks[0].prompt)
+
+
+def sanitised(hotword: str) -> str:
+    """Without what the prompt's tokenizer reads as control tokens: funasr opens the path between two of them."""
+    printable = "".join(character for character in hotword if character.isprintable())
+    while "<|" in printable or "|>" in printable:  # removing one may put another together
+        printable = printable.replace("<|", "").replace("|>", "")
+    return printable.strip()
+
+
+def _load(path: Path, device: str, use_vllm: bool) -> tuple[Model, str]:
+    import torch
+
+    if device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SetupError(f"--device {device}: torch {torch.__version__} sees no CUDA device here; use --device cpu")
+    return (VllmModel(path, device) if use_vllm else TorchModel(path, device)), device
+
+
+class TorchModel:
+    """funasr's AutoModel. It opens strings as paths and URLs: it is only ever given tensors."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        import funasr
+
+        self._auto = funasr.AutoModel(
+            model=str(path), device=device, disable_update=True, disable_pbar=True, disable_log=True
+        )
+        self._auto.model.ctc_decoder = None
+
+    def texts(self, samples: Sequence[Samples], prompt: Prompt) -> list[str]:
+        import torch
+
+        results = self._auto.generate(
+            input=[torch.from_numpy(np.ascontiguousarray(one)) for one in samples],
+            batch_size=len(samples),
+            language=prompt.language,
+            hotwords=list(prompt.hotwords),
+            itn=prompt.itn,
+            max_length=MAX_TOKENS,
+            llm_kwargs={"do_sample": False},
+        )
+        return [result["text"].strip() for result in results]
+
+
+class VllmModel:
+    """funasr's vLLM path: its own virtual environment, since the pins of vLLM clash with everything else's."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise SetupError("--use-vllm needs an environment with vllm and funasr; this one has no vllm")
+        from funasr import AutoModelVLLM
+
+        self._auto = AutoModelVLLM(model=str(path), device=device)
+
+    def texts(self, samples: Sequence[Samples], prompt: Prompt) -> list[str]:
+        results = self._auto.generate(
+            list(samples),
+            language=prompt.language,
+            hotwords=list(prompt.hotwords),
+            itn=prompt.itn,
+            max_new_tokens=MAX_TOKENS,
+        )
+        return [result["text"].strip() for result in results]

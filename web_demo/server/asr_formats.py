@@ -1,0 +1,72 @@
+"""Transcripts as clients want them: JSON, subtitles, plain text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from web_demo.engines.base import Segment, Transcript
+
+Json = dict[str, Any]
+
+
+def segment_json(segment: Segment) -> Json:
+    """Without "words" where the engine has no word times."""
+    body: Json = {"text": segment.text, "start": segment.start_s, "end": segment.end_s}
+    if segment.words is not None:
+        body["words"] = [{"word": w.text, "start": w.start_s, "end": w.end_s} for w in segment.words]
+    return body
+
+
+def transcribe_json(transcript: Transcript, language: str, duration_s: float, damage: str) -> Json:
+    """The answer of /api/transcribe."""
+    body: Json = {
+        "text": transcript.text,
+        "language": language,
+        "success": True,
+        "duration": round(duration_s, 3),
+        "segments": [segment_json(segment) for segment in transcript.segments],
+    }
+    if transcript.ignored_hotwords:
+        body["ignored_hotwords"] = list(transcript.ignored_hotwords)
+    if damage:
+        body["warning"] = damage
+    return body
+
+
+def verbose_json(transcript: Transcript, duration_s: float, granularities: Collection[str]) -> Json:
+    """OpenAI's verbose_json. Its per-segment statistics of Whisper's decoder do not exist here and are left out."""
+    body: Json = {
+        "task": "transcribe",
+        "language": transcript.language,
+        "duration": round(duration_s, 3),
+        "text": transcript.text,
+    }
+    if "segment" in granularities:
+        body["segments"] = [
+            {"id": number, "start": s.start_s, "end": s.end_s, "text": s.text}
+            for number, s in enumerate(transcript.segments)
+        ]
+    if "word" in granularities:
+        body["words"] = [
+            {"word": w.text, "start": w.start_s, "end": w.end_s} for s in transcript.segments for w in s.words or ()
+        ]
+    return body
+
+
+def srt(transcript: Transcript) -> str:
+    return "\n".join(
+        f"{number}\n{_clock(s.start_s, ',')} --> {_clock(s.end_s, ',')}\n{s.text}\n"
+        for number, s in enumerate(transcript.segments, 1)
+    )
+
+
+def vtt(transcript: Transcript) -> str:
+    cues = (f"{_clock(s.start_s, '.')} --> {_clock(s.end_s, '.')}\n{s.text}\n" for s in transcript.segments)
+    return "\n".join(("WEBVTT\n", *cues))
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{point}{rest % 1000:03}"

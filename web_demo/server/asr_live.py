@@ -1,0 +1,198 @@
+"""Live transcription: WebSocket `/api/transcribe/stream`.
+
+In: binary messages with mono audio, 16-bit little-endian PCM (`?format=pcm16&rate=16000`, the default) or slices of an
+Ogg-Opus stream (`?format=opus`); the text message `{"type": "end"}` when there is no more. `language` and `hotwords` go
+into the query too.
+Out: `{"type": "partial"|"final", "text", "start", "end"}` in seconds of the stream (final ones with `words` where the
+engine has word times), `{"type": "error", "message"}`, and after `end` a last `{"type": "done", "duration"}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import soxr
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from utils.audio import SPEECH_RATE, Audio, Samples, from_int16
+from utils.channel import Channel
+from utils.opus import OpusError, OpusReader
+from utils.threads import off_loop
+from web_demo.errors import InvalidRequest, ServiceError
+from web_demo.server.asr_formats import segment_json
+from web_demo.server.asr_listener import Listener, Utterance
+from web_demo.server.asr_service import SERVICE, AsrService
+from web_demo.server.asr_transcriber import Options, shifted
+from web_demo.server.service import LIFE
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_MESSAGE_S = 20.0  # of Opus sound in one message: 1 MB of it could hold many minutes
+WAITING_UTTERANCES = 4  # with more than these the socket is not read until the engine has caught up
+RATES = range(8_000, 48_001)
+
+
+class Source(Protocol):
+    def samples(self, data: bytes) -> Samples:
+        """At SPEECH_RATE. Raises InvalidRequest about data that is not what it should be; the stream can go on."""
+        ...
+
+
+class PcmSource:
+    def __init__(self, rate: int) -> None:
+        self._resampler = soxr.ResampleStream(rate, SPEECH_RATE, 1) if rate != SPEECH_RATE else None
+
+    def samples(self, data: bytes) -> Samples:
+        if len(data) % 2:
+            raise InvalidRequest(f"PCM16 messages have an even number of bytes, got {len(data)}")
+        sound = from_int16(np.frombuffer(data, "<i2").astype(np.int16))
+        if self._resampler is None:
+            return sound
+        resampled: Samples = self._resampler.resample_chunk(sound)
+        return resampled
+
+
+class OpusSource:
+    def __init__(self) -> None:
+        self._reader = OpusReader(SPEECH_RATE)
+
+    def samples(self, data: bytes) -> Samples:
+        try:
+            self._reader.push(data)
+        except OpusError as error:
+            raise InvalidRequest(str(error)) from error
+        if self._reader.pending_ms > MAX_MESSAGE_S * 1000:
+            self._reader.trim(0)
+            raise InvalidRequest(f"one message holds at most {MAX_MESSAGE_S:g} s of sound")
+        decoded = self._reader.decode()
+        if decoded.damaged_packets and not len(decoded.samples):
+            raise InvalidRequest(f"{decoded.damaged_packets} damaged Opus packets")
+        return decoded.samples
+
+
+def _source(query: Mapping[str, str]) -> Source:
+    kind, rate = query.get("format", "pcm16"), query.get("rate", str(SPEECH_RATE))
+    if kind == "opus":
+        return OpusSource()
+    if kind != "pcm16":
+        raise InvalidRequest(f"format must be pcm16 or opus, got {kind[:20]!r}")
+    if not rate.isascii() or not rate.isdigit() or int(rate[:9]) not in RATES:
+        raise InvalidRequest(f"rate must be {RATES[0]} to {RATES[-1]} (Hz), got {rate[:20]!r}")
+    return PcmSource(int(rate))
+
+
+async def handle(request: web.Request) -> web.WebSocketResponse:
+    service = request.app[SERVICE]
+    source = _source(request.query)
+    options = service.options(request.query.get("language", ""), request.query.get("hotwords", ""))
+    async with service.live_stream():
+        socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=20.0)
+        await socket.prepare(request)
+        stream = LiveStream(service, socket, source, options)
+        ending = asyncio.create_task(_end_on_shutdown(request, socket), name="live-shutdown")
+        try:
+            await stream.run()
+        finally:
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
+        return socket
+
+
+async def _end_on_shutdown(request: web.Request, socket: web.WebSocketResponse) -> None:
+    await request.app[LIFE].draining.wait()
+    await socket.close(code=WSCloseCode.GOING_AWAY)
+
+
+class LiveStream:
+    """One connection: this task reads and listens, another one recognises, so that neither waits for the other."""
+
+    def __init__(self, service: AsrService, socket: web.WebSocketResponse, source: Source, options: Options) -> None:
+        self._service = service
+        self._socket = socket
+        self._source = source
+        self._options = options
+        self._listener = Listener(service.engine.max_segment_s)
+        self._work: Channel[Utterance] = Channel(WAITING_UTTERANCES)
+        self._busy = False
+        self._received = 0  # samples
+
+    async def run(self) -> None:
+        recognising = asyncio.create_task(self._recognise(), name="live-recognise")
+        try:
+            ended = await self._read()
+            if ended:
+                await self._hear(self._listener.flush())
+                await self._work.close()
+                await recognising
+                await self._send({"type": "done", "duration": round(self._received / SPEECH_RATE, 3)})
+                await self._socket.close()
+        except ConnectionError:
+            log.info("live client lost")
+        finally:
+            recognising.cancel()
+            await asyncio.gather(recognising, return_exceptions=True)
+
+    async def _read(self) -> bool:
+        """True when the client said that this is the end, False when it just left."""
+        async for message in self._socket:
+            try:
+                if message.type is WSMsgType.BINARY:
+                    await self._hear(await off_loop(self._listen, message.data))
+                elif message.type is WSMsgType.TEXT and _is_end(message.data):
+                    return True
+            except ServiceError as error:
+                await self._send({"type": "error", "code": error.code, "message": error.message})
+        return False
+
+    def _listen(self, data: bytes) -> list[Utterance]:
+        samples = self._source.samples(data)
+        self._received += len(samples)
+        return self._listener.feed(samples)
+
+    async def _hear(self, utterances: list[Utterance]) -> None:
+        for utterance in utterances:
+            if utterance.final or not (self._busy or len(self._work)):  # a late partial is worth nothing
+                await self._work.put(utterance)
+
+    async def _recognise(self) -> None:
+        async for utterance in self._work:
+            self._busy = True
+            try:
+                await self._send(await self._result(utterance))
+            except ServiceError as error:
+                await self._send({"type": "error", "code": error.code, "message": error.message})
+            finally:
+                self._busy = False
+
+    async def _result(self, utterance: Utterance) -> dict[str, Any]:
+        transcript = await self._service.transcriber.one(Audio(utterance.samples, SPEECH_RATE), self._options)
+        result: dict[str, Any] = {
+            "type": "final" if utterance.final else "partial",
+            "text": transcript.text,
+            "start": round(utterance.start_s, 3),
+            "end": round(utterance.end_s, 3),
+        }
+        if utterance.final and self._service.engine.capabilities.timestamps == "word":
+            segments = [segment_json(shifted(s, utterance.start_s)) for s in transcript.segments]
+            result["words"] = [word for segment in segments for word in segment.get("words", ())]
+        return result
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if not self._socket.closed:
+            await self._socket.send_str(json.dumps(message, ensure_ascii=False))
+
+
+def _is_end(text: str) -> bool:
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict) or message.get("type") != "end":
+        raise InvalidRequest(f'the only text message is {{"type": "end"}}; got {text[:60]!r}')
+    return True

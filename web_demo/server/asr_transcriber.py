@@ -1,0 +1,124 @@
+"""From decoded audio to text: pieces of a recording through an engine, several at once, back in order with right times."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import unicodedata
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+
+from utils.audio import SPEECH_RATE, Audio
+from utils.threads import off_loop
+from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
+from web_demo.server.asr_cuts import cuts
+from web_demo.server.asr_metrics import AsrMetrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a client may ask for. `language` is a code of the engine's, or None for its default."""
+
+    language: str | None = None
+    hotwords: tuple[str, ...] = ()
+    itn: bool = True
+
+
+class Transcriber:
+    """Shares the engine among requests: first come, first served, piece by piece, so that a short request waits for one
+    piece of a long one and not for all of it."""
+
+    def __init__(self, engine: AsrEngine, metrics: AsrMetrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(engine.capabilities.max_concurrency)
+
+    async def pieces(self, audio: Audio, options: Options) -> AsyncGenerator[Transcript, None]:
+        """Transcripts in order, their times counted from the start of `audio` (at SPEECH_RATE). Closing stops the work."""
+        window = self._engine.capabilities.max_concurrency
+        found = cuts(audio.samples, self._engine.max_segment_s)
+        running: deque[asyncio.Task[Transcript]] = deque()
+        try:
+            while (span := await off_loop(next, found, None)) is not None:
+                if len(running) >= window:
+                    yield await running[0]
+                    running.popleft()
+                running.append(asyncio.create_task(self._piece(audio, span, options)))
+            while running:
+                yield await running[0]
+                running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def transcribe(self, audio: Audio, options: Options) -> Transcript:
+        """The whole recording as one transcript; progress goes to the log."""
+        parts: list[Transcript] = []
+        async for part in self.pieces(audio, options):
+            parts.append(part)
+            if audio.seconds > 2 * self._engine.max_segment_s and part.segments:
+                log.info("progress at_s=%.0f of_s=%.0f", part.segments[-1].end_s, audio.seconds)
+        return join(parts, options.language or self.default_language)
+
+    @property
+    def default_language(self) -> str:
+        languages = self._engine.capabilities.languages
+        return languages[0] if languages else ""
+
+    async def one(self, audio: Audio, options: Options) -> Transcript:
+        """One utterance, straight to the engine."""
+        async with self._slots:
+            with self._metrics.engine_seconds.time():
+                transcript = await self._engine.transcribe(
+                    audio, language=options.language, hotwords=options.hotwords, itn=options.itn
+                )
+        self._metrics.audio_seconds.inc(audio.seconds)
+        return transcript
+
+    async def _piece(self, audio: Audio, span: tuple[int, int], options: Options) -> Transcript:
+        start, end = span
+        transcript = await self.one(Audio(audio.samples[start:end], SPEECH_RATE), options)
+        offset = start / SPEECH_RATE
+        if not transcript.segments and transcript.text:
+            return dataclasses.replace(
+                transcript, segments=(Segment(transcript.text, round(offset, 3), round(end / SPEECH_RATE, 3)),)
+            )
+        return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
+
+
+def shifted(segment: Segment, by_s: float) -> Segment:
+    words = segment.words and tuple(
+        Word(w.text, round(w.start_s + by_s, 3), round(w.end_s + by_s, 3)) for w in segment.words
+    )
+    return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words)
+
+
+def join(parts: Iterable[Transcript], language: str) -> Transcript:
+    parts = list(parts)
+    ignored = dict.fromkeys(word for part in parts for word in part.ignored_hotwords)
+    return Transcript(
+        join_texts(part.text for part in parts),
+        next((part.language for part in parts if part.language), language),
+        tuple(segment for part in parts for segment in part.segments),
+        tuple(ignored),
+    )
+
+
+def join_texts(texts: Iterable[str]) -> str:
+    """Texts of one recording in a row: a space between them, except where Chinese or Japanese writing meets."""
+    joined = ""
+    for text in (text.strip() for text in texts):
+        if joined and text and not (_wide(joined[-1]) and _wide(text[0])):
+            joined += " "
+        joined += text
+    return joined
+
+
+def _wide(character: str) -> bool:
+    hangul = "\uac00" <= character <= "\ud7a3"  # wide, but written with spaces
+    return unicodedata.east_asian_width(character) in "WF" and not hangul
