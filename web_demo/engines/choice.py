@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 # Best first. Each but the last has a function `unavailable(settings) -> str | None` beside its factory: why it cannot
 # run here (weights or packages that are not there, no device). It looks, it does not load.
 PREFERENCE: dict[str, tuple[str, ...]] = {
-    "s2s": ("embedded",),
+    "s2s": ("funaudiochat", "embedded"),
     "asr": ("funasr", "embedded"),
     "tts": ("cosyvoice3", "embedded"),
 }

@@ -12,6 +12,7 @@ from web_demo.errors import SetupError
 ENGINES: dict[str, dict[str, str]] = {
     "s2s": {
         "embedded": "web_demo.engines.s2s.embedded:create",
+        "funaudiochat": "web_demo.engines.s2s.funaudiochat:create",
     },
     "asr": {
         "embedded": "web_demo.engines.asr.embedded:create",
