@@ -33,6 +33,7 @@ class CosyVoiceBackend:
     def __init__(self, token2wav: Token2Wav, voices: VoiceStore) -> None:
         self._token2wav = token2wav
         self._voices = voices
+        self._opened: dict[str, Voice] = {}  # without a window so far
         self._streams: dict[str, Stream] = {}
         self._turns: dict[Stream, str] = {}
 
@@ -51,10 +52,12 @@ class CosyVoiceBackend:
         return (rules.first + rules.lookahead, 2 * rules.block - rules.first, 2 * rules.block)
 
     def open(self, turn_id: str, voice: str) -> None:
-        """Raises NotFound for an unknown voice ("" is the default one), RuntimeError when every slot is taken."""
-        stream = self._token2wav.open(self._voices.get(voice))
-        self._streams[turn_id] = stream
-        self._turns[stream] = turn_id
+        """Raises NotFound for an unknown voice ("" is the default one).
+
+        A slot is taken by the first window only: a turn that replaces an interrupted one is opened in the same moment
+        as the other is closed, and sometimes just before.
+        """
+        self._opened[turn_id] = self._voices.get(voice)
 
     def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]:
         """Windows of turns that could not be opened are passed over: their failure was already reported."""
@@ -64,12 +67,22 @@ class CosyVoiceBackend:
                 raise ValueError(
                     "this backend speaks codes, and got a window of text: the engine's BackendSpec is wrong"
                 )
-            stream = self._streams.get(window.turn_id)
+            stream = self._stream(window.turn_id)
             if stream is not None and not stream.cursor.ended:
                 self._feed(stream, window)
                 fed.append(stream)
         for stream, samples in self._token2wav.run(fed):
             yield self._turns[stream], samples
+
+    def _stream(self, turn_id: str) -> Stream | None:
+        """The turn's stream; raises RuntimeError when there are more turns than slots, which the session limit of the
+        service should have prevented."""
+        if turn_id in self._opened:
+            stream = self._token2wav.open(self._opened[turn_id])
+            del self._opened[turn_id]
+            self._streams[turn_id] = stream
+            self._turns[stream] = turn_id
+        return self._streams.get(turn_id)
 
     def _feed(self, stream: Stream, window: Window) -> None:
         """An answer longer than a stream can be (300 s with the voice's prompt) ends there; the turns beside it go on."""
@@ -79,6 +92,7 @@ class CosyVoiceBackend:
         stream.feed(window.codes[:room], last=window.last or len(window.codes) > room)
 
     def close(self, turn_id: str) -> None:
+        self._opened.pop(turn_id, None)
         stream = self._streams.pop(turn_id, None)
         if stream is not None:
             del self._turns[stream]

@@ -12,9 +12,11 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
+from tests.talk import s2s, serving, talking  # noqa: E402
 from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
 from utils.cosyvoice_detokenizer import create  # noqa: E402
-from web_demo.engines.base import BackendSpec, Window  # noqa: E402
+from web_demo.engines.base import BackendSpec, SpeechCodes, TextDelta, Window  # noqa: E402
+from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
 from web_demo.errors import EngineFailed, NotFound, SetupError  # noqa: E402
 from web_demo.server.chunker import Chunker  # noqa: E402
 from web_demo.server.detokenizer.supervisor import Detokenizer  # noqa: E402
@@ -96,13 +98,23 @@ def test_a_closed_turn_gives_its_slot_back(backend):
 def test_an_answer_longer_than_a_stream_ends_without_failing_its_neighbour(backend):
     backend.open("long", "")
     backend.open("short", "")
+    list(backend.decode([Window("long", 0, codes=codes(1, 1))]))
     stream = backend._streams["long"]
     stream.cursor.feed([0] * (stream.cursor.room - 10))
-    batch = [Window("long", 0, codes=codes(1, 50)), Window("short", 0, codes=codes(1, 28))]
+    batch = [Window("long", 1, codes=codes(1, 50)), Window("short", 0, codes=codes(1, 28))]
     decoded = backend.decode(batch)
     turns = {turn for turn, _ in [next(decoded) for _ in range(2)]}
     assert "short" in turns
     assert stream.cursor.ended
+
+
+def test_a_turn_may_be_opened_before_the_one_it_replaces_is_closed(model_path):
+    backend = create(model_path=model_path, slots=1)
+    backend.open("old", "")
+    list(backend.decode([Window("old", 0, codes=codes(1, 28))]))
+    backend.open("new", "")
+    backend.close("old")
+    assert len(list(backend.decode([Window("new", 0, codes=codes(1, 28))]))) == 1
 
 
 def test_a_window_of_text_is_a_wiring_mistake(backend):
@@ -158,3 +170,33 @@ async def test_in_its_child_it_speaks_and_its_death_costs_that_answer_alone(mode
         async with asyncio.timeout(60), await detokenizer.open("c") as speech:
             sound = [samples async for samples in speech.say(codes=codes(1, 40), last=True)]
             assert sum(map(len, sound)) == 40 * 960
+
+
+async def test_the_s2s_service_speaks_through_it_to_two_users_at_once(model_path):
+    spec = BackendSpec("utils.cosyvoice_detokenizer:create", {"model_path": model_path, "slots": 4})
+    answer = codes(3, 75)
+    steps = [TextDelta("la"), *(SpeechCodes(answer[i : i + 5]) for i in range(0, 75, 5))]
+    engine = ScriptedS2s(lambda turn: steps, speech=spec)
+    async with serving(s2s(engine)) as server, talking(server) as one, talking(server) as two:
+        await asyncio.gather(one.ask(), two.ask())
+        await asyncio.gather(one.final(), two.final())
+        for talker in (one, two):
+            assert talker.errors() == []
+            assert talker.sound().seconds == pytest.approx(3.0, abs=0.2)
+            assert np.abs(talker.sound().samples).max() > 0.01
+
+
+async def test_interrupting_it_leaves_room_for_the_next_answer(model_path):
+    spec = BackendSpec("utils.cosyvoice_detokenizer:create", {"model_path": model_path, "slots": 1})
+    long, short = codes(4, 1500), codes(5, 40)
+    engine = ScriptedS2s(
+        lambda turn: [TextDelta("la"), SpeechCodes(long if len(engine.turns) == 1 else short)], speech=spec
+    )
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        await talker.ask()
+        await talker.audio()
+        await talker.start()
+        position = len(talker.log)
+        await talker.ask()
+        await talker.final(position)
+        assert talker.errors() == []
