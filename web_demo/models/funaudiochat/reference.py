@@ -68,13 +68,12 @@ def multinomial(generator: torch.Generator) -> Choose:
 
 
 def inverse_cumulative(uniform: Tensor) -> Choose:
-    """Draws as the batched engine does: uniform float32 [steps, group + 1], the likeliest token at the low end."""
+    """Draws as the batched engine does: uniform float32 [steps, group + 1] picks from the ids in their order."""
 
     def choose(scores: Tensor, step: int, draw: int) -> int:
-        probability, ids = scores.softmax(dim=-1).sort(descending=True)
-        mass = probability.cumsum(dim=-1)
+        mass = scores.softmax(dim=-1).cumsum(dim=-1)
         place = int((mass <= uniform[step, draw].to(mass.device) * mass[-1]).sum())
-        return int(ids[min(place, int((probability > 0).sum()) - 1)])
+        return min(place, int(scores.isfinite().nonzero().max()))
 
     return choose
 

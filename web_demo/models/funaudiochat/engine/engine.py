@@ -21,10 +21,16 @@ class Engine:
     """Serves many turns on one device. Every method is called from the one thread that owns the model."""
 
     def __init__(self, model: FunAudioChat, limits: Limits, kernels: Kernels | None = None) -> None:
-        self.config = model.config
+        self.config, self.device = model.config, model.device
+        self.bind_thread()
         self.scheduler = Scheduler(limits)
         self.runner = Runner(model, limits, kernels)
         self._turns: dict[str, Turn] = {}
+
+    def bind_thread(self) -> None:
+        """Make the model's device the calling thread's: CUDA keeps that choice a thread, and kernels are launched by it."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
 
     @property
     def busy(self) -> bool:

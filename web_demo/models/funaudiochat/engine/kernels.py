@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from web_demo.models.funaudiochat.engine.sampling import SamplingRows, choose
+
 
 @dataclass(frozen=True, eq=False)
 class LayerCache:
@@ -74,6 +76,10 @@ class Kernels(Protocol):
         """silu(gate) * up, of [N, 2 * I] -> [N, I]."""
         ...
 
+    def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
+        """One token a row: see `sampling.choose`."""
+        ...
+
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
     """Rotary embedding (Su et al. 2021), halves convention: x [N, heads, dim], rope float32 [N, 2, dim] (cos, sin)."""
@@ -124,3 +130,6 @@ class TorchKernels:
     def gated(self, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate) * up
+
+    def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
+        return choose(scores, rows, uniform)

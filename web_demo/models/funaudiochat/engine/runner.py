@@ -13,7 +13,7 @@ from torch import Tensor
 from web_demo.models.funaudiochat.engine import graphs
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
 from web_demo.models.funaudiochat.engine.kernels import Kernels, TorchKernels
-from web_demo.models.funaudiochat.engine.sampling import SamplingRows, banned, choose, penalised
+from web_demo.models.funaudiochat.engine.sampling import SamplingRows, banned, penalised
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Turn
 from web_demo.models.funaudiochat.engine.state import SlotState
@@ -45,7 +45,7 @@ class Runner:
     def __init__(self, model: FunAudioChat, limits: Limits, kernels: Kernels | None = None) -> None:
         self.model, self.config, self.limits = model, model.config, limits
         self.group = model.config.audio.group_size
-        kernels = kernels or TorchKernels()
+        self.kernels = kernels = kernels or TorchKernels()
         # a context in padded pages is read whole by the torch kernels, so their frames depend on its length
         self._pages_matter = isinstance(kernels, TorchKernels)
         self.state = SlotState.allocate(self.config, limits, model.device)
@@ -200,7 +200,7 @@ class Runner:
             hidden = self.crq.decode(x, position * self.group + index, blocks)
             logits = F.linear(head.output_matching(hidden), model.codebook).float()
             finite = finite & logits.isfinite().all(dim=-1)
-            code = choose(penalised(logits, seen, settings.penalty), settings, uniform[:, index])
+            code = self.kernels.choose(penalised(logits, seen, settings.penalty), settings, uniform[:, index])
             seen = seen.scatter(1, code[:, None], True)
             codes.append(code)
         state.last_code[rows] = code
@@ -210,7 +210,7 @@ class Runner:
         state = self.state
         scores = penalised(logits, state.text_seen[rows], settings.penalty)
         ban = banned(state.recent[rows], state.bad_prefix[rows], state.bad_last[rows], logits.shape[-1])
-        chosen = choose(scores.masked_fill(ban, -torch.inf), settings, uniform)
+        chosen = self.kernels.choose(scores.masked_fill(ban, -torch.inf), settings, uniform)
         return torch.where(state.text_greedy[rows], logits.argmax(dim=-1), chosen)
 
     def _advance(self, rows: Tensor, appended: Tensor, codes: Tensor, emitted: Tensor, speaking: Tensor) -> None:

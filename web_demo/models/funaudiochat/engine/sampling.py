@@ -32,21 +32,26 @@ def penalised(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
 def choose(scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
     """Scores float32 [B, V] after penalty and bans, uniform [B] in [0, 1) -> index int64 [B].
 
-    Rows that sample: temperature, top-k, top-p, then the inverse of the cumulative distribution, largest first.
+    Rows that sample: temperature, top-k, top-p, then the inverse of the cumulative distribution in the order of the ids.
+    Of equal scores at a limit, all are kept.
     """
-    ordered, ids = (scores / rows.temperature[:, None]).sort(dim=-1, descending=True)
+    scaled = scores / rows.temperature[:, None]
+    ordered = scaled.sort(dim=-1, descending=True).values
     rank = torch.arange(scores.shape[-1], device=scores.device)
     limit = torch.where(rows.top_k > 0, rows.top_k, scores.shape[-1])[:, None]
-    ordered = ordered.masked_fill(rank >= limit, -torch.inf)
+    least = ordered.gather(-1, limit.clamp(max=scores.shape[-1]) - 1)
+    ordered = ordered.masked_fill(ordered < least, -torch.inf)
     probability = ordered.softmax(dim=-1)
     before = probability.cumsum(dim=-1) - probability
-    kept = (before < rows.top_p[:, None]) & (probability > 0)
-    kept = kept | (rank == 0)
-    mass = torch.where(kept, probability, 0.0).cumsum(dim=-1)
+    wanted = rows.top_p[:, None]
+    kept = (((before < wanted) | (wanted >= 1)) & (probability > 0)) | (rank == 0)
+    least = ordered.masked_fill(~kept, torch.inf).amin(dim=-1, keepdim=True)
+    chosen_from = scaled >= least
+    weight = torch.where(chosen_from, (scaled - ordered[:, :1]).exp(), 0.0)
+    mass = weight.cumsum(dim=-1)
     drawn = (mass <= (uniform * mass[:, -1])[:, None]).sum(dim=-1)
-    drawn = torch.minimum(drawn, kept.sum(dim=-1) - 1)
-    sampled = ids.gather(-1, drawn[:, None])[:, 0]
-    return torch.where(rows.sample, sampled, scores.argmax(dim=-1))
+    last = torch.where(chosen_from, rank, 0).amax(dim=-1)
+    return torch.where(rows.sample, torch.minimum(drawn, last), scores.argmax(dim=-1))
 
 
 def banned(recent: Tensor, prefixes: Tensor, last: Tensor, vocabulary: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 Policy: turns are admitted in the order they came, each with a slot and every page that its longest answer can need, so
 a running turn never waits for memory. Running turns all get one frame an iteration; prefills share a budget of tokens
-beside them, so that a long new prompt cannot make the others late.
+and a number of turns beside them, so that neither a long prompt nor many new ones can make the others late.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ class Limits:
     max_context: int = 4096  # positions of one turn: prompt and answer
     max_new_tokens: int = MAX_NEW_TOKENS
     prefill_tokens: int = 512  # prompt positions computed between two frames
+    prefill_turns: int = 4  # turns that they may belong to: each chunk reads all weights once
     max_waiting: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("slots", "page_tokens", "max_context", "max_new_tokens", "prefill_tokens"):
+        for name in ("slots", "page_tokens", "max_context", "max_new_tokens", "prefill_tokens", "prefill_turns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -112,11 +113,13 @@ class Scheduler:
         admitted = []
         while self._waiting and self._admit(self._waiting[0]):
             admitted.append(self._waiting.popleft())
-        chunks = []
+        chunks: list[PrefillChunk] = []
         budget = self.limits.prefill_tokens
         for turn in self._active:
             if turn.status is Status.PREFILLING:
-                count = min(budget, turn.prefill_length - turn.prefilled)
+                count = (
+                    min(budget, turn.prefill_length - turn.prefilled) if len(chunks) < self.limits.prefill_turns else 0
+                )
                 if count:
                     chunks.append(PrefillChunk(turn, turn.prefilled, turn.prefilled + count))
                     budget -= count

@@ -88,6 +88,7 @@ class EngineThread:
     def _run(self) -> None:
         failure: Exception = EngineStopped("the service closes")
         try:
+            self._engine.bind_thread()
             while self._obey():
                 for frame in self._engine.step():
                     self._deliver(frame)

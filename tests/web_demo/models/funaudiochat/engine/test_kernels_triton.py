@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 import torch
 
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
+    if "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip(
+            "triton is imported already, without its interpreter: run with TRITON_INTERPRET=1", allow_module_level=True
+        )
+    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="comes with CUDA builds of torch")
 
 from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach, TorchKernels
 from web_demo.models.funaudiochat.engine.kernels_triton import TritonKernels
+from web_demo.models.funaudiochat.engine.sampling import SamplingRows
 
 pytestmark = pytest.mark.models
 
@@ -60,3 +66,20 @@ def test_heads_are_placed_and_attended(heads: int, kv_heads: int, dim: int) -> N
         results.append((q, cache.keys, cache.values, kernels.attend(q, cache, reach)))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [50, 9000])  # in one block, and in two
+@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.01, 0), (1.0, 3), (0.7, 10), (0.9, 1)])
+def test_choose(vocabulary: int, top_p: float, top_k: int) -> None:
+    rows = 6
+    scores = randn(rows, vocabulary) * 4
+    scores[:, 7] = -torch.inf
+    settings = SamplingRows(
+        torch.tensor([True] * 5 + [False], device=DEVICE),
+        torch.linspace(0.5, 1.5, rows, device=DEVICE),
+        torch.full((rows,), top_p, device=DEVICE),
+        torch.full((rows,), top_k, device=DEVICE),
+        torch.ones(rows, device=DEVICE),
+    )
+    uniform = torch.tensor([0.0, 0.1, 0.5, 0.77, 0.999999, 0.3], device=DEVICE)
+    assert torch.equal(PLAIN.choose(scores, settings, uniform), FUSED.choose(scores, settings, uniform))

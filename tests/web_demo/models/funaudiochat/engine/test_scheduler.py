@@ -69,6 +69,13 @@ def test_turns_share_the_prefill_budget_in_their_order() -> None:
     assert [(chunk.turn is first, chunk.end - chunk.start) for chunk in plan.prefill] == [(True, 10), (False, 6)]
 
 
+def test_many_new_turns_at_once_are_prefilled_a_few_at_a_time() -> None:
+    scheduler = Scheduler(limits(slots=4, prefill_turns=2))
+    for _ in range(4):
+        scheduler.add(turn(3))
+    assert [len(run(scheduler).prefill) for _ in range(3)] == [2, 2, 0]
+
+
 def test_a_turn_waits_for_a_slot_and_gets_the_one_that_comes_free() -> None:
     scheduler = Scheduler(limits())
     first, second, third = turn(3), turn(3), turn(3)
