@@ -89,7 +89,8 @@ def tool_settings() -> GenerationSettings:
 class TextStream:
     """Text ids to text, whole characters only: a character may be spread over several tokens.
 
-    `decode` turns ids into text without control tokens. Bytes that are no character are left out.
+    `decode` turns ids into text without control tokens; of those, the tokenizer knows some as plain text, and they are
+    taken out here. Bytes that are no character are left out.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
@@ -103,7 +104,7 @@ class TextStream:
         if text.endswith(_BROKEN) and len(self._held) < _MAX_HELD_TOKENS:
             return ""
         self._held.clear()
-        return text.replace(_BROKEN, "")
+        return without_special_tokens(text.replace(_BROKEN, ""))
 
 
 class Reply:

@@ -73,6 +73,11 @@ def test_bytes_that_are_no_character_are_left_out_and_do_not_hold_up_the_text_fo
     assert "".join(out) == "x"
 
 
+def test_a_control_token_that_decodes_as_text_is_not_shown() -> None:
+    stream = infer.TextStream(lambda ids: "".join({1: "a", 2: "<|file_sep|>", 3: "<b"}[one] for one in ids))
+    assert [stream.push(text_id) for text_id in (1, 2, 3)] == ["a", "", "<b"]
+
+
 def test_only_sound_codes_are_passed_on() -> None:
     reply = infer.Reply(decode_bytes, codes_end=6561)
     assert list(reply.push(256, ())) == []
