@@ -43,6 +43,10 @@ class Source(Protocol):
         """At SPEECH_RATE. Raises InvalidRequest about data that is not what it should be; the stream can go on."""
         ...
 
+    def rest(self) -> Samples:
+        """What was held back, at the end of the stream."""
+        ...
+
 
 class PcmSource:
     def __init__(self, rate: int) -> None:
@@ -55,6 +59,12 @@ class PcmSource:
         if self._resampler is None:
             return sound
         resampled: Samples = self._resampler.resample_chunk(sound)
+        return resampled
+
+    def rest(self) -> Samples:
+        if self._resampler is None:
+            return np.zeros(0, np.float32)
+        resampled: Samples = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
         return resampled
 
 
@@ -74,6 +84,9 @@ class OpusSource:
         if decoded.damaged_packets and not len(decoded.samples):
             raise InvalidRequest(f"{decoded.damaged_packets} damaged Opus packets")
         return decoded.samples
+
+    def rest(self) -> Samples:
+        return np.zeros(0, np.float32)
 
 
 def _source(query: Mapping[str, str]) -> Source:
@@ -127,7 +140,7 @@ class LiveStream:
         try:
             ended = await self._read()
             if ended:
-                await self._hear(self._listener.flush())
+                await self._hear(await off_loop(self._last))
                 await self._work.close()
                 await recognising
                 await self._send({"type": "done", "duration": round(self._received / SPEECH_RATE, 3)})
@@ -154,6 +167,11 @@ class LiveStream:
         samples = self._source.samples(data)
         self._received += len(samples)
         return self._listener.feed(samples)
+
+    def _last(self) -> list[Utterance]:
+        rest = self._source.rest()
+        self._received += len(rest)
+        return [*self._listener.feed(rest), *self._listener.flush()]
 
     async def _hear(self, utterances: list[Utterance]) -> None:
         for utterance in utterances:

@@ -96,6 +96,7 @@ class AsrService:
             "timestamps": can.timestamps,
             "requests": self._in_house,
             "max_queue": self.settings.max_queue,
+            "live_streams": self.live,
         }
 
     @contextmanager
@@ -146,12 +147,13 @@ class AsrService:
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
-                if request.transport is None or request.transport.is_closing():
-                    self.metrics.gone.inc()
-                    log.info("client gone path=%s: its work is stopped", request.path)
+                if _gone(request):
                     raise InvalidRequest("the client went away")
             return task.result()
         finally:
+            if not task.done() and _gone(request):  # found out here, or by aiohttp, which cancels us
+                self.metrics.gone.inc()
+                log.info("client gone path=%s: its work is stopped", request.path)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -167,6 +169,10 @@ class AsrService:
         finally:
             self.live -= 1
             self.metrics.live.dec()
+
+
+def _gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 @contextmanager
