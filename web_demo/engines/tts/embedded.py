@@ -70,7 +70,7 @@ class EmbeddedTts:
         return self._process.fault()
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        """Chunks of about 40 ms, and a natural pause at the end. Raises InvalidRequest, NotFound, EngineFailed."""
+        """Chunks of about 200 ms, and a natural pause at the end. Raises InvalidRequest, NotFound, EngineFailed."""
         self._check(request)
         if not has_words(spoken(request.text)):
             return

@@ -37,7 +37,7 @@ QUIET = 0.01  # of full scale: below it is near-silence
 EDGE_S = 0.02  # near-silence kept at either end of a run
 RUN_PAUSE_S = 0.04  # between two runs of one text that differ in script
 SENTENCE_PAUSE_S = 0.28  # between two texts of one turn
-BUFFER_MS = 40  # espeak-ng hands its sound over in pieces of this length
+BUFFER_MS = 200  # espeak-ng hands its sound over in pieces of this length; making one takes it less than a millisecond
 
 CLASSIC_VOICES = {  # the names of CosyVoice's built-in speakers
     "中文女": "cmn+f3",

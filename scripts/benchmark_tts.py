@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""How soon speech begins, and how fast it is made: the TTS service at 1, 4 and 16 clients.
+
+    python3 scripts/benchmark_tts.py                          # the embedded engine, in a service of its own
+    python3 scripts/benchmark_tts.py --engine null            # an engine that costs nothing: the service's own overhead
+    python3 scripts/benchmark_tts.py --url http://host:8004   # a service that runs already, with any engine
+
+Method. The service runs in a process of its own, the clients in this one, on the loopback address. Every client asks for
+one text after the other, over kept connections; the texts differ in length and language. Each request is asked for as a
+stream (`Accept: audio/wav`) or whole (the JSON object).
+
+    first     from sending the request to the first byte of sound (streams only; median and 95th percentile)
+    total     from sending the request to the last byte (median)
+    rtf       seconds a client waited for a second of its speech, and seconds the whole service took for a second of speech
+    memory    resident memory of the service and its children at the end (own service only, Linux)
+
+The overhead of the service over an engine's own first chunk is what `--engine null` shows as first. Prints a table and one
+line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import aiohttp  # noqa: E402
+import numpy as np  # noqa: E402
+from aiohttp import web  # noqa: E402
+
+from utils.audio import WIRE_RATE, Samples  # noqa: E402
+from web_demo.engines.base import Capabilities, SpeechRequest  # noqa: E402
+from web_demo.server.service import HEALTH  # noqa: E402
+from web_demo.server.tts_server import create_app  # noqa: E402
+from web_demo.server.tts_settings import TtsSettings  # noqa: E402
+
+TEXTS = (
+    "Good morning.",
+    "你好，我是语音助手，很高兴认识你。",
+    "The quick brown fox jumps over the lazy dog, and then it goes home to sleep.",
+    "今天的天气很好。我们去公园散步吧，然后一起吃晚饭。",
+    "This is a longer text. It has several sentences in it. Each of them is spoken in its turn, and the first one is heard "
+    "while the others are still to be made. That is what streaming is for.",
+)
+
+
+class NullTts:
+    """Gives 50 ms of silence a character at once, in chunks of 200 ms."""
+
+    name = "null"
+    model = "silence"
+    device = "cpu"
+    sample_rate = WIRE_RATE
+    capabilities = Capabilities(max_concurrency=64)
+
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        for _ in range(max(1, len(request.text) // 4)):
+            yield np.zeros(WIRE_RATE // 5, np.float32)
+
+
+async def serve(engine: str) -> None:
+    settings = TtsSettings(port=0, engine="embedded", max_requests=256)
+    app = create_app(settings, NullTts() if engine == "null" else None)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    while app[HEALTH].state()[0] == "loading":  # noqa: ASYNC110 - the health is derived, it has no event
+        await asyncio.sleep(0.01)
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the benchmark lets go
+    await runner.cleanup()
+
+
+@contextmanager
+def own_service(engine: str) -> Iterator[tuple[str, int]]:
+    """The URL and the process id of a service that lives as long as the block."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--serve", engine],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid
+    finally:
+        process.communicate(timeout=30)
+
+
+# --- the clients ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asked:
+    first_s: float  # 0 for a whole answer
+    total_s: float
+    audio_s: float
+
+
+@dataclass(frozen=True)
+class Row:
+    mode: str
+    clients: int
+    requests: int
+    failures: int
+    first_ms: float
+    first_p95_ms: float
+    total_ms: float
+    rtf_client: float
+    rtf_service: float
+
+
+async def ask(client: aiohttp.ClientSession, text: str, *, stream: bool) -> Asked:
+    """Raises aiohttp.ClientError when it fails."""
+    began = time.perf_counter()
+    headers = {"Accept": "audio/wav"} if stream else {}
+    async with client.post("/api/synthesize", json={"text": text}, headers=headers) as answer:
+        answer.raise_for_status()
+        if not stream:
+            duration = float((await answer.json())["duration"])
+            return Asked(0.0, time.perf_counter() - began, duration)
+        await answer.content.readexactly(45)  # the header and a byte of sound
+        first_s = time.perf_counter() - began
+        rest = len(await answer.read())
+        return Asked(first_s, time.perf_counter() - began, (rest + 1) / 2 / WIRE_RATE)
+
+
+async def load(url: str, clients: int, requests: int, *, stream: bool) -> Row:
+    """`requests` of each of `clients`, one after the other."""
+    done: list[Asked] = []
+    failures = 0
+
+    async def one(number: int) -> None:
+        nonlocal failures
+        for turn in range(requests):
+            try:
+                done.append(await ask(client, TEXTS[(number + turn) % len(TEXTS)], stream=stream))
+            except aiohttp.ClientError as error:
+                failures += 1
+                print(f"failed: {error}", file=sys.stderr)
+
+    connector = aiohttp.TCPConnector(limit=clients)
+    async with aiohttp.ClientSession(base_url=url, connector=connector) as client:
+        await ask(client, TEXTS[0], stream=stream)  # the connection and the first voice are there
+        began = time.perf_counter()
+        await asyncio.gather(*(one(number) for number in range(clients)))
+        wall_s = time.perf_counter() - began
+    audio_s = sum(asked.audio_s for asked in done)
+    first = [asked.first_s for asked in done] if stream else []
+    return Row(
+        mode="stream" if stream else "whole",
+        clients=clients,
+        requests=len(done),
+        failures=failures,
+        first_ms=_ms(first, 0.5),
+        first_p95_ms=_ms(first, 0.95),
+        total_ms=_ms([asked.total_s for asked in done], 0.5),
+        rtf_client=round(sum(asked.total_s for asked in done) / audio_s, 4),
+        rtf_service=round(wall_s / audio_s, 4),
+    )
+
+
+def _ms(seconds: Sequence[float], quantile: float) -> float:
+    if len(seconds) < 2:
+        return round(1000 * sum(seconds), 1)
+    cut = statistics.quantiles(seconds, n=100, method="inclusive")[round(100 * quantile) - 1]
+    return round(1000 * cut, 1)
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process and its children."""
+    total = 0
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            status = dict(line.split(":", 1) for line in _read(folder / "status").splitlines() if ":" in line)
+            if folder.name == str(pid) or status.get("PPid", "").strip() == str(pid):
+                total += int(status.get("VmRSS", "0").split()[0])
+    return round(total / 1024, 1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # the process ended meanwhile
+        return ""
+
+
+async def measure(url: str, clients: Sequence[int], requests: int) -> list[Row]:
+    rows = []
+    print(f"{'mode':8}{'clients':>8}{'first ms':>10}{'p95':>8}{'total ms':>10}{'rtf':>9}{'service':>9}{'failed':>8}")
+    for stream in (True, False):
+        for count in clients:
+            row = await load(url, count, requests, stream=stream)
+            rows.append(row)
+            print(
+                f"{row.mode:8}{row.clients:8}{row.first_ms:10}{row.first_p95_ms:8}{row.total_ms:10}"
+                f"{row.rtf_client:9}{row.rtf_service:9}{row.failures:8}",
+                flush=True,
+            )
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Latency and speed of the TTS service.")
+    parser.add_argument("--engine", choices=("embedded", "null"), default="embedded")
+    parser.add_argument("--url", help="a service that runs already")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--requests", type=int, default=20, help="of each client (default 20)")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.serve:
+        asyncio.run(serve(args.serve))
+        return 0
+    result: dict[str, object] = {
+        "benchmark": "tts",
+        "engine": args.url or args.engine,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+    }
+    if args.url:
+        rows = asyncio.run(measure(args.url, args.clients, args.requests))
+    else:
+        with own_service(args.engine) as (url, pid):
+            rows = asyncio.run(measure(url, args.clients, args.requests))
+            if Path("/proc/self/status").exists():
+                result["memory_mb"] = memory_mb(pid)
+                print(f"memory of the service and its children: {result['memory_mb']} MB")
+    print(json.dumps(result | {"rows": [asdict(row) for row in rows]}))
+    return 1 if any(row.failures for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+
+from prometheus_client import CollectorRegistry
+
+from tests.web_demo.server.tts_fakes import ToneTts
+from web_demo.engines.base import SpeechRequest
+from web_demo.server.tts_metrics import TtsMetrics
+from web_demo.server.tts_queue import FairQueue
+from web_demo.server.tts_speech import AHEAD_S, speech
+
+TEN_SECONDS = "x" * 200
+
+
+def pieces(count: int) -> list[SpeechRequest]:
+    return [SpeechRequest(TEN_SECONDS, "中文女") for _ in range(count)]
+
+
+async def settle() -> None:
+    for _ in range(500):
+        await asyncio.sleep(0)
+
+
+async def test_a_client_that_takes_nothing_stops_the_making_and_holds_no_slot() -> None:
+    engine, queue = ToneTts(max_concurrency=1), FairQueue(1, 9, 9)
+    metrics = TtsMetrics(CollectorRegistry())
+    async with speech(engine, pieces(20), queue=queue, client="slow", gone=lambda: False, metrics=metrics) as stream:
+        await settle()
+        assert len(engine.requests) * 10.0 <= AHEAD_S + 10.0  # at most one piece more
+        assert engine.live == 0
+        async with asyncio.timeout(1), queue.turn("quick"):
+            pass
+        chunks = stream.chunks()
+        await anext(chunks)
+        await settle()
+        assert len(engine.requests) > 3  # it goes on as soon as there is room
+        await chunks.aclose()
+
+
+async def test_all_of_the_sound_arrives_however_slowly_it_is_taken() -> None:
+    metrics = TtsMetrics(CollectorRegistry())
+    taken = 0
+    async with speech(
+        ToneTts(), pieces(9), queue=FairQueue(1, 9, 9), client="slow", gone=lambda: False, metrics=metrics
+    ) as stream:
+        async for chunk in stream.chunks():
+            taken += len(chunk)
+            await settle()
+    assert taken == 9 * 10 * stream.rate
+
+
+async def test_leaving_the_block_ends_the_engine_s_work_at_once() -> None:
+    engine = ToneTts()
+    metrics = TtsMetrics(CollectorRegistry())
+    queue = FairQueue(1, 9, 9)
+    request = [SpeechRequest("[wait]", "中文女")]
+    async with speech(engine, request, queue=queue, client="a", gone=lambda: False, metrics=metrics):
+        await settle()
+        assert engine.live == 1
+    assert engine.live == 0
+    async with asyncio.timeout(1), queue.turn("b"):
+        pass
