@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from utils.audio import Samples
+from utils.threads import off_loop
 from web_demo.errors import EngineFailed, ServiceError
 from web_demo.server.tts_encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
 from web_demo.server.tts_speech import ClientGone
@@ -26,7 +27,7 @@ async def whole(chunks: AsyncIterator[Samples], rate: int) -> web.Response:
     samples = join([chunk async for chunk in chunks])
     if not len(samples):
         raise EngineFailed("the engine made no sound of this text")
-    audio = await asyncio.to_thread(lambda: base64.b64encode(whole_wav(samples, rate)).decode())
+    audio = await off_loop(lambda: base64.b64encode(whole_wav(samples, rate)).decode())
     duration = round(len(samples) / rate, 3)
     return web.json_response({"audio": audio, "sample_rate": rate, "duration": duration, "success": True})
 
@@ -91,7 +92,7 @@ def _response(content_type: str, headers: Mapping[str, str]) -> web.StreamRespon
 async def _encode(codec: Encoder, kind: str, samples: Samples) -> bytes:
     if kind in ("wav", "pcm"):
         return codec.encode(samples)
-    return await asyncio.to_thread(codec.encode, samples)  # some milliseconds for each second of sound
+    return await off_loop(codec.encode, samples)  # some milliseconds for each second of sound
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

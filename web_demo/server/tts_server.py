@@ -16,6 +16,7 @@ import prometheus_client
 from aiohttp import web
 
 from utils.audio import Samples
+from utils.threads import off_loop
 from web_demo.engines import registry
 from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
@@ -89,7 +90,7 @@ class TtsService:
         elif asked.prompt_text:
             raise InvalidRequest("prompt_text came without prompt_wav, the recording in which it is said")
         elif voice in self.speakers:
-            prompt = await asyncio.to_thread(self.speakers.prompt, voice)
+            prompt = await off_loop(self.speakers.prompt, voice)
         else:
             voice = self._known_voice(voice)
         return [SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction) for piece in asked.pieces]
@@ -103,7 +104,7 @@ class TtsService:
                 f"prompt_text has {len(asked.prompt_text)} characters; 30 s of speech have at most "
                 f"{tts_prompts.MAX_PROMPT_CHARS}"
             )
-        audio = await asyncio.to_thread(tts_prompts.decode, await asyncio.to_thread(self._recording, asked))
+        audio = await off_loop(tts_prompts.decode, await off_loop(self._recording, asked))
         return VoicePrompt(audio, asked.prompt_text)
 
     def _recording(self, asked: SynthesisRequest) -> bytes:

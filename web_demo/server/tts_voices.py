@@ -10,6 +10,7 @@ import aiohttp
 from aiohttp import web
 
 from utils.audio import to_wav
+from utils.threads import off_loop
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
 from web_demo.server.health import Health
@@ -58,20 +59,20 @@ class Voices:
         name = check_name(form.fields.get("name", ""))
         if name in self._engine.capabilities.voices:
             raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
-        audio = await asyncio.to_thread(decode, form.files["audio"])
+        audio = await off_loop(decode, form.files["audio"])
         transcript = form.fields.get("transcript", "").strip() or await self._transcribe(to_wav(audio))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
         created = datetime.now(UTC).isoformat(timespec="seconds")
         speaker = Speaker(name, transcript, round(audio.seconds, 2), created)
         async with self._changing:
-            await asyncio.to_thread(self._store.add, speaker, VoicePrompt(audio, transcript))
+            await off_loop(self._store.add, speaker, VoicePrompt(audio, transcript))
         log.info("voice added seconds=%.1f", audio.seconds)
         return web.json_response({"speaker": _shown(speaker), "success": True}, status=201)
 
     async def delete(self, request: web.Request) -> web.Response:
         async with self._changing:
-            await asyncio.to_thread(self._store.remove, request.match_info["name"])
+            await off_loop(self._store.remove, request.match_info["name"])
         return web.json_response({"success": True})
 
     async def _transcribe(self, wav: bytes) -> str:

@@ -61,6 +61,8 @@ class EmbeddedTts:
 
     async def start(self) -> None:
         await self._process.start()
+        async for _ in self.synthesize(SpeechRequest("Ready.", "")):  # the first sound takes longer than all others
+            pass
 
     async def close(self) -> None:
         await self._process.close()
