@@ -43,6 +43,8 @@ export OMP_NUM_THREADS=1 # two test processes share the machine
 
 mapfile -t node_tests < <(find tests -name '*.test.js' | sort)
 ((${#node_tests[@]} == 0)) || needs_program node nodejs
+needs_program haproxy haproxy
+needs_program sshd openssh-server
 ! grep -rqs 'mark\.browser' tests || needs_program chromium chromium
 
 mapfile -t shell_scripts < <(find scripts deploy .ci -type f \( -name '*.sh' -o -path .ci/run \) 2>/dev/null | sort)
@@ -50,6 +52,7 @@ check ruff check .
 check ruff format --check .
 check mypy
 check shellcheck -x "${shell_scripts[@]}"
+check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
 ((${#node_tests[@]} == 0)) || check node --test "${node_tests[@]}"
 check python -m pytest -n 2 "$@"
 
