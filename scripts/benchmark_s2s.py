@@ -59,6 +59,7 @@ class RecordedBackend:
     name = "recorded"
     sample_rate = WIRE_RATE
     max_batch = 1
+    max_turns = 10_000
     hop_tokens: tuple[int, ...] = ()
 
     def __init__(self) -> None:

@@ -11,17 +11,22 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+
 from utils.audio import Samples, from_wav
 from web_demo.engines.base import Window
 from web_demo.errors import SetupError
 from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.features import SpeakerEncoder
+from web_demo.models.cosyvoice3.flow_stream import slot_bytes
 from web_demo.models.cosyvoice3.load import choose_dtype, load_flow, load_vocoder
-from web_demo.models.cosyvoice3.token2wav import Stream, StreamSettings, Token2Wav, powers_of_two
+from web_demo.models.cosyvoice3.token2wav import Stream, StreamSettings, Token2Wav, context_blocks, powers_of_two
 from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, SPEAKERS_NAME, Voice, VoiceStore, load_voices
 
 log = logging.getLogger(__name__)
 
+MAX_SLOTS = 256
+MEMORY_SHARE = 0.12  # of a GPU, for the streams' state: 8 turns on 24 GB, 47 on an H200
 REFERENCE_WAV = Path(__file__).resolve().parents[1] / "third_party/CosyVoice/asset/zero_shot_prompt.wav"
 
 
@@ -50,6 +55,10 @@ class CosyVoiceBackend:
         """A first window that yields sound at once (its look-ahead included), one more block, then two at a time."""
         rules = self._token2wav.rules
         return (rules.first + rules.lookahead, 2 * rules.block - rules.first, 2 * rules.block)
+
+    @property
+    def max_turns(self) -> int:
+        return self._token2wav.settings.slots
 
     def open(self, turn_id: str, voice: str) -> None:
         """Raises NotFound for an unknown voice ("" is the default one).
@@ -115,6 +124,14 @@ def _voices(directory: Path, speakers: Path | None) -> VoiceStore:
     return voices
 
 
+def _slots_that_fit(bytes_a_slot: int, device: str) -> int:
+    """How many streams the detokenizer's share of a GPU holds: the speech model lives on the same one by default."""
+    if not device.startswith("cuda"):
+        return MAX_SLOTS
+    total = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(MAX_SLOTS, int(MEMORY_SHARE * total) // bytes_a_slot))
+
+
 def create(
     *,
     model_path: str,
@@ -127,20 +144,20 @@ def create(
     graphs: bool = True,
 ) -> CosyVoiceBackend:
     """Load the weights and, on a GPU, record its graphs. `dtype` "auto" is bfloat16 on a GPU, float32 elsewhere;
-    `speakers`: a speaker file in place of the model directory's own; `slots`: turns at once, each with its memory (90 MB
-    for a second of `context_s` at full size in bfloat16); the rest as in `StreamSettings`."""
+    `speakers`: a speaker file in place of the model directory's own; `slots`: most turns at once, each with its memory (90
+    MB for a second of `context_s` at full size in bfloat16), fewer where a GPU's share for them is smaller; the rest as in
+    `StreamSettings`."""
     directory = Path(model_path)
     config = load_config(directory)
     chosen = choose_dtype(dtype, device)
     voices = _voices(directory, Path(speakers) if speakers else None)
+    flow = load_flow(directory, device=device, dtype=chosen, config=config)
+    vocoder = load_vocoder(directory, device=device, config=config)
+    slots = min(slots, _slots_that_fit(slot_bytes(flow, context_blocks(flow, vocoder, context_s)), device))
     settings = StreamSettings(
         slots=slots, context_s=context_s, first_tokens=first_tokens, batches=powers_of_two(slots), graphs=graphs
     )
-    token2wav = Token2Wav(
-        load_flow(directory, device=device, dtype=chosen, config=config),
-        load_vocoder(directory, device=device, config=config),
-        settings,
-    )
+    token2wav = Token2Wav(flow, vocoder, settings)
     captured = token2wav.warm_up()
     log.info(
         "loaded %s device=%s dtype=%s slots=%d MB_a_slot=%.1f graphs=%d default_voice=%s",

@@ -250,6 +250,8 @@ class DetokenizerBackend(Protocol):
     @property
     def max_batch(self) -> int: ...
     @property
+    def max_turns(self) -> int: ...  # that can be open at once: a service admits no more sessions than that
+    @property
     def hop_tokens(
         self,
     ) -> tuple[int, ...]: ...  # codes per window: first, second, …; the last one repeats; () for text

@@ -77,6 +77,7 @@ class ToneBackend:
     name = "tone"
     sample_rate = WIRE_RATE
     hop_tokens = (5, 25)
+    max_turns = 10_000
 
     def __init__(self, *, piece_s: float = 0.5, max_batch: int = 1, start_error: str = "") -> None:
         if start_error:

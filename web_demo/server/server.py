@@ -79,12 +79,8 @@ class S2sService:
     async def start(self) -> None:
         began = time.monotonic()
         log.info("engine=%s: %s", self.choice.name, self.choice.reason)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.engine.start())
-                tasks.create_task(self.detokenizer.start())
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from group
+        await self.detokenizer.start()  # first: on a shared GPU the engine then measures what is really left
+        await self.engine.start()
         if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
         log.info(
@@ -109,8 +105,9 @@ class S2sService:
 
     @property
     def max_sessions(self) -> int:
-        """What the operator allows, and no more than the engine can hold."""
-        return min(self.settings.max_sessions, self.engine.capabilities.max_concurrency)
+        """What the operator allows, and no more than the engine and the detokenizer can hold."""
+        able = (self.engine.capabilities.max_concurrency, self.detokenizer.max_turns)
+        return min(self.settings.max_sessions, *able)
 
     def admit(self) -> None:
         """Raises Unavailable when there is no room, or nothing to serve with yet."""

@@ -45,6 +45,8 @@ class Settings(Protocol):
     def tts_gpu(self) -> int: ...
     @property
     def device(self) -> str: ...
+    @property
+    def max_sessions(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,6 @@ def create(settings: Settings) -> FunAudioChatS2s:
     options = {
         "model_path": str(settings.tts_model_path),
         "device": f"cuda:{settings.tts_gpu}" if device.startswith("cuda") else "cpu",
+        "slots": settings.max_sessions,
     }
-    return FunAudioChatS2s(
-        settings.model_path, device, BackendSpec("web_demo.engines.tts.cosyvoice3:create_backend", options)
-    )
+    return FunAudioChatS2s(settings.model_path, device, BackendSpec("utils.cosyvoice_detokenizer:create", options))

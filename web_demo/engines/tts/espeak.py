@@ -229,6 +229,7 @@ class EspeakBackend:
     name = "espeak-ng"
     sample_rate = WIRE_RATE
     max_batch = 1
+    max_turns = 10_000
     hop_tokens: tuple[int, ...] = ()
 
     def __init__(self, voice: str = "", speed: float = 1.0) -> None:

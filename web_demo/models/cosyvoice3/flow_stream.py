@@ -35,6 +35,14 @@ class FlowChunk:
     speaker: Tensor  # [B, mel]
 
 
+def slot_bytes(flow: Flow, context_blocks: int) -> int:
+    """Memory of one stream's keys and values: for both rows of the guidance, at every Euler step and layer."""
+    dit = flow.config.dit
+    frames = context_blocks * dit.static_chunk_size
+    element = flow.input_embedding.weight.element_size()
+    return EULER_STEPS * dit.depth * 2 * frames * 2 * dit.heads * dit.dim_head * element
+
+
 class FlowPool:
     """State of up to `slots` streams. The caller hands out slots and calls `reset` when one starts a new stream."""
 

@@ -55,6 +55,12 @@ class Stream:
         self.cursor.feed(tokens, last=last)
 
 
+def context_blocks(flow: Flow, vocoder: Vocoder, context_s: float) -> int:
+    """Attention blocks that `context_s` seconds of sound take."""
+    frames_per_s = vocoder.config.sampling_rate / vocoder.config.samples_per_frame
+    return max(1, -(-round(context_s * frames_per_s) // flow.config.dit.static_chunk_size))
+
+
 class Token2Wav:
     def __init__(self, flow: Flow, vocoder: Vocoder, settings: StreamSettings) -> None:
         self.flow, self.vocoder, self.settings = flow, vocoder, settings
@@ -68,9 +74,7 @@ class Token2Wav:
             longest=settings.pieces[-1],
             delay=vocoder.lookahead_frames,
         )
-        frames_per_s = vocoder.config.sampling_rate / vocoder.config.samples_per_frame
-        blocks = -(-round(settings.context_s * frames_per_s) // config.dit.static_chunk_size)
-        self.pool = FlowPool(flow, settings.slots, max(1, blocks))
+        self.pool = FlowPool(flow, settings.slots, context_blocks(flow, vocoder, settings.context_s))
         self._vocoder_state = vocoder.new_state(settings.slots + 1)
         self._carry = torch.zeros(settings.slots + 1, config.output_size, self.rules.delay, device=self.device)
         self._free = list(range(settings.slots - 1, -1, -1))

@@ -58,6 +58,7 @@ class Ready:
     backend: str
     sample_rate: int
     hop_tokens: tuple[int, ...]
+    max_turns: int
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,11 @@ class Detokenizer:
             raise RuntimeError("the detokenizer was not started: use 'async with Detokenizer(spec)'")
         return self._ready
 
+    @property
+    def max_turns(self) -> int:
+        """Turns that can be open at once; 0 before the start."""
+        return self._ready.max_turns if self._ready is not None else 0
+
     def fault(self) -> str | None:
         return None if self._is_ready.is_set() else "the detokenizer process is restarting"
 

@@ -183,7 +183,7 @@ def main() -> int:
         log.exception("the backend %s cannot start", hello.spec.factory)
         line.send(StartFailed(f"{type(error).__name__}: {error}"))
         return 1
-    line.send(Ready(backend.name, backend.sample_rate, backend.hop_tokens))
+    line.send(Ready(backend.name, backend.sample_rate, backend.hop_tokens, backend.max_turns))
     log.info("ready backend=%s pid=%d", backend.name, os.getpid())
     work = Work()
     threading.Thread(target=_read, args=(line, work), name="commands", daemon=True).start()
