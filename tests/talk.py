@@ -44,14 +44,14 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, *, ready: bool = True) -> AsyncIterator[Server]:
+async def serving(app: web.Application, *, ready: bool = True, patience_s: float = PATIENCE_S) -> AsyncIterator[Server]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server = Server(app, runner)
         if ready:
-            await until(lambda: server.service.health.state()[0] != "loading")
+            await until(lambda: server.service.health.state()[0] != "loading", patience_s)
             assert server.service.health.state() == ("healthy", "")
         yield server
     finally:
