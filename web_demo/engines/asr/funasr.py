@@ -68,7 +68,7 @@ class Task:
 class Model(Protocol):
     """The loaded model. Called from its owner thread only."""
 
-    def texts(self, samples: Sequence[Samples], prompt: Prompt) -> list[str]: ...
+    def texts(self, samples: Sequence[Samples], prompt: Prompt, max_tokens: int) -> list[str]: ...
 
 
 class FunAsr:
@@ -79,13 +79,20 @@ class FunAsr:
     max_segment_s = 30.0
 
     def __init__(
-        self, path: Path, device: str = "auto", *, use_vllm: bool = False, limits: BatchLimits | None = None
+        self,
+        path: Path,
+        device: str = "auto",
+        *,
+        use_vllm: bool = False,
+        limits: BatchLimits | None = None,
+        max_tokens: int = MAX_TOKENS,
     ) -> None:
         self.model = path.name
         self.device = device
         self._path = path
         self._use_vllm = use_vllm
         self._limits = limits or BatchLimits()
+        self._max_tokens = max_tokens
         self.capabilities = Capabilities(
             languages=MLT_NANO if "mlt" in path.name.lower() else NANO,
             hotwords=True,
@@ -138,7 +145,7 @@ class FunAsr:
 
     def _run(self, tasks: Sequence[Task]) -> list[str]:
         assert self._model is not None, "the model is loaded before the batcher starts"
-        return self._model.texts([task.samples for task in tasks], tasks[0].prompt)
+        return self._model.texts([task.samples for task in tasks], tasks[0].prompt, self._max_tokens)
 
 
 def sanitised(hotword: str) -> str:
@@ -169,8 +176,9 @@ class TorchModel:
             model=str(path), device=device, disable_update=True, disable_pbar=True, disable_log=True
         )
         self._auto.model.ctc_decoder = None
+        self._auto.kwargs["frontend"].dither = 0.0  # random noise: the same recording would give different texts
 
-    def texts(self, samples: Sequence[Samples], prompt: Prompt) -> list[str]:
+    def texts(self, samples: Sequence[Samples], prompt: Prompt, max_tokens: int) -> list[str]:
         import torch
 
         results = self._auto.generate(
@@ -179,7 +187,7 @@ class TorchModel:
             language=prompt.language,
             hotwords=list(prompt.hotwords),
             itn=prompt.itn,
-            max_length=MAX_TOKENS,
+            max_length=max_tokens,
             llm_kwargs={"do_sample": False},
         )
         return [result["text"].strip() for result in results]
@@ -195,12 +203,12 @@ class VllmModel:
 
         self._auto = AutoModelVLLM(model=str(path), device=device)
 
-    def texts(self, samples: Sequence[Samples], prompt: Prompt) -> list[str]:
+    def texts(self, samples: Sequence[Samples], prompt: Prompt, max_tokens: int) -> list[str]:
         results = self._auto.generate(
             list(samples),
             language=prompt.language,
             hotwords=list(prompt.hotwords),
             itn=prompt.itn,
-            max_new_tokens=MAX_TOKENS,
+            max_new_tokens=max_tokens,
         )
         return [result["text"].strip() for result in results]
