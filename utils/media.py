@@ -28,9 +28,9 @@ class Decoded:
     damage: str = ""
 
 
-def container_of(data: bytes) -> str | None:
+def container_of(data: bytes | bytearray) -> str | None:
     """FFmpeg's name of the demuxer for these bytes; None when they are none of the audio files that we read."""
-    head = data[:64]
+    head = bytes(data[:64])
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "wav"
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
@@ -51,7 +51,7 @@ def container_of(data: bytes) -> str | None:
     return None
 
 
-def decode(data: bytes, *, max_s: float, stopped: Callable[[], bool] = lambda: False) -> Decoded:
+def decode(data: bytes | bytearray, *, max_s: float, stopped: Callable[[], bool] = lambda: False) -> Decoded:
     """The first audio stream as mono at SPEECH_RATE. Blocks: run it in a thread; it ends early when `stopped()`.
 
     Raises UnsupportedMedia when there is no readable audio, TooLarge as soon as more than `max_s` seconds came out.
@@ -83,4 +83,5 @@ def decode(data: bytes, *, max_s: float, stopped: Callable[[], bool] = lambda: F
         damage = f"the file is damaged after {length / SPEECH_RATE:.1f} s: only the part before was used"
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
-    return Decoded(Audio(samples[:limit].clip(-1.0, 1.0), SPEECH_RATE), damage)
+    np.clip(samples, -1.0, 1.0, out=samples)
+    return Decoded(Audio(samples[:limit], SPEECH_RATE), damage)

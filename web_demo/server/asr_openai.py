@@ -14,7 +14,7 @@ from aiohttp import web
 
 from utils.audio import Audio
 from web_demo.engines.base import Transcript
-from web_demo.errors import InvalidRequest, ServiceError
+from web_demo.errors import InvalidRequest, NotFound, ServiceError
 from web_demo.server import asr_formats
 from web_demo.server.asr_service import SERVICE, AsrService
 from web_demo.server.asr_transcriber import Options, join, join_texts
@@ -40,7 +40,10 @@ async def _models(request: web.Request) -> web.Response:
 
 
 async def _model(request: web.Request) -> web.Response:
-    return web.json_response(_card(request.app[SERVICE]))
+    card, asked = _card(request.app[SERVICE]), request.match_info["model"]
+    if asked != card["id"]:
+        raise NotFound(f"there is no model {asked[:80]!r} here; there is {card['id']!r}")
+    return web.json_response(card)
 
 
 async def _transcriptions(request: web.Request) -> web.StreamResponse:

@@ -116,19 +116,21 @@ class AsrService:
             self.metrics.requests.dec()
 
     def options(self, language: str, words: str, itn: str = "") -> Options:
-        """Checked options from a client's texts; "" takes the default."""
+        """Checked options from a client's texts; "" takes the default, and so does the language "auto"."""
         can = self.engine.capabilities
+        named = language.strip().lower() not in ("", "auto")
         return Options(
-            languages.resolve(language, can.languages) if language.strip() else None,
+            languages.resolve(language, can.languages) if named else None,
             hotwords.parse(words),
             _flag("itn", itn, default=True),
         )
 
     def language_label(self, asked: str, used: str) -> str:
         """As the client wrote it; where it wrote nothing, 中文 for Chinese (the documented default) and else the code."""
-        return asked.strip() or ("中文" if used == "zh" else used)
+        named = asked.strip().lower() not in ("", "auto")
+        return asked.strip() if named else {"zh": "中文"}.get(used, used)
 
-    async def decode(self, data: bytes) -> media.Decoded:
+    async def decode(self, data: bytes | bytearray) -> media.Decoded:
         """In a thread; a cancelled caller stops it between frames."""
         gone = threading.Event()
         with _set_at_end(gone):

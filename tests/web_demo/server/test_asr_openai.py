@@ -25,6 +25,9 @@ async def test_the_openai_package_transcribes():
 async def test_the_openai_package_lists_the_model():
     async with serving() as client, sdk(client) as remote:
         assert [model.id async for model in remote.models.list()] == ["script"]
+        assert (await remote.models.retrieve("script")).id == "script"
+        with pytest.raises(openai.NotFoundError, match="there is 'script'"):
+            await remote.models.retrieve("whisper-1")
 
 
 async def test_the_openai_package_reads_verbose_json():

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Speed of the ASR service: audio seconds per second and latency at several numbers of clients, against the engine alone.
+
+Method: the service runs in this process on a loopback socket; each client posts recordings one after the other for a
+fixed number of requests (the first of each client is not counted); the engine alone is called with the same recordings
+and the same concurrency. A ticker on the event loop records the longest time during which the loop did not come round.
+`--checkpoint` runs the funasr engine on that folder (random weights say nothing about text, but their speed is real;
+`--max-tokens` fixes the length of its output), batched and with batches of one. Prints a table, then one line of JSON.
+
+    python3 scripts/benchmark_asr.py                       # the embedded engine
+    python3 scripts/benchmark_asr.py --checkpoint DIR --device cuda:0 --clients 1,32 --max-tokens 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from utils.audio import Audio, from_wav  # noqa: E402
+from web_demo.engines.asr import embedded  # noqa: E402
+from web_demo.engines.asr.batching import BatchLimits  # noqa: E402
+from web_demo.engines.asr.funasr import FunAsr  # noqa: E402
+from web_demo.engines.base import AsrEngine  # noqa: E402
+from web_demo.server.asr_server import create_app  # noqa: E402
+from web_demo.server.asr_service import AsrSettings  # noqa: E402
+
+SPEECH = ROOT / "tests" / "data" / "speech"
+
+Request = Callable[[int], Awaitable[float]]  # number of a recording -> its seconds
+
+
+@dataclass(frozen=True)
+class Row:
+    engine: str
+    path: str  # "engine" called directly, or "service" over HTTP
+    clients: int
+    audio_s_per_s: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    loop_blocked_ms: float
+
+
+class LoopTicker:
+    """The longest pause between two turns of the event loop, beyond the 1 ms that it sleeps."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+
+    async def run(self) -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            self.longest_s = max(self.longest_s, now - last - 0.001)
+            last = now
+
+
+async def measure(engine: str, path: str, clients: int, requests: int, send: Request) -> Row:
+    latencies: list[float] = []
+    heard = 0.0
+
+    async def client(number: int) -> None:
+        nonlocal heard
+        for index in range(requests):
+            began = time.perf_counter()
+            heard += await send(number + index)
+            latencies.append(time.perf_counter() - began)
+
+    await asyncio.gather(*(send(number) for number in range(clients)))
+    ticker = LoopTicker()
+    ticking = asyncio.create_task(ticker.run())
+    began = time.perf_counter()
+    await asyncio.gather(*(client(number) for number in range(clients)))
+    wall = time.perf_counter() - began
+    ticking.cancel()
+    latencies.sort()
+    p95 = latencies[min(len(latencies) - 1, round(0.95 * len(latencies)))]
+    return Row(
+        engine,
+        path,
+        clients,
+        round(heard / wall, 2),
+        round(statistics.median(latencies) * 1e3, 1),
+        round(p95 * 1e3, 1),
+        round(ticker.longest_s * 1e3, 1),
+    )
+
+
+async def bench(name: str, engine: AsrEngine, clients: Sequence[int], requests: int) -> list[Row]:
+    files = sorted(SPEECH.glob("*.wav"))
+    wavs = [path.read_bytes() for path in files]
+    sounds: list[Audio] = [from_wav(wav) for wav in wavs]
+    app = create_app(AsrSettings(port=0, max_queue=1000), engine)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    rows: list[Row] = []
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+            await _healthy(http, url)
+
+            async def direct(number: int) -> float:
+                sound = sounds[number % len(sounds)]
+                await engine.transcribe(sound)
+                return sound.seconds
+
+            async def over_http(number: int) -> float:
+                form = aiohttp.FormData()
+                form.add_field("audio", wavs[number % len(wavs)], filename="a.wav")
+                async with http.post(f"{url}/api/transcribe", data=form) as response:
+                    response.raise_for_status()
+                    return float((await response.json())["duration"])
+
+            for count in clients:
+                rows.append(await measure(name, "engine", count, requests, direct))
+                rows.append(await measure(name, "service", count, requests, over_http))
+    finally:
+        await runner.cleanup()
+    return rows
+
+
+async def _healthy(http: aiohttp.ClientSession, url: str) -> None:
+    while True:
+        async with http.get(f"{url}/health") as response:
+            body = await response.json()
+        if body["status"] == "healthy":
+            return
+        if body["status"] == "unhealthy":
+            raise SystemExit(f"the engine cannot start: {body['reason']}")
+        await asyncio.sleep(0.05)
+
+
+def _engines(args: argparse.Namespace) -> list[tuple[str, AsrEngine]]:
+    if args.checkpoint is None:
+        return [("embedded", embedded.create())]
+    tokens = args.max_tokens
+    return [
+        ("funasr batched", FunAsr(args.checkpoint, args.device, max_tokens=tokens)),
+        ("funasr unbatched", FunAsr(args.checkpoint, args.device, max_tokens=tokens, limits=BatchLimits(0.0, 1))),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Speed of the ASR service.")
+    parser.add_argument("--clients", default="1,4,16")
+    parser.add_argument("--requests", type=int, default=6, help="of each client (default 6)")
+    parser.add_argument("--checkpoint", type=Path, help="folder of a Fun-ASR-Nano checkpoint")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--max-tokens", type=int, default=40)
+    args = parser.parse_args()
+    logging.basicConfig(level="WARNING")
+    clients = [int(count) for count in args.clients.split(",")]
+    rows: list[Row] = []
+    for name, engine in _engines(args):
+        rows += asyncio.run(bench(name, engine, clients, args.requests))
+    memory = {
+        "process_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "largest_worker_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+    }
+    print(f"{'engine':18} {'path':8} {'clients':>7} {'audio s/s':>10} {'p50 ms':>8} {'p95 ms':>8} {'loop ms':>8}")
+    for row in rows:
+        print(
+            f"{row.engine:18} {row.path:8} {row.clients:7} {row.audio_s_per_s:10.2f} {row.latency_p50_ms:8.1f} "
+            f"{row.latency_p95_ms:8.1f} {row.loop_blocked_ms:8.1f}"
+        )
+    print(json.dumps({"machine": platform.platform(), **memory, "rows": [asdict(row) for row in rows]}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
