@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import wave
 
-import av
 import numpy as np
 import pytest
 import soundfile
 
+from tests.web_demo.server.tts_fakes import decoded
 from utils.audio import WIRE_RATE, Samples
 from web_demo.server.tts_encode import CONTENT_TYPES, encoder, whole_wav
 
@@ -20,15 +20,6 @@ def streamed(kind: str, samples: Samples, piece: int) -> bytes:
     codec = encoder(kind, WIRE_RATE)
     parts = [codec.encode(samples[start : start + piece]) for start in range(0, len(samples), piece)]
     return b"".join(parts) + codec.finish()
-
-
-def decoded(kind: str, data: bytes) -> Samples:
-    if kind == "pcm":
-        return np.frombuffer(data, "<i2").astype(np.float32) / 32768
-    with av.open(io.BytesIO(data)) as container:
-        resampler = av.AudioResampler("flt", "mono", WIRE_RATE)
-        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-        return np.concatenate([frame.to_ndarray()[0] for frame in frames + resampler.resample(None)])
 
 
 @pytest.mark.parametrize("kind", CONTENT_TYPES)

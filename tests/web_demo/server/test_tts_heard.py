@@ -9,8 +9,7 @@ from __future__ import annotations
 import pocketsphinx
 import pytest
 
-from tests.web_demo.server.test_tts_server import samples_of
-from tests.web_demo.server.tts_fakes import serving
+from tests.web_demo.server.tts_fakes import samples_of, serving
 from utils.audio import SPEECH_RATE, WIRE_RATE, Audio, Samples, silence, to_int16
 from web_demo.server.tts_settings import TtsSettings
 

@@ -10,21 +10,13 @@ import aiohttp
 import numpy as np
 import openai
 import pytest
-import soundfile
 
-from tests.web_demo.server.test_tts_encode import decoded
-from tests.web_demo.server.tts_fakes import ToneTts, serving, tone
-from utils.audio import WIRE_RATE, Samples
+from tests.web_demo.server.tts_fakes import ToneTts, decoded, samples_of, serving, tone
+from utils.audio import WIRE_RATE
 from web_demo.server.tts_encode import CONTENT_TYPES
 from web_demo.server.tts_settings import TtsSettings
 
 EMBEDDED = TtsSettings(port=0, engine="embedded")
-
-
-def samples_of(wav: bytes) -> Samples:
-    samples, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
-    assert rate == WIRE_RATE
-    return np.asarray(samples, np.float32)
 
 
 async def eventually(condition) -> None:  # type: ignore[no-untyped-def]

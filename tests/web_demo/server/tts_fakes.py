@@ -1,13 +1,16 @@
-"""An engine whose sound is known to the sample, and the service round it on a real socket."""
+"""An engine whose sound is known to the sample, the service round it on a real socket, and decoders of its answers."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import av
 import numpy as np
+import soundfile
 from aiohttp import web
 
 from utils.audio import WIRE_RATE, Samples
@@ -81,3 +84,18 @@ async def serving(
             yield client
     finally:
         await runner.cleanup()
+
+
+def samples_of(wav: bytes) -> Samples:
+    samples, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
+    assert rate == WIRE_RATE
+    return np.asarray(samples, np.float32)
+
+
+def decoded(kind: str, data: bytes) -> Samples:
+    if kind == "pcm":
+        return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+    with av.open(io.BytesIO(data)) as container:
+        resampler = av.AudioResampler("flt", "mono", WIRE_RATE)
+        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+        return np.concatenate([frame.to_ndarray()[0] for frame in frames + resampler.resample(None)])
