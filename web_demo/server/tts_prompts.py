@@ -25,6 +25,7 @@ MAX_PROMPT_S = 30.0
 MIN_PROMPT_S = 1.0
 MIN_SPEECH_S = 0.5
 MAX_PROMPT_CHARS = 500
+MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz
 
 _FTYP = slice(4, 8)
 # libav's probing also finds playlists, which open other files: the format is decided here, and given to it.
@@ -108,6 +109,11 @@ def _samples(data: bytes) -> Samples:
         with av.open(io.BytesIO(data), "r", format=kind) as container:
             if not container.streams.audio:
                 raise UnsupportedMedia("the file holds no audio")
+            rate = container.streams.audio[0].rate
+            if not MIN_RATE <= rate <= MAX_RATE:  # at 1 Hz, a few bytes would become gigabytes
+                raise UnsupportedMedia(
+                    f"the recording says that it has {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read"
+                )
             resampler = av.AudioResampler("flt", "mono", WIRE_RATE)
             for frame in container.decode(container.streams.audio[0]):
                 for piece in resampler.resample(frame):

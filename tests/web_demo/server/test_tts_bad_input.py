@@ -183,6 +183,7 @@ def data_url(data: bytes) -> str:
         (b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "no known audio format"),
         (b"RIFF" + os.urandom(200), 415, "cannot be read"),
         (SPEECH[:30], 415, "cannot be read"),
+        (to_wav(Audio(np.ones(50_000, np.float32), 1)), 415, "says that it has 1 Hz"),
         (to_wav(silence(3, 16_000)), 400, "no speech was found"),
         (to_wav(Audio(np.random.default_rng(1).normal(0, 0.1, 48_000).astype(np.float32), 16_000)), 400, "no speech"),
         (to_wav(Audio(recording("cards_001").samples[:3000], 16_000)), 400, "1 to 30 s"),

@@ -1,4 +1,4 @@
-"""Every format is decoded again by a library that had no part in making it, or by libav's decoder for the codecs."""
+"""Every format is decoded again, by a library that had no part in making it where there is one (see `decoded`)."""
 
 from __future__ import annotations
 

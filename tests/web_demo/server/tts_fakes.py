@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from aiohttp import web
 
-from utils.audio import WIRE_RATE, Samples
+from utils.audio import WIRE_RATE, Audio, Samples
 from web_demo.engines.base import Capabilities, SpeechRequest, TtsEngine
 from web_demo.errors import EngineFailed
 from web_demo.server.service import HEALTH
@@ -93,8 +93,13 @@ def samples_of(wav: bytes) -> Samples:
 
 
 def decoded(kind: str, data: bytes) -> Samples:
+    """By libsndfile, which had no part in the encoding. It knows no AAC and wants to know the length of a FLAC before its
+    end, which a stream cannot say: those are left to libav."""
     if kind == "pcm":
         return np.frombuffer(data, "<i2").astype(np.float32) / 32768
+    if kind not in ("aac", "flac"):
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+        return Audio(np.asarray(samples, np.float32), rate).at(WIRE_RATE).samples
     with av.open(io.BytesIO(data)) as container:
         resampler = av.AudioResampler("flt", "mono", WIRE_RATE)
         frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
