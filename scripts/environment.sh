@@ -98,17 +98,18 @@ reachable() {
         2>/dev/null
 }
 
-# The Python version and the contents of the requirement files, in one line.
+# The Python version and the contents of the requirement files and of those that they include, in one line.
 fingerprint() {
     local venv=$1
     shift
     "$venv/bin/python" - "$@" <<'PYTHON'
-import hashlib, pathlib, sys
+import hashlib, pathlib, re, sys
 digest = hashlib.sha256(sys.version.encode())
-for name in sys.argv[1:]:
-    digest.update(name.encode() + pathlib.Path(name).read_bytes())
-for path in sorted(pathlib.Path().glob("requirements*.txt")):  # a file may include another one with -r
-    digest.update(path.read_bytes())
+names = sys.argv[1:]
+for name in names:
+    text = pathlib.Path(name).read_text()
+    digest.update(f"{name}\0{text}\0".encode())
+    names += [included for included in re.findall(r"^-r (\S+)", text, re.MULTILINE) if included not in names]
 print(digest.hexdigest())
 PYTHON
 }

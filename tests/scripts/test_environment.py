@@ -51,6 +51,18 @@ def test_requirements_are_installed_once_and_again_when_a_file_changes(venv: Pat
     assert asked(venv) == once * 2
 
 
+def test_a_change_of_an_included_file_is_a_change_and_that_of_another_is_none(venv: Path) -> None:
+    code = "install_requirements .venv requirements-models.txt"
+    environment = {"TORCH_INDEX_URL": "https://torch.example"}
+    assert bash(code, venv, **environment).returncode == 0
+    first = len(asked(venv))
+    (venv / "requirements-nodeps.txt").write_text("b==2\n")
+    assert bash(code, venv, **environment).stdout == ""
+    (venv / "requirements.txt").write_text("a==2\n")
+    assert bash(code, venv, **environment).returncode == 0
+    assert len(asked(venv)) == 2 * first
+
+
 def test_a_failed_install_is_said_and_tried_again_the_next_time(venv: Path) -> None:
     code = "install_requirements .venv requirements.txt"
     (venv / "broken").touch()
