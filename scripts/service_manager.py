@@ -37,7 +37,7 @@ OpenAI's interface. Chooses GPUs and memory shares, and checks first that it fit
 environment:
   HOST                          address to listen on (default 127.0.0.1)
   S2S_PORT TTS_PORT ASR_PORT    ports (default 8002 8004 8005)
-  S2S_ARGS TTS_ARGS VLLM_ARGS   further options, e.g. VLLM_ARGS='--max-model-len 448'
+  S2S_ARGS TTS_ARGS WHISPER_ARGS   further options, e.g. WHISPER_ARGS='--max-model-len 448'
   WHISPER_MODEL                 folder or name (default pretrained_models/whisper-large-v3, else openai/whisper-large-v3)
   VLLM                          the program (default .venv-vllm/bin/vllm)
   VLLM_API_KEY                  key that clients of Whisper must send

@@ -40,7 +40,7 @@ def whisper(gpu: Gpu | None, environment: Mapping[str, str], root: Path, log_dir
     model = environment.get("WHISPER_MODEL") or (str(local) if local.is_dir() else WHISPER_NAME)
     share = ("--gpu-memory-utilization", str(modes.memory_share("whisper", gpu))) if gpu else ()
     name = ("--served-model-name", WHISPER_NAME)
-    own = services.words_of("VLLM_ARGS", environment)
+    own = services.words_of("WHISPER_ARGS", environment)
     return Launch(
         name="whisper",
         title="speech to text",

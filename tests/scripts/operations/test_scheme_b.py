@@ -49,7 +49,7 @@ def test_ports_model_program_and_options_come_from_the_environment(root: Path) -
         ASR_PORT="9005",
         WHISPER_MODEL="/models/whisper",
         VLLM="/opt/vllm",
-        VLLM_ARGS="--max-model-len 448",
+        WHISPER_ARGS="--max-model-len 448",
     )["whisper"]
     assert "/opt/vllm serve /models/whisper " in line
     assert "--port 9005" in line
