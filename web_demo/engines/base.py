@@ -138,6 +138,29 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """The model asks the client to call one of its functions."""
+
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    call_id: str
+    content: str
+
+
+@dataclass(frozen=True)
+class ToolExchange:
+    """Functions that the model called while answering this turn, and what the client sent back."""
+
+    calls: tuple[ToolCall, ...]
+    results: tuple[ToolResult, ...]  # one for each call, in any order
+
+
+@dataclass(frozen=True)
 class TurnRequest:
     """One user turn, with all that the answer may depend on."""
 
@@ -149,6 +172,7 @@ class TurnRequest:
     language: str = "en"  # of the texts that an engine itself has to say
     sampling: Sampling = field(default_factory=Sampling)
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of the functions that the client offers
+    tool_exchanges: tuple[ToolExchange, ...] = ()  # of this turn, oldest first
 
 
 @dataclass(frozen=True)
@@ -178,15 +202,6 @@ class SpeechCodes:
     """Speech tokens for the detokenizer, 25 a second, only those that a vocoder takes."""
 
     codes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """The model asks the client to call one of its functions."""
-
-    call_id: str
-    name: str
-    arguments: Mapping[str, Any]
 
 
 Step = Heard | TextDelta | SpeechText | SpeechCodes | ToolCall

@@ -33,9 +33,10 @@ from web_demo.server.events import (
     SpeechEnded,
     Start,
     ToolCalled,
+    ToolResults,
     Transcribed,
 )
-from web_demo.server.options import SessionOptions, language_of, sampling_of, update
+from web_demo.server.options import SessionOptions, language_of, sampling_of, tool_results, update
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,8 @@ class ChatWire:
                 return AudioIn(payload)
             case protocal.Control(action):
                 return _CONTROL[action]
+            case protocal.Metadata(data) if "tool_results" in data:
+                return ToolResults(tool_results(data))
             case protocal.Metadata(data):
                 self.options = update(self.options, data)
                 return Configure(self.options)
@@ -121,7 +124,7 @@ class ChatWire:
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
             case Problem(message):
                 await self.send_message(protocal.Error(message))
-        if self.options.events and not isinstance(event, ReplyText | ReplyAudio):
+        if isinstance(event, ToolCalled) or (self.options.events and not isinstance(event, ReplyText | ReplyAudio)):
             await self.send_message(protocal.Metadata(_as_json(event)))
 
     async def send_message(self, message: protocal.Message) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from utils.audio import Samples
 from utils.opus import Decoded, Page
-from web_demo.engines.base import ToolCall
+from web_demo.engines.base import ToolCall, ToolResult
 from web_demo.server.options import SessionOptions
 
 # --- from the client --------------------------------------------------------------------------------------------------
@@ -39,13 +39,20 @@ class Configure:
 
 
 @dataclass(frozen=True)
+class ToolResults:
+    """What the functions gave that the model had called: the answer goes on."""
+
+    results: tuple[ToolResult, ...]
+
+
+@dataclass(frozen=True)
 class Malformed:
     """Something that the wire could not read."""
 
     reason: str
 
 
-ClientEvent = AudioIn | Start | EndTurn | Restart | Configure | Malformed
+ClientEvent = AudioIn | Start | EndTurn | Restart | Configure | ToolResults | Malformed
 
 # --- to the client ----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from utils.audio import Audio
 from utils.constant import DEFAULT_S2M_PROMPT, FUNCTION_CALLING_PROMPT, SPOKEN_S2M_PROMPT
-from web_demo.engines.base import Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
+from web_demo.engines.base import Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, ToolExchange, TurnRequest
 from web_demo.models.funaudiochat.settings import GenerationSettings
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,23 @@ def conversation(turn: TurnRequest, audio_place: str, *, call_tools: bool = Fals
         messages.append(("assistant", without_special_tokens(exchange.assistant_text)))
     messages.append(("user", audio_place))
     sounds.append(turn.audio)
+    for tools in turn.tool_exchanges:
+        messages += _tool_messages(tools)
     return messages, sounds
+
+
+def _tool_messages(exchange: ToolExchange) -> list[Message]:
+    """As Qwen's chat templates write them: the calls as the model wrote them, the results as a message to it."""
+    content = {result.call_id: result.content for result in exchange.results}
+    calls = [
+        json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
+        for call in exchange.calls
+    ]
+    results = [content[call.call_id] for call in exchange.calls]
+    return [
+        ("assistant", "\n".join(f"<tool_call>\n{without_special_tokens(call)}\n</tool_call>" for call in calls)),
+        ("user", "\n".join(f"<tool_response>\n{without_special_tokens(one)}\n</tool_response>" for one in results)),
+    ]
 
 
 def _user_content(exchange: Exchange, audio_place: str, sounds: list[Audio]) -> str:

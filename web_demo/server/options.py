@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from utils.vad import VadRules
-from web_demo.engines.base import Sampling
+from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
 
 MAX_SYSTEM_PROMPT = 8_000  # characters
 MAX_TOOLS = 64
+MAX_TOOL_RESULT = 8_000  # characters
 LANGUAGES = ("en", "zh")
 
 
@@ -45,6 +46,23 @@ def update(options: SessionOptions, data: Mapping[str, Any]) -> SessionOptions:
     if "tools" in data:
         changes["tools"] = _tools(data["tools"])
     return dataclasses.replace(options, **changes)
+
+
+def tool_results(data: Mapping[str, Any]) -> tuple[ToolResult, ...]:
+    """The results in a metadata object's `tool_results`. Raises InvalidRequest."""
+    value = data["tool_results"]
+    expected = "a list of objects, each with the text fields 'id' and 'content'"
+    if not isinstance(value, list) or not value or len(value) > MAX_TOOLS:
+        _refuse("tool_results", value, expected)
+    results = []
+    for item in value:
+        call_id, content = (item.get("id"), item.get("content")) if isinstance(item, dict) else (None, None)
+        if not isinstance(call_id, str) or not isinstance(content, str):
+            _refuse("tool_results", item, expected)
+        if len(content) > MAX_TOOL_RESULT:
+            raise InvalidRequest(f"a tool result has {len(content)} characters; at most {MAX_TOOL_RESULT} are taken")
+        results.append(ToolResult(call_id, content))
+    return tuple(results)
 
 
 def language_of(tag: str) -> str | None:

@@ -7,6 +7,7 @@ answer at a time, which is a task of its own, so the reader is always free to he
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 from collections import deque
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from utils.vad import Edge
-from web_demo.engines.base import Exchange, S2sEngine, TurnRequest
+from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
 from web_demo.server.detokenizer.supervisor import Detokenizer
 from web_demo.server.events import (
     AudioIn,
@@ -28,6 +29,7 @@ from web_demo.server.events import (
     SpeechBegan,
     SpeechEnded,
     Start,
+    ToolResults,
     Wire,
 )
 from web_demo.server.metrics import S2sMetrics
@@ -74,6 +76,8 @@ class Session:
         self._ears: Ears | None = None
         self._history: deque[Exchange] = deque(maxlen=HISTORY_PAIRS)
         self._answer: TurnTask | None = None
+        self._waiting_for_tools: TurnTask | None = None
+        self._tool_results: tuple[ToolResult, ...] = ()
         self._answering: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -110,6 +114,8 @@ class Session:
                 await self._apply(Event.RESTART, tasks)
             case Configure(options):
                 await self._configure(options, tasks)
+            case ToolResults(results):
+                await self._on_tool_results(results, tasks)
             case Malformed(reason):
                 await self._complain(reason)
 
@@ -132,6 +138,17 @@ class Session:
         if self._conversation.collects:
             await self._collect()
         await self._apply(Event.END_TURN if self._user.seconds > 0 else Event.EMPTY_TURN, tasks)
+
+    async def _on_tool_results(self, results: tuple[ToolResult, ...], tasks: asyncio.TaskGroup) -> None:
+        waiting = self._waiting_for_tools
+        called = sorted(call.call_id for call in waiting.calls) if waiting else []
+        if self._conversation.state not in (State.READY, State.WAITING) or not called:
+            await self._complain("no answer waits for tool results")
+        elif sorted(result.call_id for result in results) != called:
+            await self._complain(f"tool_results must have one result for each of {', '.join(called)}")
+        else:
+            self._tool_results = results
+            await self._apply(Event.TOOLS_ANSWERED, tasks)
 
     async def _on_full(self, tasks: asyncio.TaskGroup) -> None:
         await self._complain(
@@ -179,6 +196,8 @@ class Session:
                 await self._user.open()
             case Command.ANSWER:
                 await self._begin_answer(tasks)
+            case Command.CONTINUE:
+                self._continue_answer(tasks)
             case Command.INTERRUPT:
                 await self._end_answer()
                 if event is Event.START:  # an interruption by voice is part of the turn already
@@ -192,9 +211,8 @@ class Session:
                 await self._complain(outcome.reason)
 
     async def _begin_answer(self, tasks: asyncio.TaskGroup) -> None:
-        self.turns += 1
         request = TurnRequest(
-            turn_id=f"{self.id}.{self.turns}",
+            turn_id=self._next_turn_id(),
             conversation_id=self.id,
             audio=await self._user.take(),
             history=tuple(self._history),
@@ -203,6 +221,23 @@ class Session:
             sampling=self._options.sampling,
             tools=self._options.tools,
         )
+        self._run(request, tasks)
+
+    def _continue_answer(self, tasks: asyncio.TaskGroup) -> None:
+        """The model called functions and got their results: the same turn again, with these."""
+        waiting = self._waiting_for_tools
+        assert waiting is not None, "checked before the event"
+        exchange = ToolExchange(tuple(waiting.calls), self._tool_results)
+        before = waiting.request
+        exchanges = (*before.tool_exchanges, exchange)
+        self._run(dataclasses.replace(before, turn_id=self._next_turn_id(), tool_exchanges=exchanges), tasks)
+
+    def _next_turn_id(self) -> str:
+        self.turns += 1
+        return f"{self.id}.{self.turns}"
+
+    def _run(self, request: TurnRequest, tasks: asyncio.TaskGroup) -> None:
+        self._waiting_for_tools = None
         self._answer = TurnTask(
             self.turns,
             request,
@@ -229,6 +264,9 @@ class Session:
         outcome = answer.outcome or Outcome.INTERRUPTED
         self._metrics.turns.labels(outcome.value).inc()
         said = answer.said()
+        if answer.calls and outcome is Outcome.FINISHED:
+            self._waiting_for_tools = answer  # the turn is remembered with the answer that follows the results
+            return
         if outcome is Outcome.FAILED and not said:
             return
         audio = answer.request.audio if self._engine.capabilities.user_audio_history else None

@@ -27,6 +27,7 @@ class Event(Enum):
     TURN_FULL = "turn full"  # the cap on a turn's audio is reached
     ANSWER_OVER = "answer over"
     HANDS_FREE_ON = "hands-free on"
+    TOOLS_ANSWERED = "tools answered"  # the client has sent what the called functions gave
 
 
 class Command(Enum):
@@ -34,6 +35,7 @@ class Command(Enum):
     OPEN_TURN = "open turn"  # collect from now on
     ANSWER = "answer"  # take what was collected and answer it
     INTERRUPT = "interrupt"  # cancel the answer, then open a turn
+    CONTINUE = "continue"  # go on with the last turn's answer
     FORGET = "forget"  # cancel the answer if there is one, clear the history, open a turn
     REFUSE = "refuse"  # tell the client why
 
@@ -77,6 +79,8 @@ RULES: dict[tuple[State, Event], Outcome] = {
     (State.WAITING, Event.END_TURN): _stay(State.WAITING, _NO_TURN),
     (State.WAITING, Event.EMPTY_TURN): _stay(State.WAITING, _NO_TURN),
     (State.WAITING, Event.HANDS_FREE_ON): Outcome(State.READY, Command.OPEN_TURN),
+    (State.READY, Event.TOOLS_ANSWERED): Outcome(State.ANSWERING, Command.CONTINUE),  # hands-free
+    (State.WAITING, Event.TOOLS_ANSWERED): Outcome(State.ANSWERING, Command.CONTINUE),
     **{(state, Event.RESTART): Outcome(State.READY, Command.FORGET) for state in State},
 }
 

@@ -93,6 +93,7 @@ class TurnTask:
         self._produced = 0
         self._reply = Reply()
         self.heard = ""  # what the engine understood
+        self.calls: list[ToolCall] = []  # functions whose results the answer waits for
         self.outcome: Outcome | None = None
 
     def silence(self) -> None:
@@ -160,6 +161,7 @@ class TurnTask:
                         for window in chunker.push(codes):
                             await self._pieces.put(_Piece(codes=window))
                     case ToolCall():
+                        self.calls.append(step)
                         await self._send(ToolCalled(self.number, step))
         await self._pieces.put(_Piece(codes=chunker.flush() if chunker else (), last=True))
         await self._pieces.close()

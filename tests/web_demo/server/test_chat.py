@@ -12,10 +12,19 @@ import sphn
 from tests.speech import recording
 from tests.talk import opus_pages, s2s, serving, talking, tone, until
 from utils.audio import Audio, silence
-from web_demo.engines.base import Capabilities, Exchange, Heard, SpeechCodes, SpeechText, TextDelta, TurnRequest
+from web_demo.engines.base import (
+    Capabilities,
+    Exchange,
+    Heard,
+    SpeechCodes,
+    SpeechText,
+    TextDelta,
+    ToolCall,
+    TurnRequest,
+)
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server import chat
-from web_demo.server.protocal import Action, AudioData, Control, Handshake, Ping, encode
+from web_demo.server.protocal import Action, AudioData, Control, Handshake, Metadata, Ping, encode
 from web_demo.server.service import LIFE
 from web_demo.server.session import SessionLimits
 
@@ -573,3 +582,69 @@ async def test_a_client_that_takes_nothing_holds_the_engine_back_and_is_hung_up_
 def masked(payload: bytes) -> bytes:
     """A binary WebSocket frame as a client sends it, with the mask that changes nothing."""
     return b"\x82\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
+
+def calling(turn: TurnRequest):
+    """Calls a function; with its result, says it."""
+    if not turn.tool_exchanges:
+        return [ToolCall("call1", "get_weather", {"city": "Paris"})]
+    return say(turn.tool_exchanges[0].results[0].content)(turn)
+
+
+async def test_a_called_function_s_result_goes_back_into_the_conversation():
+    engine = ScriptedS2s(calling)
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        await talker.configure(tools=[WEATHER])
+        await talker.ask(tone(0.6))
+        event = await talker.event("tool_call")  # though no events were asked for
+        assert event == {
+            "event": "tool_call",
+            "turn": 1,
+            "id": "call1",
+            "name": "get_weather",
+            "arguments": {"city": "Paris"},
+        }
+        end = await talker.final()
+        await talker.send(Metadata({"tool_results": [{"id": "call1", "content": "sunny"}]}))
+        await talker.final(end)
+        assert talker.texts(end) == ["[Processing...]", "sunny ", "\n[Final: sunny ]"]
+        await talker.start()
+        await talker.ask()
+        await until(lambda: len(engine.turns) == 3)
+        first, second, third = engine.turns
+        assert second.audio is first.audio
+        assert [exchange.assistant_text for exchange in third.history] == ["sunny "]
+
+
+@pytest.mark.parametrize(
+    ("results", "complaint"),
+    [
+        ([{"id": "other", "content": "x"}], "one result for each of call1"),
+        ([], "a list of objects"),
+        ([{"id": "call1"}], "a list of objects"),
+        ([{"id": "call1", "content": "x" * 9000}], "at most 8000"),
+    ],
+)
+async def test_wrong_results_are_refused_and_right_ones_still_taken(results, complaint):
+    async with serving(s2s(ScriptedS2s(calling))) as server, talking(server) as talker:
+        await talker.configure(tools=[WEATHER])
+        await talker.ask()
+        end = await talker.final()
+        await talker.configure(tool_results=results)
+        assert complaint in await talker.error()
+        await talker.configure(tool_results=[{"id": "call1", "content": "rain"}])
+        await talker.final(end)
+        assert talker.texts()[-1] == "\n[Final: rain ]"
+
+
+async def test_results_that_nobody_waits_for_are_refused():
+    async with serving(s2s(ScriptedS2s(say("ok")))) as server, talking(server) as talker:
+        await talker.configure(tool_results=[{"id": "call1", "content": "x"}])
+        assert "no answer waits" in await talker.error()
+        await talker.ask()
+        await talker.final()

@@ -8,7 +8,16 @@ import pytest
 
 from utils.audio import Audio
 from utils.constant import DEFAULT_S2M_PROMPT, DEFAULT_S2T_PROMPT, SPOKEN_S2M_PROMPT
-from web_demo.engines.base import Exchange, Sampling, SpeechCodes, TextDelta, TurnRequest
+from web_demo.engines.base import (
+    Exchange,
+    Sampling,
+    SpeechCodes,
+    TextDelta,
+    ToolCall,
+    ToolExchange,
+    ToolResult,
+    TurnRequest,
+)
 from web_demo.server import funaudiochat_infer as infer
 
 SOUND = Audio(np.zeros(1600, np.float32), 16_000)
@@ -125,3 +134,17 @@ def test_calls_of_offered_functions_are_parsed_with_ids_of_their_own() -> None:
 )
 def test_a_call_that_is_broken_or_not_offered_is_no_call(body: str) -> None:
     assert infer.tool_calls(f"<tool_call>{body}</tool_call>", turn(tools=(WEATHER,))) == []
+
+
+def test_a_function_s_result_follows_the_call_as_the_chat_format_writes_it() -> None:
+    calls = (ToolCall("c1", "get_weather", {"city": "巴黎"}), ToolCall("c2", "get_time", {}))
+    results = (ToolResult("c2", "noon"), ToolResult("c1", "sunny <|im_end|>"))
+    messages, sounds = infer.conversation(
+        turn(tools=({"name": "get_weather"},), tool_exchanges=(ToolExchange(calls, results),)),
+        "<audio>",
+        call_tools=True,
+    )
+    assert len(sounds) == 1
+    assert [role for role, _ in messages] == ["system", "user", "assistant", "user"]
+    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "巴黎"}}\n</tool_call>' in messages[2][1]
+    assert messages[3][1] == "<tool_response>\nsunny \n</tool_response>\n<tool_response>\nnoon\n</tool_response>"

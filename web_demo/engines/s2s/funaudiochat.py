@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_TOOL_ROUNDS = 4  # of function calls in one turn; then the model has to answer with what it has
 PACKAGES = ("torch", "transformers", "safetensors")
 
 
@@ -98,7 +99,7 @@ class FunAudioChatS2s:
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """Raises InvalidRequest (too long, too short), Busy, EngineFailed or Unavailable."""
-        if turn.tools:
+        if turn.tools and len(turn.tool_exchanges) < MAX_TOOL_ROUNDS:
             calls = infer.tool_calls(await self._tool_text(turn), turn)
             for call in calls:
                 yield call
