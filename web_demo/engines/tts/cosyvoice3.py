@@ -89,9 +89,8 @@ class CosyVoice3Engine:
         """Load the weights and record the GPU's graphs; raises SetupError with what is missing."""
         from web_demo.models.cosyvoice3.bundle import load_models
 
-        # Two slots a request: the piece that is heard, and the next one that the LM already works on.
         self._models = await off_loop(
-            load_models, self._directory, device=self._device, dtype=self._dtype, slots=2 * self._streams
+            load_models, self._directory, device=self._device, dtype=self._dtype, streams=self._streams
         )
         await off_loop(self._add_built_in_voices)
         self._models.synthesizer.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +28,9 @@ class GraphCache:
 
     def __init__(self, device: torch.device, *, enabled: bool = True) -> None:
         self.enabled = enabled and device.type == "cuda"
+        self._device = device
         self._graphs: dict[Hashable, _Graph] = {}
-        self._pool = torch.cuda.graph_pool_handle() if self.enabled else None
+        self._pool: Any = None
 
     @property
     def captured(self) -> int:
@@ -38,7 +40,12 @@ class GraphCache:
         """Record `function(*inputs)`; does nothing where graphs are off."""
         if not self.enabled or key in self._graphs:
             return
-        held = tuple(value.clone() for value in inputs)
+        with torch.cuda.device(self._device):  # the current device is a thread's own, and may be another
+            self._graphs[key] = self._record(function, tuple(value.clone() for value in inputs))
+
+    def _record(self, function: Callable[..., Tensor], held: tuple[Tensor, ...]) -> _Graph:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -48,7 +55,7 @@ class GraphCache:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             output = function(*held)
-        self._graphs[key] = _Graph(graph, held, output)
+        return _Graph(graph, held, output)
 
     def run(self, key: Hashable, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
         """Replay the graph of `key`, or call the function where none was captured."""
@@ -61,5 +68,6 @@ class GraphCache:
                     f"graph {key} takes {held.dtype} {list(held.shape)}, got {value.dtype} {list(value.shape)}"
                 )
             held.copy_(value, non_blocking=True)
-        recorded.graph.replay()
+        with torch.cuda.device(self._device):
+            recorded.graph.replay()
         return recorded.output

@@ -26,28 +26,29 @@ Event = Samples | Finished
 
 @dataclass(eq=False)
 class Speaking:
-    """A piece being spoken. Tokens go from the utterance to the stream; without a stream (another speed than 1) they
-    are kept until the utterance has ended."""
+    """A piece being spoken. Its tokens are kept until it is the one to be heard and has a stream; a piece of another
+    speed than 1 never has one."""
 
     utterance: Utterance
-    stream: Stream | None
-    silence: SilenceFilter = field(default_factory=SilenceFilter)
+    stream: Stream | None = None
     tokens: list[int] = field(default_factory=list)  # without what the silence filter dropped
-    taken: int = 0  # tokens of the utterance seen
+    _silence: SilenceFilter = field(default_factory=SilenceFilter)
+    _taken: int = 0  # tokens of the utterance seen
+    _fed: int = 0  # tokens given to the stream
 
     def pass_tokens(self) -> None:
         """Hand what the LM made to the stream, with its end."""
-        new = [token for token in self.utterance.tokens[self.taken :] if self.silence.keep(token)]
-        self.taken = len(self.utterance.tokens)
-        self.tokens += new
+        new = self.utterance.tokens[self._taken :]
+        self._taken += len(new)
+        self.tokens += [token for token in new if self._silence.keep(token)]
         if self.stream is not None and not self.stream.cursor.ended:
-            self.stream.feed(new[: self.stream.cursor.room], last=self.utterance.ended)
+            self.stream.feed(self.tokens[self._fed :][: self.stream.cursor.room], last=self.utterance.ended)
+            self._fed = len(self.tokens)
 
     @property
     def spoken(self) -> bool:
         """Nothing more will come out of the stream."""
-        cursor = self.stream.cursor if self.stream is not None else None
-        return cursor is not None and cursor.ended and cursor.ready() is None
+        return self.stream is not None and self.stream.cursor.ended and self.stream.cursor.ready() is None
 
 
 @dataclass(eq=False)

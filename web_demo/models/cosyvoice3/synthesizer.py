@@ -87,6 +87,8 @@ class Synthesizer:
             self._drop(job, None)
         for job in list(self._jobs):
             self._begin_pieces(job)
+        for job in self._jobs:
+            self._open_stream(job)
         self._step_lm()
         self._make_sound()
         for job in list(self._jobs):
@@ -97,17 +99,20 @@ class Synthesizer:
         lm_busy = any(not speaking.utterance.ended for speaking in job.speaking)
         if not job.pieces or lm_busy or len(job.speaking) >= AHEAD or not self._lm.free:
             return
-        if job.speed == 1.0 and not self._token2wav.free:
-            return
         given = job.pieces.popleft()
         try:
             utterance = self._lm.add(given, job.seed)
         except ValueError as error:
             self._drop(job, error)
             return
-        stream = self._token2wav.open(job.voice) if job.speed == 1.0 else None
-        job.speaking.append(Speaking(utterance, stream))
+        job.speaking.append(Speaking(utterance))
         job.speaking[-1].pass_tokens()
+
+    def _open_stream(self, job: Job) -> None:
+        """For the piece to be heard now; the one after it waits, a stream holds much memory."""
+        if job.speed == 1.0 and job.speaking and job.speaking[0].stream is None and self._token2wav.free:
+            job.speaking[0].stream = self._token2wav.open(job.voice)
+            job.speaking[0].pass_tokens()
 
     def _step_lm(self) -> None:
         running = [s for job in self._jobs for s in job.speaking if not s.utterance.ended]
@@ -143,7 +148,7 @@ class Synthesizer:
     def _end_pieces(self, job: Job) -> None:
         while job.speaking:
             speaking = job.speaking[0]
-            if speaking.stream is None and speaking.utterance.ended:
+            if job.speed != 1.0 and speaking.utterance.ended:
                 self._speak_whole(job, speaking)
             elif not speaking.spoken:
                 return

@@ -45,10 +45,9 @@ class StreamSettings:
 class Stream:
     """One stream's place in the pools; made by `Token2Wav.open`."""
 
-    def __init__(self, slot: int, cursor: Cursor, speaker: Tensor, prompt_mel: Tensor) -> None:
+    def __init__(self, slot: int, cursor: Cursor, prompt_mel: Tensor) -> None:
         self.slot = slot
         self.cursor = cursor
-        self.speaker = speaker  # [mel]
         self.prompt_mel = prompt_mel  # [frames, mel]
 
     def feed(self, tokens: Sequence[int], *, last: bool = False) -> None:
@@ -77,6 +76,7 @@ class Token2Wav:
         self.pool = FlowPool(flow, settings.slots, context_blocks(flow, vocoder, settings.context_s))
         self._vocoder_state = vocoder.new_state(settings.slots + 1)
         self._carry = torch.zeros(settings.slots + 1, config.output_size, self.rules.delay, device=self.device)
+        self._speakers = torch.zeros(settings.slots + 1, config.output_size, dtype=flow.dtype, device=self.device)
         self._free = list(range(settings.slots - 1, -1, -1))
         self.graphs = GraphCache(self.device, enabled=settings.graphs)
 
@@ -110,9 +110,9 @@ class Token2Wav:
         state = self._vocoder_state
         for tensor in (state.done, state.f0_tails, state.phase, state.source_tail, state.tails):
             tensor[slot] = 0
-        speaker = self.flow.speaker(voice.embedding.to(self.device))[0]
+        self._speakers[slot] = self.flow.speaker(voice.embedding.to(self.device))[0]
         prompt_mel = voice.prompt_mel.to(self.device, self.flow.dtype)
-        return Stream(slot, Cursor(self.rules, voice.prompt_tokens), speaker, prompt_mel)
+        return Stream(slot, Cursor(self.rules, voice.prompt_tokens), prompt_mel)
 
     def close(self, stream: Stream) -> None:
         self._free.append(stream.slot)
@@ -230,7 +230,6 @@ class Token2Wav:
         numbers = np.zeros((9, rows), dtype=np.int64)
         numbers[0] = self.settings.slots  # the padding slot
         cond = torch.zeros(rows, tokens * ratio, config.output_size, dtype=self.flow.dtype, device=self.device)
-        speaker = torch.zeros(rows, config.output_size, dtype=self.flow.dtype, device=self.device)
         for row, (stream, piece) in enumerate(ready):
             begin = max(0, piece.start - left)
             until = piece.end if piece.last else piece.end + right
@@ -252,11 +251,10 @@ class Token2Wav:
             prompt = stream.prompt_mel[first : first + tokens * ratio]
             if len(prompt):
                 cond[row, : len(prompt)] = prompt
-            speaker[row] = stream.speaker
         device_ids = torch.from_numpy(ids).to(self.device)
         slots, start, frames, keep, skip, carried, fresh, advance, last = torch.from_numpy(numbers).to(self.device)
         present = device_ids >= 0
-        flow = (slots, device_ids, present, start, frames, keep, cond, speaker)
+        flow = (slots, device_ids, present, start, frames, keep, cond, self._speakers.index_select(0, slots))
         return _Inputs(flow, (slots, skip, carried, fresh, advance, last.bool()))
 
 

@@ -151,7 +151,7 @@ async def test_closing_the_generator_ends_the_work(engine):
     await anext(sound)
     await sound.aclose()
     models = engine._models
-    await until(lambda: models.token2wav.free == 4)
+    await until(lambda: models.token2wav.free == 2)
 
 
 async def test_a_failure_inside_is_an_answer_and_the_engine_lives_on(engine, monkeypatch):
