@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,10 +173,15 @@ class TorchModel:
         import funasr
 
         self._auto = funasr.AutoModel(
-            model=str(path), device=device, disable_update=True, disable_pbar=True, disable_log=True
+            model=str(path),
+            device=device,
+            disable_update=True,
+            disable_pbar=True,
+            disable_log=True,
+            frontend_conf={"dither": 0.0},  # random noise by default: the same recording gave different texts
         )
+        _require_weights(self._auto.model.state_dict(), path / "model.pt")
         self._auto.model.ctc_decoder = None
-        self._auto.kwargs["frontend"].dither = 0.0  # random noise: the same recording would give different texts
 
     def texts(self, samples: Sequence[Samples], prompt: Prompt, max_tokens: int) -> list[str]:
         import torch
@@ -191,6 +196,18 @@ class TorchModel:
             llm_kwargs={"do_sample": False},
         )
         return [result["text"].strip() for result in results]
+
+
+def _require_weights(parameters: Mapping[str, Any], file: Path) -> None:
+    """Raises SetupError when the file lacks weights of the model: funasr only prints that, and leaves them random."""
+    import torch
+
+    content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    saved = {name.removeprefix("module.") for name in content.get("state_dict", content)}
+    optional = ("ctc", "llm.lm_head")  # not used; tied to the embeddings
+    missing = [name for name in parameters if name not in saved and not name.startswith(optional)]
+    if missing:
+        raise SetupError(f"{file} lacks {len(missing)} of the model's weights, such as {missing[0]}")
 
 
 class VllmModel:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 
 import pytest
 import pytest_asyncio
@@ -21,7 +22,7 @@ from web_demo.server.asr_service import AsrSettings
 
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
 
-NAMES = list(TRANSCRIPTS)[:5]
+NAMES = list(TRANSCRIPTS)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +115,6 @@ async def test_a_missing_gpu_is_named(checkpoint):
 
 
 async def test_a_pickled_checkpoint_is_not_executed(checkpoint, tmp_path):
-    import shutil
-
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "was-here"), "w"))
@@ -128,6 +127,23 @@ async def test_a_pickled_checkpoint_is_not_executed(checkpoint, tmp_path):
         await engine.start()
     await engine.close()
     assert not (tmp_path / "was-here").exists()
+
+
+async def test_a_checkpoint_without_all_weights_is_refused(checkpoint, tmp_path):
+    folder = tmp_path / "partial"
+    shutil.copytree(checkpoint, folder)
+    state = torch.load(folder / "model.pt", weights_only=True)["state_dict"]
+    del state["audio_adaptor.linear1.weight"]
+    torch.save({"state_dict": state}, folder / "model.pt")
+    engine = FunAsr(folder, "cpu")
+    with pytest.raises(SetupError, match="lacks 1 of the model's weights, such as audio_adaptor"):
+        await engine.start()
+    await engine.close()
+
+
+async def test_the_same_recording_has_the_same_text_every_time(engine):
+    texts = {(await engine.transcribe(recording("librivox_0930"))).text for _ in range(3)}
+    assert len(texts) == 1
 
 
 async def test_missing_files_are_named(checkpoint, tmp_path):
