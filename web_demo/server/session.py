@@ -77,7 +77,6 @@ class Session:
         self._history: deque[Exchange] = deque(maxlen=HISTORY_PAIRS)
         self._answer: TurnTask | None = None
         self._waiting_for_tools: TurnTask | None = None
-        self._tool_results: tuple[ToolResult, ...] = ()
         self._answering: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -141,14 +140,13 @@ class Session:
 
     async def _on_tool_results(self, results: tuple[ToolResult, ...], tasks: asyncio.TaskGroup) -> None:
         waiting = self._waiting_for_tools
-        called = sorted(call.call_id for call in waiting.calls) if waiting else []
-        if self._conversation.state not in (State.READY, State.WAITING) or not called:
-            await self._complain("no answer waits for tool results")
-        elif sorted(result.call_id for result in results) != called:
+        called = sorted(call.call_id for call in waiting.calls) if waiting is not None else []
+        if waiting is not None and sorted(result.call_id for result in results) != called:
             await self._complain(f"tool_results must have one result for each of {', '.join(called)}")
+        elif waiting is None or self._conversation.on(Event.TOOLS_ANSWERED).command is not Command.CONTINUE:
+            await self._complain("no answer waits for tool results")
         else:
-            self._tool_results = results
-            await self._apply(Event.TOOLS_ANSWERED, tasks)
+            self._continue_answer(waiting, results, tasks)
 
     async def _on_full(self, tasks: asyncio.TaskGroup) -> None:
         await self._complain(
@@ -193,11 +191,10 @@ class Session:
         outcome = self._conversation.on(event)
         match outcome.command:
             case Command.OPEN_TURN:
+                self._waiting_for_tools = None
                 await self._user.open()
             case Command.ANSWER:
                 await self._begin_answer(tasks)
-            case Command.CONTINUE:
-                self._continue_answer(tasks)
             case Command.INTERRUPT:
                 await self._end_answer()
                 if event is Event.START:  # an interruption by voice is part of the turn already
@@ -223,13 +220,10 @@ class Session:
         )
         self._run(request, tasks)
 
-    def _continue_answer(self, tasks: asyncio.TaskGroup) -> None:
+    def _continue_answer(self, waiting: TurnTask, results: tuple[ToolResult, ...], tasks: asyncio.TaskGroup) -> None:
         """The model called functions and got their results: the same turn again, with these."""
-        waiting = self._waiting_for_tools
-        assert waiting is not None, "checked before the event"
-        exchange = ToolExchange(tuple(waiting.calls), self._tool_results)
         before = waiting.request
-        exchanges = (*before.tool_exchanges, exchange)
+        exchanges = (*before.tool_exchanges, ToolExchange(tuple(waiting.calls), results))
         self._run(dataclasses.replace(before, turn_id=self._next_turn_id(), tool_exchanges=exchanges), tasks)
 
     def _next_turn_id(self) -> str:
