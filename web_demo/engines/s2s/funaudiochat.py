@@ -230,6 +230,8 @@ def unavailable(settings: Settings) -> str | None:
     """Why this engine cannot run here, or None. On a CPU the 8B model is far from real time, so only when asked by name."""
     if settings.model_path is None or not (settings.model_path / "config.json").is_file():
         return f"no weights at {settings.model_path}"
+    if not (settings.tts_model_path / "cosyvoice3.yaml").is_file():
+        return f"no weights of the detokenizer at {settings.tts_model_path}"
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         return f"the packages {', '.join(missing)} are not installed (requirements-models.txt)"

@@ -17,6 +17,7 @@ pytest.importorskip("torch", reason="requirements-models.txt")
 
 from tests.talk import s2s, serving, talking, tone, until
 from utils.audio import Audio
+from web_demo.engines import registry
 from web_demo.engines.base import BackendSpec, Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
 from web_demo.engines.s2s import funaudiochat
 from web_demo.engines.s2s.funaudiochat import FunAudioChatS2s
@@ -167,16 +168,24 @@ async def test_the_text_is_whole_characters() -> None:
 
 
 def settings(**changes: Any) -> Any:
-    values = {"model_path": CHECKPOINT, "tts_model_path": Path("tts"), "tts_gpu": 0, "device": "cpu"}
+    values = {"model_path": CHECKPOINT, "tts_model_path": Path("tts"), "tts_gpu": 1, "device": "cpu", "max_sessions": 9}
     return SimpleNamespace(**(values | changes))
 
 
 def test_without_weights_or_a_gpu_it_says_why_it_cannot_run(tmp_path: Path) -> None:
     assert funaudiochat.unavailable(settings(model_path=tmp_path)) == f"no weights at {tmp_path}"
-    assert funaudiochat.unavailable(settings()) == "no CUDA device"
-    assert funaudiochat.unavailable(settings(device="cuda:0")) is None
+    assert funaudiochat.unavailable(settings()) == "no weights of the detokenizer at tts"
+    (tmp_path / "cosyvoice3.yaml").touch()
+    assert funaudiochat.unavailable(settings(tts_model_path=tmp_path)) == "no CUDA device"
+    assert funaudiochat.unavailable(settings(tts_model_path=tmp_path, device="cuda:0")) is None
     with pytest.raises(SetupError, match="not a checkpoint folder"):
         funaudiochat.create(settings(model_path=tmp_path / "nothing"))
+
+
+def test_the_detokenizer_child_gets_its_own_gpu_and_a_slot_for_each_session() -> None:
+    engine = funaudiochat.create(settings(device="cuda:0"))
+    assert registry.load(engine.speech.factory)
+    assert engine.speech.options == {"model_path": "tts", "device": "cuda:1", "slots": 9}
 
 
 @pytest.mark.parametrize("sessions", [2, 8])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from utils.constant import MAX_NEW_TOKENS
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.engine.runner import bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
@@ -13,20 +14,28 @@ PAGE_TOKENS = 16
 TYPICAL_CONTEXT = 1024  # positions that one session is expected to fill: what a slot must be worth in memory
 MAX_SLOTS = 256
 CPU_SLOTS = 8
-LEFT_FREE = 0.15  # of the device: a prefill's activations, the graphs, the detokenizer beside this model
+LEAST_CONTEXT = 512  # below this a conversation has no room for an answer
+LEFT_FREE = 0.08  # of the device: a prefill's activations and the graphs
 
 
-def measured_limits(model: FunAudioChat, *, max_context: int = 4096, left_free: float = LEFT_FREE) -> Limits:
-    """Limits for the memory that is free now. Raises SetupError when not even one conversation fits."""
+def measured_limits(model: FunAudioChat, *, max_context: int = 4096) -> Limits:
+    """Limits for the memory that is free now: whatever else lives on the device (the detokenizer) was started before.
+
+    A small device gets a shorter context first; raises SetupError when not even a short conversation fits.
+    """
     max_context = min(max_context, int(model.config.text.max_position_embeddings))
-    pages_per_turn = -(-max_context // PAGE_TOKENS)
     if model.device.type == "cuda":
         free, total = torch.cuda.mem_get_info(model.device)
-        pages = int(free - left_free * total) // bytes_per_page(model, PAGE_TOKENS)
+        pages = max(0, int(free - LEFT_FREE * total)) // bytes_per_page(model, PAGE_TOKENS)
     else:
         pages = CPU_SLOTS * TYPICAL_CONTEXT // PAGE_TOKENS + 1
-    if pages < pages_per_turn + 1:
-        needed = (pages_per_turn + 1) * bytes_per_page(model, PAGE_TOKENS) / 2**30
-        raise SetupError(f"one conversation of {max_context} positions needs {needed:.1f} GiB beside the weights")
+    max_context = min(max_context, (pages - 1) * PAGE_TOKENS)
+    if max_context < LEAST_CONTEXT:
+        needed = bytes_per_page(model, LEAST_CONTEXT + PAGE_TOKENS) / 2**30
+        raise SetupError(
+            f"one conversation needs {needed:.1f} GiB of {model.device} beside the weights and what else is on it: "
+            "use a larger GPU, or put the detokenizer on another one (--tts-gpu)"
+        )
     slots = min(MAX_SLOTS, max(1, (pages - 1) * PAGE_TOKENS // TYPICAL_CONTEXT))
-    return Limits(slots=slots, pages=pages, page_tokens=PAGE_TOKENS, max_context=max_context)
+    new_tokens = min(MAX_NEW_TOKENS, max_context // 2)
+    return Limits(slots=slots, pages=pages, page_tokens=PAGE_TOKENS, max_context=max_context, max_new_tokens=new_tokens)

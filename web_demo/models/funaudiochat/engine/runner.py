@@ -130,6 +130,18 @@ class Runner:
         for size in sorted(batch_sizes, reverse=True):  # the largest first: the others fit into its memory pool
             if size <= max(1, self.limits.slots):
                 self._frame(size, True, self.limits.pages_per_turn)
+        self._warm_up_prefill()
+
+    @torch.inference_mode()
+    def _warm_up_prefill(self) -> None:
+        """Libraries load and choose their algorithms at the first call; the scratch slot takes what it writes."""
+        audio, blocks = self.config.audio, self.state.blocks[self.state.scratch]
+        sound = torch.zeros(audio.mel_bins, 2 * audio.n_window)
+        self.model.embed_audio(torch.full((self.group,), audio.pad_id), sound)
+        text = self.model.embed_text(torch.zeros(self.limits.page_tokens, dtype=torch.long, device=self.model.device))
+        hidden = self.backbone.prefill(text, 0, blocks)
+        head = self.model.audio_invert_tower
+        self.crq.prefill(head.input_matching(head.expand(hidden[None])[0]), 0, blocks)
 
     def _page_bucket(self, turns: Sequence[Turn]) -> int:
         """How many pages a row the frame looks at: the next power of two over the longest row."""
