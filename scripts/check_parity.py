@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from web_demo.errors import SetupError
+
 if TYPE_CHECKING:
     from web_demo.models.parity import CaseResult, Check
 
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             for name, value in result.differences.items():
                 worst[name] = max(value, worst.get(name, 0.0))
             print(line(result), flush=True)
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, json.JSONDecodeError, SetupError) as error:
         print(f"check_parity: {args.golden} cannot be read as golden data of {args.model}: {error!r}", file=sys.stderr)
         return 2
     if not cases:

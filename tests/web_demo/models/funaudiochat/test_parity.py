@@ -35,3 +35,22 @@ def test_a_changed_golden_token_fails_its_case_and_the_command(
 
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
     assert check_parity.main(["funaudiochat", str(tmp_path)]) == 2
+
+
+def test_a_golden_folder_without_its_checkpoint_is_refused(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(golden / "cases.json", tmp_path)
+    assert check_parity.main(["funaudiochat", str(tmp_path)]) == 2
+    assert "checkpoint" in capsys.readouterr().err
+
+
+def test_a_case_that_this_code_refuses_is_a_failed_case(golden: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "golden"
+    shutil.copytree(golden, copy)
+    index = json.loads((copy / "cases.json").read_text(encoding="utf-8"))
+    index["cases"] = [case for case in index["cases"] if case["name"] == "discrete_only_json"]
+    index["cases"][0]["audio"] = []
+    (copy / "cases.json").write_text(json.dumps(index), encoding="utf-8")
+    (result,) = check(copy)
+    assert "raised ValueError" in result.problems[0]
