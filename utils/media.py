@@ -17,6 +17,7 @@ from utils.audio import SPEECH_RATE, Audio, Samples
 from web_demo.errors import TooLarge, UnsupportedMedia
 
 FORMATS = "wav, mp3, flac, ogg, opus, m4a, webm, aac, amr, aiff"
+RATES = range(4_000, 384_001)  # Hz
 READABLE = f"send one of: {FORMATS}"
 
 
@@ -69,6 +70,10 @@ def decode(data: bytes | bytearray, *, max_s: float, stopped: Callable[[], bool]
                 raise UnsupportedMedia(f"the file holds no audio stream; {READABLE}")
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE)
             for frame in file.decode(file.streams.audio[0]):
+                if frame.sample_rate not in RATES:  # one frame at a forged 1 Hz would be an hour of sound
+                    raise UnsupportedMedia(
+                        f"the sample rate is {frame.sample_rate} Hz; {RATES[0]} to {RATES[-1]} are read"
+                    )
                 for resampled in resampler.resample(frame):
                     pieces.append(resampled.to_ndarray()[0])
                     length += resampled.samples

@@ -175,12 +175,21 @@ async def test_the_length_cap_holds_while_decoding():
 async def test_a_long_recording_that_is_small_as_a_file_is_refused():
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
-        out.setparams((1, 1, 1000, 0, "NONE", ""))
-        out.writeframes(bytes(900 * 1000))
+        out.setparams((1, 1, 4000, 0, "NONE", ""))
+        out.writeframes(bytes(900 * 4000))
     async with serving(max_audio_s=600) as client:
         status, body = await post(client, file.getvalue())
     assert status == 413
     assert "600 s" in body["error"]["message"]
+
+
+async def test_a_forged_sample_rate_is_refused_before_it_becomes_hours_of_sound():
+    wav = bytearray(GO.read_bytes())
+    wav[24:28] = (1).to_bytes(4, "little")
+    async with serving() as client:
+        status, body = await post(client, bytes(wav))
+    assert status == 415
+    assert "the sample rate is 1 Hz" in body["error"]["message"]
 
 
 async def test_an_upload_over_the_cap_is_refused_before_it_is_read_whole():
