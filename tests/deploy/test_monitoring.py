@@ -9,16 +9,19 @@ from prometheus_client import CollectorRegistry, Counter
 
 from scripts.operations import scheme_b
 from scripts.operations.services import ASR, S2S, TTS
+from web_demo.server.asr_metrics import AsrMetrics
 from web_demo.server.metrics import S2sMetrics
+from web_demo.server.tts_metrics import TtsMetrics
 
 MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 METRIC = re.compile(r"\b(?:s2s|asr|tts|service)_[a-z_]+\b")
 
 
 def known() -> set[str]:
-    """The names of all samples of the S2S service; `service_errors` is counted by every service's application."""
+    """The names of all samples of the three services; `service_errors` is counted by every service's application."""
     registry = CollectorRegistry()
-    S2sMetrics(registry)
+    for metrics in (S2sMetrics, AsrMetrics, TtsMetrics):
+        metrics(registry)
     Counter("service_errors", "as in web_demo/server/service.py", ["code"], registry=registry)
     names = set()
     for metric in registry.collect():

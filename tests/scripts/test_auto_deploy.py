@@ -62,6 +62,7 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
         "AuthorizedKeysFile": tmp_path / "authorized_keys",
         "StrictModes": "no",
         "UsePAM": "no",
+        "UseDNS": "no",
         "PermitRootLogin": "prohibit-password",
         "PidFile": "none",
     }
@@ -160,5 +161,5 @@ def test_a_host_that_cannot_be_reached_is_said(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auto_deploy.run, "__defaults__", (lambda _: None,))
-    assert auto_deploy.main(["127.0.0.1", "--port", "9"]) == 1
+    assert auto_deploy.main(["127.0.0.1", "--port", "9"], project) == 1
     assert "code: the host cannot be reached" in capsys.readouterr().err
