@@ -66,10 +66,11 @@ export class Conversation extends EventTarget {
     this.#changed(message);
   }
 
-  /** The turn was given up, or cut off by the page itself; the server was told `start`. */
+  /** The user stopped the answer. Had the server not sent all of it yet, it was told `start`: a turn is open there. */
   interrupted() {
+    if (this.#sounding) this.#sounding.status = "interrupted";
     this.#stopAnswer("interrupted");
-    this.line = "listening";
+    if (this.line === "answering") this.line = "listening";
     this.#changed();
   }
 

@@ -1,0 +1,267 @@
+/**
+ * Talking: the line, the microphone, the codec, the player and the conversation, put together.
+ * Events: "state" (of the line, or of what the user may do), "trouble" (detail: a key of the page's words).
+ */
+
+import { CODEC_RATE, VoiceDecoder, VoiceEncoder } from "../audio/codec.js";
+import { Microphone, MicrophoneError } from "../audio/microphone.js";
+import { Player } from "../audio/player.js";
+import { missingForTalk } from "../audio/support.js";
+import { Tape } from "../audio/tape.js";
+import { Connection } from "../net/connection.js";
+import { encodeAudio, encodeControl, encodeMetadata } from "../net/protocol.js";
+import { chatAddress, sessionMetadata } from "../settings.js";
+import { Conversation } from "./conversation.js";
+
+const MAX_BACKLOG_BYTES = 128 * 1024; // half a minute of voice that a stalled line has not taken: leave out what comes
+const SESSION_SETTINGS = ["prompt", "handsFree", "threshold", "silenceMs", "locale"];
+
+export class TalkSession extends EventTarget {
+  conversation = new Conversation();
+  tape = new Tape();
+  microphone = null;
+  player = null;
+  muted = false;
+  starting = false;
+  #settings;
+  #language;
+  #line;
+  #context = null;
+  #encoder = null;
+  #decoder = null;
+  #sending = false; // the microphone goes to the server
+  #deaf = false; // what arrives belongs to an answer that was cut off
+  #opened = 0;
+
+  /** @param {() => "en"|"zh"} language of the page */
+  constructor(settings, language) {
+    super();
+    this.#settings = settings;
+    this.#language = language;
+    this.#line = new Connection(() => chatAddress(settings, document.baseURI));
+    this.#line.addEventListener("state", ({ detail }) => this.#onLine(detail));
+    this.#line.addEventListener("message", ({ detail }) => this.#onMessage(detail));
+    settings.addEventListener("change", ({ detail }) => this.#onSetting(detail));
+  }
+
+  /** @returns {"closed"|"connecting"|"open"|"retrying"} */
+  get line() {
+    return this.#line.state;
+  }
+
+  get handsFree() {
+    return this.#settings.get("handsFree");
+  }
+
+  // --- beginning and end ---
+
+  /** Needs a gesture of the user: browsers let no page make sound without one. */
+  async start() {
+    if (this.starting || this.line !== "closed") return;
+    this.starting = true;
+    this.#tell("state");
+    try {
+      const missing = await missingForTalk();
+      if (missing) throw new MicrophoneError(missing);
+      await this.#openSound();
+      this.#line.open();
+    } catch (error) {
+      await this.#closeSound();
+      if (!(error instanceof MicrophoneError)) console.error(error);
+      this.#tell("trouble", error.code ?? "soundFailed");
+    } finally {
+      this.starting = false;
+      this.#tell("state");
+    }
+  }
+
+  async stop() {
+    this.#line.close();
+    this.conversation.lineOpened();
+    await this.#closeSound();
+    this.#tell("state");
+  }
+
+  async #openSound() {
+    this.#context = new AudioContext({ sampleRate: CODEC_RATE, latencyHint: "interactive" });
+    await this.#useSpeaker();
+    this.microphone = await Microphone.open(this.#context, this.#settings.get("microphone"));
+    this.microphone.addEventListener("frame", ({ detail }) => this.#onFrame(detail));
+    this.microphone.addEventListener("lost", () => this.#tell("trouble", "microphoneMissing"));
+    this.player = await Player.create(this.#context);
+    this.player.addEventListener("began", () => this.conversation.soundBegan(this.#heardAt()));
+    this.player.addEventListener("ended", () => this.conversation.soundEnded());
+    this.player.addEventListener("played", ({ detail }) => this.tape.add(detail.position, detail.samples));
+    await this.#context.resume();
+  }
+
+  async #closeSound() {
+    this.microphone?.close();
+    this.#encoder?.close();
+    this.#decoder?.close();
+    await this.#context?.close();
+    this.microphone = this.player = this.#encoder = this.#decoder = this.#context = null;
+    this.#sending = false;
+  }
+
+  /** When a sound that begins now leaves the loudspeaker. */
+  #heardAt() {
+    return performance.now() + (this.#context?.outputLatency ?? 0) * 1000;
+  }
+
+  // --- what the user does ---
+
+  /** Push-to-talk: the user's turn begins; an answer under way is cut off at once. */
+  beginTurn() {
+    if (this.line !== "open" || this.conversation.phase === "listening") return;
+    this.#silence();
+    if (this.conversation.line !== "listening") this.#line.send(encodeControl("start"));
+    this.conversation.userBegan(performance.now());
+    this.#sending = true;
+  }
+
+  async endTurn() {
+    if (this.line !== "open" || this.conversation.phase !== "listening") return;
+    const ended = performance.now();
+    this.#sending = this.handsFree && !this.muted;
+    await this.#encoder.flush();
+    this.#line.send(encodeControl("endTurn"));
+    this.conversation.userEnded(ended);
+  }
+
+  /** Stop the answer without speaking. */
+  interrupt() {
+    const underWay = this.conversation.line === "answering";
+    this.#silence();
+    if (underWay) this.#line.send(encodeControl("start"));
+    this.conversation.interrupted();
+  }
+
+  /** Hands-free: keep the microphone to oneself for a while. */
+  async setMuted(muted) {
+    this.muted = muted;
+    if (this.handsFree) this.#sending = !muted;
+    if (muted && this.conversation.phase === "listening") await this.endTurn();
+    this.#tell("state");
+  }
+
+  /** Forget the conversation, here and at the server. */
+  restart() {
+    this.#silence();
+    this.#line.send(encodeControl("restart"));
+    this.conversation.clear();
+    this.tape.clear();
+  }
+
+  #silence() {
+    this.#deaf = this.conversation.line === "answering";
+    this.#decoder?.drop();
+    this.player?.flush();
+  }
+
+  async #onSetting(name) {
+    if (name === "handsFree") {
+      if (this.conversation.phase === "listening") await this.endTurn();
+      this.muted = false;
+      this.#sending = this.handsFree && this.line === "open";
+      this.#tell("state");
+    }
+    if (SESSION_SETTINGS.includes(name)) this.#configure();
+    if (name === "speaker") await this.#useSpeaker();
+    if (name === "microphone") {
+      try {
+        await this.microphone?.change(this.#settings.get("microphone"));
+      } catch (error) {
+        this.#tell("trouble", error.code);
+      }
+    }
+    if ((name === "server" || name === "key") && this.line !== "closed") {
+      this.#line.close();
+      this.#line.open();
+    }
+  }
+
+  async #useSpeaker() {
+    const speaker = this.#settings.get("speaker");
+    if (!this.#context?.setSinkId) return;
+    try {
+      await this.#context.setSinkId(speaker);
+    } catch (error) {
+      console.warn("the chosen loudspeaker is not there, the usual one is used:", error.message);
+    }
+  }
+
+  // --- what the microphone and the server do ---
+
+  #onFrame({ position, samples }) {
+    if (!this.#sending || this.line !== "open" || this.#line.backlog > MAX_BACKLOG_BYTES) return;
+    this.tape.add(position, samples);
+    this.#encoder.encode(samples);
+  }
+
+  #onLine(state) {
+    if (state === "open") this.#onOpen();
+    else {
+      this.#sending = false;
+      if (state === "retrying") this.#silence();
+    }
+    this.#tell("state");
+  }
+
+  #onOpen() {
+    const broken = (error) => {
+      console.error(error);
+      this.#tell("trouble", "soundFailed");
+    };
+    this.#encoder?.close();
+    this.#decoder?.close();
+    this.#encoder = new VoiceEncoder((page) => this.#line.send(encodeAudio(page)), broken);
+    this.#decoder = new VoiceDecoder((samples) => this.player.push(samples), broken);
+    this.#deaf = false;
+    this.#configure();
+    this.conversation.lineOpened();
+    if (this.#opened > 0 && this.conversation.messages.length > 0) this.conversation.note("reconnected", performance.now());
+    this.#opened += 1;
+    this.#sending = this.handsFree && !this.muted;
+  }
+
+  #configure() {
+    this.#line.send(encodeMetadata(sessionMetadata(this.#settings, this.#language())));
+  }
+
+  #onMessage(message) {
+    const now = performance.now();
+    switch (message.kind) {
+      case "audio":
+        this.#decoder?.feed(message.payload, !this.#deaf);
+        break;
+      case "text":
+        if (!this.#deaf) this.conversation.onText(message.text, now);
+        break;
+      case "error":
+        this.conversation.onProblem(message.text, now);
+        break;
+      case "metadata":
+        this.#onEvent(message.data, now);
+        break;
+    }
+  }
+
+  #onEvent(event, now) {
+    if (event.event === "answer_began" || event.event === "interrupted") this.#deaf = false;
+    if (event.event === "speech_began") this.#silence();
+    this.conversation.onEvent(event, now);
+    if (event.event === "interrupted") this.#silence();
+    if (event.event === "answer_ended") this.#playOut();
+  }
+
+  /** All of the answer is here: let the player finish what it holds. */
+  async #playOut() {
+    await this.#decoder?.flush();
+    this.player?.end();
+  }
+
+  #tell(type, detail = null) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
