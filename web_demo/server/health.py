@@ -56,12 +56,14 @@ class Health:
         if status != "healthy":
             raise Unavailable(f"the service is {status}: {reason}")
 
-    async def handle(self, request: web.Request) -> web.Response:
+    def report(self) -> dict[str, Any]:
+        """The body of `/health`."""
         status, reason = self.state()
-        body: dict[str, Any] = {"status": status, **self._describe()}
-        if reason:
-            body["reason"] = reason
-        return web.json_response(body, status=200 if status == "healthy" else 503)
+        return {"status": status, **self._describe()} | ({"reason": reason} if reason else {})
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = self.report()
+        return web.json_response(body, status=200 if body["status"] == "healthy" else 503)
 
 
 def _log_outcome(task: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""The S2S service (port 8002): WebSocket `/api/chat`, `/health`, `/metrics`.
+"""The S2S service (port 8002): the page at `/`, WebSocket `/api/chat`, `/health`, `/metrics`.
 
 python3 -m web_demo.server.server --model-path pretrained_models/Fun-Audio-Chat-8B --port 8002 --tts-gpu 0
 """
@@ -28,6 +28,7 @@ from web_demo.server.chat import ChatWire, new_socket
 from web_demo.server.detokenizer.supervisor import Detokenizer
 from web_demo.server.health import Health
 from web_demo.server.metrics import S2sMetrics
+from web_demo.server.page import add_page
 from web_demo.server.service import LIFE, make_app, run
 from web_demo.server.session import Session, SessionLimits
 from web_demo.server.settings import (
@@ -53,6 +54,8 @@ class S2sSettings(ServiceSettings):
     llm_base_url: str = ""
     llm_model: str = ""
     llm_api_key: str = field(default="", repr=False)
+    asr_url: str = "http://127.0.0.1:8003"  # where the page's other tabs go
+    tts_url: str = "http://127.0.0.1:8004"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +65,9 @@ class S2sSettings(ServiceSettings):
             raise SetupError(f"--max-turn-s must be 1 to 3600, got {self.limits.max_turn_s:g}")
         if not 0 <= self.limits.lead_s <= 10:
             raise SetupError(f"--audio-lead-s must be 0 to 10, got {self.limits.lead_s:g}")
+        for name, url in (("asr", self.asr_url), ("tts", self.tts_url)):
+            if not url.startswith(("http://", "https://")):
+                raise SetupError(f"--{name}-url must look like http://host:port, got {url!r}")
 
 
 class S2sService:
@@ -129,6 +135,7 @@ def create_app(settings: S2sSettings, engine: S2sEngine | None = None) -> web.Ap
     app = make_app(settings, health=service.health, start=service.start, close=service.close, registry=metrics_registry)
     app[SERVICE] = service
     app.router.add_get("/api/chat", _chat)
+    add_page(app, asr_url=settings.asr_url, tts_url=settings.tts_url)
     return app
 
 
@@ -229,6 +236,8 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
     parser.add_argument(
         "--llm-model", default="", help=f"model name at --llm-base-url; its key comes from ${LLM_KEY_VARIABLE}"
     )
+    parser.add_argument("--asr-url", default=S2sSettings.asr_url, help="ASR service that the page uses through this one")
+    parser.add_argument("--tts-url", default=S2sSettings.tts_url, help="TTS service that the page uses through this one")
     args = parser.parse_args(argv)
     return S2sSettings(
         **common_settings(args),
@@ -239,6 +248,8 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
         llm_base_url=args.llm_base_url,
         llm_model=args.llm_model,
         llm_api_key=os.environ.get(LLM_KEY_VARIABLE, ""),
+        asr_url=args.asr_url,
+        tts_url=args.tts_url,
     )
 
 

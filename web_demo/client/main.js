@@ -1,0 +1,39 @@
+/** The page, put together. */
+
+import { Services } from "./net/services.js";
+import { SettingsView } from "./settings-view.js";
+import { Settings } from "./settings.js";
+import { SpeakView } from "./speak/view.js";
+import { StatusView } from "./status/view.js";
+import { setUpTabs } from "./tabs.js";
+import { TalkView } from "./talk/view.js";
+import { TranscribeView } from "./transcribe/view.js";
+import { Words } from "./words.js";
+
+const settings = new Settings(localStorage);
+const words = new Words();
+const services = new Services(() => settings.get("key"));
+const parts = { settings, words, services };
+
+words.addEventListener("change", () => {
+  document.documentElement.lang = words.locale;
+  words.fill(document);
+});
+words.choose(settings.get("locale"), navigator.languages);
+settings.addEventListener("change", ({ detail }) => {
+  if (detail === "locale") words.choose(settings.get("locale"), navigator.languages);
+  if (detail === "theme") document.documentElement.dataset.theme = settings.get("theme");
+  if (detail === "key") status.refresh();
+});
+
+const talk = new TalkView(parts);
+const transcribe = new TranscribeView(parts);
+const speak = new SpeakView(parts);
+const status = new StatusView(parts, () => talk.underruns);
+new SettingsView(parts);
+status.addEventListener("health", ({ detail }) => {
+  transcribe.setHealth(detail.asr);
+  speak.setHealth(detail.tts);
+});
+setUpTabs((name) => (name === "talk" ? status.stop() : status.start()));
+document.documentElement.dataset.ready = ""; // for whoever waits for the page

@@ -1,0 +1,142 @@
+"""The web page at `/`: its files, and where the other services are.
+
+The files are read once at start. `/client/VERSION/…` holds the hash of all of them, so browsers may keep what they got for
+ever; only the small page itself is asked for again each time. A request names an entry of a table, never a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from web_demo.server.forward import FORWARDER, Forwarder, add_forwarding
+from web_demo.server.service import HEALTH
+
+CLIENT = Path(__file__).parent.parent / "client"
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+HEALTH_TIMEOUT_S = 2.0
+MAX_HEALTH_BYTES = 64 * 1024
+
+HEADERS = {
+    # The line may go to another server of the user's choice (ws: wss:); nothing else leaves, nothing comes from elsewhere.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
+        "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+FOREVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file of the page, as it is sent."""
+
+    content_type: str
+    body: bytes
+    etag: str = field(init=False)
+    gzipped: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "etag", hashlib.sha256(self.body).hexdigest()[:16])
+        object.__setattr__(self, "gzipped", gzip.compress(self.body, mtime=0))
+
+    def response(self, request: web.Request, cache: str) -> web.Response:
+        headers = {**HEADERS, "Cache-Control": cache, "Vary": "Accept-Encoding", "Content-Type": self.content_type}
+        if any(tag.value in (self.etag, "*") for tag in request.if_none_match or ()):
+            answer = web.Response(status=304, headers=headers)
+        elif "gzip" in request.headers.get("Accept-Encoding", ""):
+            answer = web.Response(body=self.gzipped, headers={**headers, "Content-Encoding": "gzip"})
+        else:
+            answer = web.Response(body=self.body, headers=headers)
+        answer.etag = self.etag
+        return answer
+
+
+class Page:
+    """All files of the page. Blocking: made once, at start."""
+
+    def __init__(self, folder: Path = CLIENT) -> None:
+        paths = sorted(path for path in folder.rglob("*") if path.suffix in CONTENT_TYPES)
+        bodies = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+        whole = hashlib.sha256()
+        for name, body in bodies.items():
+            whole.update(name.encode() + b"\0" + hashlib.sha256(body).digest())
+        self.version = whole.hexdigest()[:12]
+        index = bodies.pop("index.html").replace(b"{{version}}", self.version.encode())
+        self.index = Asset(CONTENT_TYPES[".html"], index)
+        self.assets = {name: Asset(CONTENT_TYPES[Path(name).suffix], body) for name, body in bodies.items()}
+
+    async def handle_index(self, request: web.Request) -> web.Response:
+        return self.index.response(request, "no-cache")
+
+    async def handle_icon(self, request: web.Request) -> web.Response:
+        return self.assets["icon.svg"].response(request, "max-age=86400")
+
+    async def handle_asset(self, request: web.Request) -> web.Response:
+        asset = self.assets.get(request.match_info["name"])
+        if asset is None:
+            raise web.HTTPNotFound(text="the page has no such file")
+        # A page that was opened before an update may still load the rest of itself: it gets the files of today.
+        current = request.match_info["version"] == self.version
+        return asset.response(request, FOREVER if current else "no-cache")
+
+
+def add_page(app: web.Application, *, asr_url: str, tts_url: str) -> None:
+    """Serves the page on `app`, and through it the ASR and the TTS service at these addresses."""
+    page = Page()
+    app.router.add_get("/", page.handle_index)
+    app.router.add_get("/favicon.ico", page.handle_icon)
+    app.router.add_get("/client/{version}/{name:.+}", page.handle_asset)
+    app.router.add_get("/api/services", _services)
+    forwarder = Forwarder({"asr": asr_url, "tts": tts_url})
+    app[FORWARDER] = forwarder
+    add_forwarding(app)
+
+    async def forwarder_context(_: web.Application) -> AsyncIterator[None]:
+        async with forwarder:
+            yield
+
+    app.cleanup_ctx.append(forwarder_context)
+
+
+async def _services(request: web.Request) -> web.Response:
+    """Where the services are and how they are; `status` is that of their `/health`, or "down" when nothing answers."""
+    forwarder = request.app[FORWARDER]
+    names = list(forwarder.targets)
+    reports = await asyncio.gather(*(_health_of(forwarder, name) for name in names))
+    services = {"s2s": request.app[HEALTH].report(), **dict(zip(names, reports, strict=True))}
+    return web.json_response({"services": services}, headers={"Cache-Control": "no-store"})
+
+
+async def _health_of(forwarder: Forwarder, name: str) -> Mapping[str, Any]:
+    url = forwarder.targets[name]
+    timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
+    try:
+        async with forwarder.client.get(f"{url}/health", timeout=timeout) as response:
+            if (response.content_length or 0) > MAX_HEALTH_BYTES:
+                raise ValueError("its health report is too long")
+            report = await response.json()
+        if not isinstance(report, dict) or report.get("status") not in ("healthy", "loading", "unhealthy"):
+            raise ValueError("what answers there is none of our services")
+    except (aiohttp.ClientConnectionError, TimeoutError):
+        return {"status": "down", "url": url}
+    except (aiohttp.ClientError, ValueError) as error:
+        return {"status": "unhealthy", "url": url, "reason": str(error)}
+    return {**report, "url": url}
