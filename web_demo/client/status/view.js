@@ -56,6 +56,7 @@ export class StatusView extends EventTarget {
     for (const name of ["asr", "tts"]) {
       const banner = byId(`${name}-down`);
       banner.hidden = this.#health[name]?.status !== "down";
+      byId(`${name}-tool`).disabled = !banner.hidden;
       banner.textContent = words.of("serviceDown", { command: COMMANDS[name] });
     }
     const missing = await missingForTalk();

@@ -1,4 +1,7 @@
-/** The last seconds of both sides as one picture: the user's level above the line, the assistant's below it. */
+/**
+ * The last seconds of both sides as one picture: the user's level above the line, the assistant's below it. What the
+ * microphone picks up while the server does not hear it is drawn faintly.
+ */
 
 const SPAN_MS = 6000;
 const BAR_PX = 3;
@@ -8,16 +11,21 @@ const QUIET_DB = -55;
 export class Levels {
   #canvas;
   #sources;
-  #history = []; // [user, assistant], one a column, newest last
+  #heard;
+  #history = []; // [user, assistant, heard], one a column, newest last
   #stepMs = 0;
   #last = 0;
   #frame = null;
   #buffer = new Float32Array(2048);
 
-  /** @param {HTMLCanvasElement} canvas @param {() => (AnalyserNode|null)[]} sources of the user and the assistant */
-  constructor(canvas, sources) {
+  /**
+   * @param {HTMLCanvasElement} canvas @param {() => (AnalyserNode|null)[]} sources of the user and the assistant
+   * @param {() => boolean} heard whether the server hears the user
+   */
+  constructor(canvas, sources, heard) {
     this.#canvas = canvas;
     this.#sources = sources;
+    this.#heard = heard;
     new ResizeObserver(() => this.#draw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
@@ -37,7 +45,7 @@ export class Levels {
     this.#frame = requestAnimationFrame((next) => this.#tick(next));
     if (now - this.#last < this.#stepMs) return;
     this.#last = now;
-    this.#history.push(this.#sources().map((source) => this.#level(source)));
+    this.#history.push([...this.#sources().map((source) => this.#level(source)), this.#heard()]);
     this.#draw();
   }
 
@@ -64,12 +72,12 @@ export class Levels {
     pen.scale(scale, scale);
     const colors = ["--you", "--it", "--line"].map((name) => this.#color(style, name));
     for (let column = 0; column < columns; column += 1) {
-      const levels = this.#history[this.#history.length - columns + column] ?? [0, 0];
+      const levels = this.#history[this.#history.length - columns + column] ?? [0, 0, false];
       this.#bar(pen, column * (BAR_PX + GAP_PX), height / 2, levels, colors);
     }
   }
 
-  #bar(pen, x, middle, [user, assistant], [you, it, line]) {
+  #bar(pen, x, middle, [user, assistant, heard], [you, it, line]) {
     const draw = (color, top, length) => {
       pen.fillStyle = color;
       pen.beginPath();
@@ -77,7 +85,7 @@ export class Levels {
       pen.fill();
     };
     const room = middle - 3;
-    if (user > 0.02) draw(you, middle - 1.5 - user * room, user * room);
+    if (user > 0.02) draw(heard ? you : line, middle - 1.5 - user * room, user * room);
     if (assistant > 0.02) draw(it, middle + 1.5, assistant * room);
     if (user <= 0.02 && assistant <= 0.02) draw(line, middle - 1.5, 3);
   }

@@ -49,6 +49,11 @@ export class TalkSession extends EventTarget {
     return this.#line.state;
   }
 
+  /** Whether the server hears the microphone at this moment. */
+  get heard() {
+    return this.#sending && this.line === "open";
+  }
+
   get handsFree() {
     return this.#settings.get("handsFree");
   }

@@ -26,7 +26,7 @@ export class TalkView {
     this.#levels = new Levels(byId("levels"), () => [
       this.#session.microphone?.analyser ?? null,
       this.#session.player?.analyser ?? null,
-    ]);
+    ], () => this.#session.heard);
     new MessageList(this.#session.conversation, words);
     showPresets(byId("presets"), settings, words, { hints: true });
     this.#listen();

@@ -53,7 +53,7 @@ export class TranscribeView {
     place.addEventListener("dragleave", (event) => over(event, false));
     place.addEventListener("drop", (event) => {
       over(event, false);
-      if (event.dataTransfer.files.length > 0) this.#transcribe(event.dataTransfer.files[0]);
+      if (event.dataTransfer.files.length > 0 && !byId("asr-tool").disabled) this.#transcribe(event.dataTransfer.files[0]);
     });
   }
 
