@@ -38,6 +38,7 @@ export class SpeakView {
 
   /** @param {object} health of the service */
   setHealth(health) {
+    byId("own-voice").hidden = !health.cloning;
     if (health.status === "healthy" && !this.#voicesKnown) this.#loadVoices();
   }
 
