@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 32
 CHUNK_BYTES = 64 * 1024
+CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; nobody is left to read it
 GONE_CHECK_S = 0.5  # how soon a client that hung up is noticed while the service still thinks
 MODULES = {"asr": "web_demo.server.asr_server", "tts": "web_demo.server.tts_server"}
 REQUEST_HEADERS = ("Content-Type", "Content-Length", "Accept", "Authorization", "X-API-Key")
@@ -88,6 +89,9 @@ class Forwarder:
         )
         try:
             answer = await _unless_gone(request, sending)
+        except _Gone:
+            log.info("the client hung up before the answer path=%s", request.path)
+            return web.Response(status=CLIENT_CLOSED_REQUEST)
         except aiohttp.ClientError as error:
             if body and body.too_large:
                 raise _too_large(route) from error
@@ -113,6 +117,10 @@ def _handler(route: Route):  # type: ignore[no-untyped-def]  # aiohttp's handler
         return await request.app[FORWARDER].forward(request, route)
 
     return handle
+
+
+class _Gone(Exception):
+    """The client hung up."""
 
 
 class _Body:
@@ -141,7 +149,7 @@ async def _unless_gone(
     try:
         while not (await asyncio.wait({task}, timeout=GONE_CHECK_S))[0]:
             if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client hung up")
+                raise _Gone
         return task.result()
     finally:
         if not task.done():
@@ -155,14 +163,23 @@ async def _pass_back(request: web.Request, answer: aiohttp.ClientResponse) -> we
     await response.prepare(request)
     try:
         async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
-            await response.write(chunk)
+            if not await _written(response, chunk):
+                log.info("the client hung up during the answer path=%s", request.path)
+                return response
     except aiohttp.ClientError as error:  # half an answer is out: only breaking off can say so
         log.warning("a service broke off its answer url=%s: %s", answer.url, error)
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError("the service broke off") from error
-    await response.write_eof()
     return response
+
+
+async def _written(response: web.StreamResponse, chunk: bytes) -> bool:
+    """False when the client is gone."""
+    try:
+        await response.write(chunk)
+    except ConnectionResetError:
+        return False
+    return True
 
 
 def _kept(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

@@ -236,8 +236,12 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
     parser.add_argument(
         "--llm-model", default="", help=f"model name at --llm-base-url; its key comes from ${LLM_KEY_VARIABLE}"
     )
-    parser.add_argument("--asr-url", default=S2sSettings.asr_url, help="ASR service that the page uses through this one")
-    parser.add_argument("--tts-url", default=S2sSettings.tts_url, help="TTS service that the page uses through this one")
+    parser.add_argument(
+        "--asr-url", default=S2sSettings.asr_url, help="ASR service that the page uses through this one"
+    )
+    parser.add_argument(
+        "--tts-url", default=S2sSettings.tts_url, help="TTS service that the page uses through this one"
+    )
     args = parser.parse_args(argv)
     return S2sSettings(
         **common_settings(args),

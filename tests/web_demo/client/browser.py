@@ -121,7 +121,7 @@ async def is_silent(page: Page) -> bool:
 async def start(page: Page) -> None:
     """Connect; the page then waits for the user."""
     await page.click("#main-button")
-    await page.wait_for_selector("#main-button[data-phase=idle]:not([disabled])")
+    await page.wait_for_selector("#main-button[data-phase=idle]")
 
 
 async def say(page: Page, seconds: float = 1.5) -> None:

@@ -41,7 +41,8 @@ export class MessageList {
       this.#list.append(element);
     }
     element.className = `message ${message.role} ${message.status}`;
-    const [said, meta] = element.children;
+    const said = element.querySelector(".said");
+    const meta = element.querySelector(".meta");
     const text = this.#said(message);
     if (said.textContent !== text) said.textContent = text;
     said.classList.toggle("pending", !message.text);
@@ -59,9 +60,7 @@ export class MessageList {
     const copy = make("button", { type: "button", "data-words": "copy" });
     copy.onclick = () => copyFrom(copy, message.text.trim(), this.#words);
     const name = make("span", { className: "unseen" }, `${this.#words.of(message.role === "user" ? "you" : "assistant")}: `);
-    const element = make("li", {}, said, make("div", { className: "meta" }, make("span"), copy));
-    element.setAttribute("aria-label", name.textContent);
-    return element;
+    return make("li", {}, name, said, make("div", { className: "meta" }, make("span"), copy));
   }
 
   #said(message) {

@@ -159,9 +159,9 @@ export class TalkView {
     const { phase } = session.conversation;
     const muted = open && session.handsFree && session.muted;
     const listening = open && phase === "listening" && !session.handsFree;
-    this.#button.dataset.phase = closed ? "closed" : phase;
+    this.#button.dataset.phase = closed ? "closed" : open ? phase : "waiting";
     this.#button.dataset.muted = muted;
-    this.#button.disabled = session.starting || (!closed && !open);
+    this.#button.setAttribute("aria-disabled", session.starting || (!closed && !open)); // `disabled` would take the focus away
     const symbol = muted ? "muted" : listening ? "send" : "microphone";
     const label = closed ? "start" : session.handsFree ? (muted ? "unmuteButton" : "muteButton") : listening ? "sendButton" : "talkButton";
     const drawn = `${symbol} ${label} ${this.#words.locale}`;

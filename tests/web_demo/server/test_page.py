@@ -1,0 +1,273 @@
+"""The page's files, and the way through to the other services, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from tests.talk import Server, serving, until
+from web_demo.engines.base import TextDelta
+from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server.forward import FORWARDER, MAX_AT_ONCE
+from web_demo.server.server import S2sSettings, create_app
+
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
+
+
+class Target:
+    """Stands for the ASR and the TTS service: tells what came, as they would answer."""
+
+    def __init__(self) -> None:
+        self.seen: list[web.Request] = []
+        self.bodies: list[bytes] = []
+        self.wait = asyncio.Event()  # of `/api/synthesize`, after its first bytes
+        self.wait.set()
+        self.thinks = asyncio.Event()  # of everything else, before it answers
+        self.thinks.set()
+        self.gone = asyncio.Event()
+        self.health: Any = {"status": "healthy", "engine": "fake"}
+        self.app = web.Application(client_max_size=1 << 30)
+        self.app.router.add_get("/health", self._health)
+        self.app.router.add_post("/api/synthesize", self._stream)
+        self.app.router.add_route("*", "/{path:.*}", self._echo)
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response(self.health)
+
+    async def _echo(self, request: web.Request) -> web.Response:
+        self.seen.append(request)
+        self.bodies.append(await request.read())
+        try:
+            await self.thinks.wait()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
+        return web.json_response(
+            {"path": request.raw_path}, status=418, headers={"Retry-After": "7", "X-Inner": "secret"}
+        )
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(request)
+        response = web.StreamResponse(headers={"Content-Type": "audio/wav"})
+        await response.prepare(request)
+        await response.write(b"RIFF")
+        await self.wait.wait()
+        await response.write(b"rest")
+        await response.write_eof()
+        return response
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[tuple[Server, Target, aiohttp.ClientSession]]:
+    target = Target()
+    runner = web.AppRunner(target.app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    engine = ScriptedS2s(lambda _: [TextDelta("ok")])
+    settings = {"asr_url": url, "tts_url": f"{url}/", **settings}
+    try:
+        async with (
+            serving(create_app(S2sSettings(port=0, **settings), engine)) as server,
+            aiohttp.ClientSession(auto_decompress=False) as http,
+        ):
+            yield server, target, http
+    finally:
+        await runner.cleanup()
+
+
+async def test_every_file_that_the_page_names_is_there_for_ever_and_compressed() -> None:
+    async with running() as (server, _, http):
+        async with http.get(server.url("/"), headers={"Accept-Encoding": ""}) as response:
+            index = await response.text()
+            assert response.headers["Cache-Control"] == "no-cache"
+        names = re.findall(r'(?:src|href)="(client/[^"]+)"', index)
+        assert len(names) >= 5
+        for name in names:
+            async with http.get(server.url(f"/{name}"), headers={"Accept-Encoding": "gzip"}) as response:
+                assert response.status == 200, name
+                assert response.headers["Content-Encoding"] == "gzip"
+                assert "immutable" in response.headers["Cache-Control"]
+
+
+async def test_every_module_that_a_module_imports_is_served_as_javascript() -> None:
+    async with running() as (server, _, http):
+        pending, seen = ["main.js"], set[str]()
+        while pending:
+            name = pending.pop()
+            seen.add(name)
+            async with http.get(server.url(f"/client/any/{name}"), headers={"Accept-Encoding": ""}) as response:
+                assert response.status == 200, name
+                assert response.content_type == "text/javascript"
+                code = await response.text()
+            folder = name.rpartition("/")[0]
+            for imported in re.findall(r'from "(\.[^"]+)"', code):
+                parts: list[str] = folder.split("/") if folder else []
+                for part in imported.split("/"):
+                    parts = parts[:-1] if part == ".." else parts if part == "." else [*parts, part]
+                path = "/".join(parts)
+                pending += [path] if path not in seen else []
+        assert len(seen) > 20
+
+
+async def test_a_browser_that_has_the_page_is_not_sent_it_again() -> None:
+    async with running() as (server, _, http):
+        async with http.get(server.url("/")) as response:
+            etag = response.headers["ETag"]
+        async with http.get(server.url("/"), headers={"If-None-Match": etag}) as response:
+            assert (response.status, await response.read()) == (304, b"")
+        async with http.get(server.url("/"), headers={"If-None-Match": '"other"'}) as response:
+            assert response.status == 200
+
+
+async def test_an_old_page_gets_the_files_of_today_but_may_not_keep_them() -> None:
+    async with running() as (server, _, http), http.get(server.url("/client/0123456789ab/main.js")) as response:
+        assert (response.status, response.headers["Cache-Control"]) == (200, "no-cache")
+
+
+async def test_the_page_may_load_nothing_from_elsewhere() -> None:
+    async with running() as (server, _, http), http.get(server.url("/")) as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/client/x/../server/server.py",
+        "/client/x/..%2Fserver%2Fserver.py",
+        "/client/x/%2e%2e/%2e%2e/README.md",
+        "/client/x/package.json",
+        "/client/x//etc/passwd",
+    ],
+)
+async def test_a_path_leads_to_nothing_but_the_page(path: str) -> None:
+    async with running() as (server, _, http), http.get(URL(server.url(path), encoded=True)) as response:
+        assert response.status == 404
+
+
+async def test_the_page_is_told_how_all_three_services_are() -> None:
+    async with running(asr_url=NOWHERE) as (server, target, http):
+        async with http.get(server.url("/api/services")) as response:
+            services = (await response.json())["services"]
+        assert services["s2s"]["status"] == "healthy"
+        assert services["asr"] == {"status": "down", "url": NOWHERE}
+        assert (services["tts"]["status"], services["tts"]["engine"]) == ("healthy", "fake")
+        target.health = ["no", "health"]
+        async with http.get(server.url("/api/services")) as response:
+            assert (await response.json())["services"]["tts"]["status"] == "unhealthy"
+
+
+async def test_a_request_is_passed_on_with_its_body_and_key_and_without_origin_or_cookies() -> None:
+    headers = {"Authorization": "Bearer k", "Cookie": "a=b", "Content-Type": "multipart/form-data; boundary=x"}
+    body = bytes(range(256)) * 8000  # 2 MB: more than the service itself would read
+    async with running() as (server, target, http):
+        headers["Origin"] = server.url("")
+        async with http.post(server.url("/api/transcribe"), data=body, headers=headers) as response:
+            assert response.status == 418
+            assert response.headers["Retry-After"] == "7"
+            assert "X-Inner" not in response.headers
+        request = target.seen[0]
+        assert target.bodies == [body]
+        assert request.headers["Authorization"] == "Bearer k"
+        assert request.headers["Content-Type"] == headers["Content-Type"]
+        assert not {"Origin", "Cookie"} & set(request.headers)
+
+
+async def test_an_answer_streams_through_as_it_is_made() -> None:
+    async with running() as (server, target, http):
+        target.wait.clear()
+        async with http.post(server.url("/api/synthesize"), json={}) as response:
+            assert await response.content.readany() == b"RIFF"
+            target.wait.set()
+            assert await response.read() == b"rest"
+
+
+async def test_a_client_that_hangs_up_ends_the_work_behind_it() -> None:
+    async with running() as (server, target, http):
+        target.wait.clear()
+        response = await http.post(server.url("/api/synthesize"), json={})
+        await response.content.readany()
+        response.close()
+        target.wait.set()  # the next piece finds nobody
+        await until(lambda: server.app[FORWARDER].at_once == 0)
+
+
+async def test_a_client_that_hangs_up_while_the_service_thinks_ends_the_work_behind_it() -> None:
+    async with running() as (server, target, http):
+        target.thinks.clear()
+        with pytest.raises(TimeoutError):
+            await http.post(server.url("/api/transcribe"), data=b"x", timeout=aiohttp.ClientTimeout(total=0.3))
+        await asyncio.wait_for(target.gone.wait(), 5)
+        assert server.app[FORWARDER].at_once == 0
+
+
+async def test_a_voice_name_stays_one_part_of_the_path() -> None:
+    async with running() as (server, target, http):
+        async with http.delete(URL(server.url("/api/speakers/a%2F..%2Fhealth%3Fx"), encoded=True)) as response:
+            assert response.status == 418
+        assert target.seen[0].raw_path == "/api/speakers/a%2F..%2Fhealth%3Fx"
+
+
+async def test_only_the_listed_routes_are_passed_on() -> None:
+    async with running() as (server, target, http):
+        for method, path in (("GET", "/api/transcribe"), ("POST", "/api/anything"), ("GET", "/api/speakers/x")):
+            async with http.request(method, server.url(path)) as response:
+                assert response.status in (404, 405)
+        assert target.seen == []
+
+
+async def test_a_service_that_is_down_is_named_with_what_to_do() -> None:
+    async with running(asr_url=NOWHERE) as (server, _, http):
+        async with http.post(server.url("/api/transcribe"), data=b"x") as response:
+            assert response.status == 503
+            error = (await response.json())["error"]
+        assert error["code"] == "unavailable"
+        assert "python3 -m web_demo.server.asr_server" in error["message"]
+
+
+async def test_a_body_over_the_cap_is_refused_whether_announced_or_not() -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(65):
+            yield bytes(1 << 20)
+
+    async with running() as (server, target, http):
+        headers = {"Content-Length": str(65 << 20), "Connection": "close"}
+        async with http.post(server.url("/api/speakers"), data=b"x", headers=headers) as response:
+            assert response.status == 413
+        async with http.post(server.url("/api/speakers"), data=unannounced()) as response:
+            assert response.status == 413
+            assert "64 MiB" in (await response.json())["error"]["message"]
+        assert target.bodies == []
+
+
+async def test_too_many_requests_at_once_are_told_to_come_back() -> None:
+    async with running() as (server, target, http):
+        target.wait.clear()
+        held = [await http.post(server.url("/api/synthesize"), json={}) for _ in range(MAX_AT_ONCE)]
+        async with http.get(server.url("/api/speakers")) as response:
+            assert (response.status, "Retry-After" in response.headers) == (429, True)
+        target.wait.set()
+        for response in held:
+            response.close()
+
+
+async def test_a_key_guards_the_way_through_but_not_the_page() -> None:
+    async with running(api_key="secret") as (server, target, http):
+        async with http.get(server.url("/")) as response:
+            assert response.status == 200
+        for path in ("/api/services", "/api/speakers"):
+            async with http.get(server.url(path)) as response:
+                assert response.status == 401
+        assert target.seen == []
