@@ -67,6 +67,7 @@ class Target:
 
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[tuple[Server, Target, aiohttp.ClientSession]]:
+    before = len(asyncio.all_tasks())
     target = Target()
     runner = web.AppRunner(target.app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
     await runner.setup()
@@ -82,6 +83,7 @@ async def running(**settings: Any) -> AsyncIterator[tuple[Server, Target, aiohtt
             yield server, target, http
     finally:
         await runner.cleanup()
+        await until(lambda: len(asyncio.all_tasks()) <= before)  # handlers of broken connections take a moment
 
 
 async def test_every_file_that_the_page_names_is_there_for_ever_and_compressed() -> None:
