@@ -29,6 +29,7 @@ export class SettingsView {
     settings.addEventListener("change", () => this.#show());
     words.addEventListener("change", () => this.#show());
     navigator.mediaDevices?.addEventListener("devicechange", () => this.#listDevices());
+    this.#listDevices();
     this.#show();
   }
 
