@@ -42,10 +42,16 @@ PATH=$PWD/$VENV/bin:$PATH
 export OMP_NUM_THREADS=1 # two test processes share the machine
 
 mapfile -t node_tests < <(find tests -name '*.test.js' | sort)
-((${#node_tests[@]} == 0)) || needs_program node nodejs
+needs_program node nodejs
+needs_program npm npm
 needs_program haproxy haproxy
 needs_program sshd openssh-server
-! grep -rqs 'mark\.browser' tests || needs_program chromium chromium
+needs_program chromium chromium
+needs_program curl curl
+readonly PAGE_TESTS=tests/web_demo/client
+if has npm && [[ ! -d $PAGE_TESTS/node_modules/axe-core ]]; then
+    npm install --prefix "$PAGE_TESTS" --no-package-lock --no-audit --no-fund --silent
+fi
 
 mapfile -t shell_scripts < <(find scripts deploy .ci -type f \( -name '*.sh' -o -path .ci/run \) 2>/dev/null | sort)
 check ruff check .
@@ -53,7 +59,7 @@ check ruff format --check .
 check mypy
 check shellcheck -x "${shell_scripts[@]}"
 check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
-((${#node_tests[@]} == 0)) || check node --test "${node_tests[@]}"
+check node --test "${node_tests[@]}"
 check python -m pytest -n 2 "$@"
 
 if ((${#failed[@]})); then
