@@ -11,14 +11,14 @@ import torch
 
 from web_demo.errors import SetupError
 
-from .config import FlowConfig, load_config
-from .flow import EULER_STEPS
+from .config import load_config
+from .flow_stream import slot_bytes
 from .frontend import Frontend
 from .lm import load_lm
 from .lm_batch import LmBatch
 from .load import choose_dtype, load_flow, load_vocoder
 from .synthesizer import AHEAD, Synthesizer
-from .token2wav import StreamSettings, Token2Wav, powers_of_two
+from .token2wav import StreamSettings, Token2Wav, context_blocks, powers_of_two
 from .voices import SPEAKERS_NAME, VoiceStore, load_voices
 
 log = logging.getLogger(__name__)
@@ -39,15 +39,12 @@ def default_device() -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def slots_that_fit(config: FlowConfig, device: str, dtype: torch.dtype, context_s: float, wanted: int) -> int:
+def slots_that_fit(bytes_a_slot: int, device: str, wanted: int) -> int:
     """Streams whose state takes at most half of the memory that is free on a GPU now; at least 1, at most `wanted`."""
     if not device.startswith("cuda"):
         return wanted
-    dit = config.dit
-    frames = context_s * 50
-    a_slot = EULER_STEPS * 2 * dit.depth * 2 * dit.heads * dit.dim_head * frames * torch.finfo(dtype).bits / 8
     free, _ = torch.cuda.mem_get_info(torch.device(device))
-    return max(1, min(wanted, int(free / 2 / a_slot)))
+    return max(1, min(wanted, free // 2 // bytes_a_slot))
 
 
 def load_models(directory: Path, *, device: str, dtype: str = "auto", streams: int = 8) -> CosyVoice3:
@@ -55,19 +52,17 @@ def load_models(directory: Path, *, device: str, dtype: str = "auto", streams: i
     graphs where there is a GPU."""
     config = load_config(directory)
     chosen = choose_dtype(dtype, device)
-    stream_settings = StreamSettings()
-    slots = slots_that_fit(config.flow, device, chosen, stream_settings.context_s, streams)
-    batches = powers_of_two(slots)
     try:
         frontend = Frontend(directory, config)
     except FileNotFoundError as error:
         raise SetupError(str(error)) from error
-    token2wav = Token2Wav(
-        load_flow(directory, device=device, dtype=chosen, config=config),
-        load_vocoder(directory, device=device, config=config),
-        replace(stream_settings, slots=slots, batches=batches),
-    )
+    flow = load_flow(directory, device=device, dtype=chosen, config=config)
+    vocoder = load_vocoder(directory, device=device, config=config)
     lm = load_lm(directory, device=device, dtype=chosen, config=config)
+    settings = StreamSettings()
+    bytes_a_slot = slot_bytes(flow, context_blocks(flow, vocoder, settings.context_s))
+    slots = slots_that_fit(bytes_a_slot, device, streams)
+    token2wav = Token2Wav(flow, vocoder, replace(settings, slots=slots, batches=powers_of_two(slots)))
     utterances = AHEAD * slots
     lm_batch = LmBatch(lm, slots=utterances, capacity=LM_CAPACITY, batches=powers_of_two(utterances))
     captured = token2wav.warm_up() + lm_batch.warm_up()
