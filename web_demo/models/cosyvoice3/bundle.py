@@ -24,6 +24,7 @@ from .voices import SPEAKERS_NAME, VoiceStore, load_voices
 log = logging.getLogger(__name__)
 
 LM_CAPACITY = 4096  # positions of one utterance: prompt, text and tokens
+CPU_STREAMS = 4  # far from real time at full size, where a stream holds 0.7 GB in float32
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ def default_device() -> str:
 
 
 def slots_that_fit(bytes_a_slot: int, device: str, wanted: int) -> int:
-    """Streams whose state takes at most half of the memory that is free on a GPU now; at least 1, at most `wanted`."""
+    """Streams whose state takes at most half of the memory that is free on a GPU now; at least 1, at most `wanted`. A few
+    on a CPU."""
     if not device.startswith("cuda"):
-        return wanted
+        return min(wanted, CPU_STREAMS)
     free, _ = torch.cuda.mem_get_info(torch.device(device))
     return max(1, min(wanted, free // 2 // bytes_a_slot))
 

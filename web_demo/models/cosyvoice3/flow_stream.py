@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .dit import CONV_KERNEL
 from .flow import EULER_STEPS, Flow
+from .masks import additive
 
 _TAIL = CONV_KERNEL - 1
 
@@ -83,7 +84,7 @@ class FlowPool:
         column = positions.clamp(max=flow.noise.shape[1] - 1)
         noise = flow.noise.T[column]  # [B, T, mel]
         visible = self.visible(chunk, positions, context)
-        mask = _additive(visible.repeat_interleave(2, dim=0), flow.dtype)
+        mask = additive(visible.repeat_interleave(2, dim=0), flow.dtype)
         rows = _pairs(chunk.slots)
         written = self._written(chunk, length)
         histories = [_Step(self, step, rows, chunk.keep, written, context) for step in range(EULER_STEPS)]
@@ -140,15 +141,6 @@ class _Step:
             joined = torch.cat([ring[:, : self._context].index_select(0, self._rows), new], dim=1)
         ring.flatten(0, 1).index_copy_(0, self._written, new.flatten(0, 1))
         return joined
-
-
-def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where visible and -inf elsewhere, in memory whose rows are a multiple of 8 long: attention kernels then take it
-    as it is, in every layer, instead of making their own copy."""
-    length = visible.shape[-1]
-    mask = visible.new_zeros(*visible.shape[:-1], -(-length // 8) * 8, dtype=dtype)
-    mask[..., :length].masked_fill_(~visible, -torch.inf)
-    return mask[..., :length]
 
 
 def _pairs(slots: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from .config import CosyVoice3Config, LmConfig, load_config
 from .load import fill
+from .masks import additive
 from .weights import Weights, read_weights, take
 
 EXTRA_IDS = 200  # special ids after the speech tokens; every one of them ends an utterance
@@ -49,7 +50,8 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, place: Place, keys: Tensor, values: Tensor
     ) -> Tensor:
-        """x: [B, T, hidden]; keys, values: this layer's cache [slots, positions, kv heads, head dim], written here."""
+        """x: [B, T, hidden]; mask: [B, 1, group * T, context]; keys, values: this layer's cache [slots, positions, kv
+        heads, head dim], written here."""
         config = self._config
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
         projected = self.qkv(self.input_layernorm(x)).unflatten(2, (heads + 2 * kv_heads, config.head_dim))
@@ -57,14 +59,15 @@ class Layer(nn.Module):
         slot = place.slots[:, None].expand_as(place.positions)
         keys[slot, place.positions] = rotate(key, rotation)
         values[slot, place.positions] = value
+        # The query heads of a group stand side by side as further positions, so that keys need no copy for each head.
+        grouped = torch.unflatten(rotate(query, rotation), 2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
         attended = F.scaled_dot_product_attention(
-            rotate(query, rotation).transpose(1, 2),
+            grouped.flatten(2, 3),
             keys[:, : place.context].index_select(0, place.slots).transpose(1, 2),
             values[:, : place.context].index_select(0, place.slots).transpose(1, 2),
             attn_mask=mask,
-            enable_gqa=True,
         )
-        x = x + self.o_proj(attended.transpose(1, 2).flatten(2))
+        x = x + self.o_proj(torch.unflatten(attended, 2, grouped.shape[2:4]).permute(0, 3, 1, 2, 4).flatten(2))
         gate, up = self.gate_up(self.post_attention_layernorm(x)).chunk(2, dim=-1)
         out: Tensor = x + self.down_proj(F.silu(gate) * up)
         return out
@@ -114,7 +117,9 @@ class SpeechLm(nn.Module):
         """x: [B, T, hidden] -> log-probabilities of the token after the last position, float32 [B, ids]."""
         rotation = self._rotation(place.positions)
         key = torch.arange(place.context, device=x.device)
-        mask = (key <= place.positions[..., None])[:, None]  # [B, 1, T, context]
+        visible = (key <= place.positions[..., None])[:, None]  # [B, 1, T, context]
+        group = self.config.num_attention_heads // self.config.num_key_value_heads
+        mask = additive(visible.repeat(1, 1, group, 1), x.dtype)
         for index, layer in enumerate(self.layers):
             x = layer(x, rotation, mask, place, cache.keys[index], cache.values[index])
         return F.log_softmax(self.llm_decoder(self.norm(x[:, -1])).to(torch.float32), dim=-1)
