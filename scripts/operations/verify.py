@@ -82,7 +82,9 @@ def real_requests(known: Sequence[PidFile], environment: Mapping[str, str]) -> l
     """One turn, one transcription, one synthesis, with the client script; what does not run is left out by it."""
     by_name = {item.name: urlsplit(item.url) for item in known}
     findings = []
-    if "s2s" in by_name:
+    if "s2s" in by_name and by_name["s2s"].scheme == "https":
+        findings.append(Finding("one real request to each", None, "not tried: the client script speaks http only"))
+    elif "s2s" in by_name:
         ports = {"--port": "s2s", "--asr-port": "asr", "--tts-port": "tts"}
         # Port 9 (discard) stands for a service that was not started here: whatever has its usual port is not ours to try.
         words = [word for option, name in ports.items() for word in (option, str(_port(by_name.get(name))))]

@@ -130,12 +130,21 @@ def test_the_key_reaches_the_services_and_no_command_line(
     assert "secret" not in capfd.readouterr().out
 
 
-def test_a_clone_takes_the_commit_that_was_asked_for(
+def test_a_clone_takes_the_commit_that_was_asked_for_and_follows_it(
     deploy: Callable[..., tuple[int, list[str]]], project: Path, tmp_path: Path
 ) -> None:
-    for _ in range(2):  # the second time there is a clone already
-        assert deploy("--clone", str(project), "--cpu-only")[0] == 0
-    assert (tmp_path / "the host" / ".git").is_dir()
+    version = tmp_path / "the host" / "VERSION"
+    for text in ("1", "2", "3"):
+        (project / "VERSION").write_text(text)
+        for words in (
+            ["add", "-A"],
+            ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", text],
+            ["tag", f"v{text}"],
+        ):
+            subprocess.run(["git", *words], cwd=project, check=True)
+    for ref in ("v1", "v2"):  # the second time there is a clone already
+        assert deploy("--clone", str(project), "--ref", ref, "--cpu-only")[0] == 0
+        assert f"v{version.read_text()}" == ref
 
 
 def test_a_step_that_fails_ends_the_deployment_and_says_how_to_go_on(
