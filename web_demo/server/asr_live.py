@@ -20,7 +20,7 @@ import soxr
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from utils.audio import SPEECH_RATE, Audio, Samples, from_int16
-from utils.channel import Channel
+from utils.channel import Channel, ChannelClosed
 from utils.opus import OpusError, OpusReader
 from utils.threads import off_loop
 from web_demo.errors import InvalidRequest, ServiceError
@@ -145,8 +145,8 @@ class LiveStream:
                 await recognising
                 await self._send({"type": "done", "duration": round(self._received / SPEECH_RATE, 3)})
                 await self._socket.close()
-        except ConnectionError:
-            log.info("live client lost")
+        except (ConnectionError, ChannelClosed):
+            log.info("live stream broken off")
         finally:
             recognising.cancel()
             await asyncio.gather(recognising, return_exceptions=True)
@@ -179,17 +179,24 @@ class LiveStream:
                 await self._work.put(utterance)
 
     async def _recognise(self) -> None:
-        async for utterance in self._work:
-            self._busy = True
-            try:
+        try:
+            async for utterance in self._work:
+                self._busy = True
                 await self._send(await self._result(utterance))
-            except ServiceError as error:
-                await self._send({"type": "error", "code": error.code, "message": error.message})
-            finally:
                 self._busy = False
+        except ConnectionError:
+            log.info("live client lost")
+        except Exception:
+            log.exception("live recognition failed")
+            await self._socket.close(code=WSCloseCode.INTERNAL_ERROR)
+        finally:
+            await self._work.close()  # wakes the reader, should it wait for room
 
     async def _result(self, utterance: Utterance) -> dict[str, Any]:
-        transcript = await self._service.transcriber.one(Audio(utterance.samples, SPEECH_RATE), self._options)
+        try:
+            transcript = await self._service.transcriber.one(Audio(utterance.samples, SPEECH_RATE), self._options)
+        except ServiceError as error:  # this utterance is lost, the next may not be
+            return {"type": "error", "code": error.code, "message": error.message}
         result: dict[str, Any] = {
             "type": "final" if utterance.final else "partial",
             "text": transcript.text,

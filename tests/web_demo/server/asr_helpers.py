@@ -41,6 +41,7 @@ class ScriptedAsr:
         )
         self.max_segment_s = max_segment_s
         self.asked: list[dict] = []
+        self.error: Exception | None = None
         self.running = self.most_running = self.cancelled = 0
         self.entered = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -64,6 +65,8 @@ class ScriptedAsr:
             raise
         finally:
             self.running -= 1
+        if self.error is not None:
+            raise self.error
         return Transcript(f"{round(audio.seconds * 10)} tenths", language or self.capabilities.languages[0])
 
     async def in_use(self) -> int:

@@ -11,6 +11,8 @@ import pytest
 from tests.web_demo.server.asr_helpers import ScriptedAsr, eventually, go, health, serving, speech
 from utils.audio import Audio, to_int16
 from utils.opus import OpusWriter
+from web_demo.errors import EngineFailed
+from web_demo.server.service import LIFE
 
 URL = "/api/transcribe/stream"
 
@@ -147,3 +149,31 @@ async def test_a_slow_engine_loses_no_final():
     spoken = sum(m["end"] - m["start"] for m in finals)
     assert spoken > 6 * 2.0
     assert np.all(np.diff([m["start"] for m in finals]) > 0)
+
+
+async def test_a_service_that_shuts_down_says_goodbye_to_its_streams():
+    async with serving() as client, client.ws_connect(URL) as socket:
+        client.app[LIFE].draining.set()
+        message = await socket.receive()
+    assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    assert socket.close_code == aiohttp.WSCloseCode.GOING_AWAY
+
+
+async def test_an_utterance_that_the_engine_cannot_do_is_an_error_and_the_next_one_is_heard():
+    engine = ScriptedAsr()
+    engine.error = EngineFailed("no luck")
+    async with serving(engine) as client:
+        said = await caption(client, slices(pcm(speech(1, 1.0)), 6400))
+        assert {"type": "error", "code": "engine_failed", "message": "no luck"} in said
+        engine.error = None
+        said = await caption(client, slices(pcm(speech(1, 1.0)), 6400))
+        assert [m["type"] for m in said][-2:] == ["final", "done"]
+
+
+async def test_a_defect_in_the_engine_closes_the_stream_with_a_code():
+    engine = ScriptedAsr()
+    engine.error = RuntimeError("a defect")
+    async with serving(engine) as client, client.ws_connect(URL) as socket:
+        await socket.send_bytes(pcm(speech(1, 1.0)))
+        assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        assert socket.close_code == aiohttp.WSCloseCode.INTERNAL_ERROR

@@ -20,6 +20,7 @@ from tests.web_demo.server.asr_helpers import (
     speech,
 )
 from utils.audio import silence, to_wav
+from web_demo.errors import EngineFailed
 
 
 async def test_a_wav_file_is_transcribed_as_documented():
@@ -289,3 +290,17 @@ async def test_samples_that_are_no_numbers_do_not_reach_the_engine():
     async with serving() as client:
         status, body = await post(client, data)
     assert (status, body["text"]) == (200, "28 tenths")
+
+
+async def test_a_failing_engine_is_a_500_with_its_reason_and_a_defect_is_one_without():
+    engine = ScriptedAsr()
+    async with serving(engine) as client:
+        engine.error = EngineFailed("the worker died")
+        status, body = await post(client, GO.read_bytes())
+        assert (status, body["error"]) == (500, {"code": "engine_failed", "message": "the worker died"})
+        engine.error = RuntimeError("a secret detail")
+        status, body = await post(client, GO.read_bytes())
+        assert (status, body["error"]["code"]) == (500, "internal_error")
+        assert "secret" not in body["error"]["message"]
+        engine.error = None
+        assert (await post(client, GO.read_bytes()))[0] == 200

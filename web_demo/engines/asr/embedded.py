@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from utils.audio import SPEECH_RATE, Audio
+from utils.threads import off_loop
 from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
 from web_demo.engines.asr.workers import WorkerPool
 from web_demo.engines.base import Capabilities, Transcript
@@ -49,6 +50,7 @@ class EmbeddedAsr:
             raise InvalidRequest(
                 f"the embedded recogniser knows English only (language {LANGUAGE!r}), got {language!r}"
             )
-        decoded = await self._pool.run(DecodeTask(audio.at(SPEECH_RATE).samples, tuple(hotwords)))
+        sound = await off_loop(audio.at, SPEECH_RATE)
+        decoded = await self._pool.run(DecodeTask(sound.samples, tuple(hotwords)))
         text = " ".join(segment.text for segment in decoded.segments)
         return Transcript(text, LANGUAGE, decoded.segments, decoded.ignored_hotwords)

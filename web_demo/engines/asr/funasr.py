@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from utils.audio import SPEECH_RATE, Audio, Samples
+from utils.threads import off_loop
 from utils.vad import speech_spans
 from web_demo.engines.asr.batching import BatchLimits, MicroBatcher
 from web_demo.engines.asr.languages import MLT_NANO, NAMES, NANO
@@ -129,8 +130,8 @@ class FunAsr:
             raise InvalidRequest(f"{self.model} knows {', '.join(self.capabilities.languages)}; got {language!r}")
         if self._batcher is None:
             raise EngineFailed("the funasr engine is not running")
-        samples = audio.at(SPEECH_RATE).samples
-        if next(speech_spans(samples), None) is None:  # a language model makes words of silence
+        samples = await off_loop(_speech, audio)
+        if samples is None:
             return Transcript("", code)
         prompt = Prompt(NAMES[code][0], tuple(clean for word in hotwords if (clean := sanitised(word))), itn)
         try:
@@ -146,6 +147,12 @@ class FunAsr:
     def _run(self, tasks: Sequence[Task]) -> list[str]:
         assert self._model is not None, "the model is loaded before the batcher starts"
         return self._model.texts([task.samples for task in tasks], tasks[0].prompt, self._max_tokens)
+
+
+def _speech(audio: Audio) -> Samples | None:
+    """At SPEECH_RATE; None for silence, which a language model would make words of."""
+    samples = audio.at(SPEECH_RATE).samples
+    return None if next(speech_spans(samples), None) is None else samples
 
 
 def sanitised(hotword: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import openai
 
 from utils.audio import SPEECH_RATE, Audio, to_wav
+from utils.threads import off_loop
 from web_demo.engines.base import Capabilities, Segment, Transcript
 from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
 
@@ -58,10 +59,11 @@ class OpenAiAsr:
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
     ) -> Transcript:
+        wav = await off_loop(lambda: to_wav(audio.at(SPEECH_RATE)))
         try:
             answer = await self._client.audio.transcriptions.create(
                 model=self.model,
-                file=("audio.wav", to_wav(audio.at(SPEECH_RATE)), "audio/wav"),
+                file=("audio.wav", wav, "audio/wav"),
                 language=language or openai.omit,
                 prompt=", ".join(hotwords) or openai.omit,
             )
