@@ -15,13 +15,13 @@ from aiohttp import web
 from web_demo.engines import registry
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice, choose
-from web_demo.errors import InvalidRequest, SetupError
+from web_demo.errors import InvalidRequest
 from web_demo.server import asr_live, asr_openai
 from web_demo.server.asr_formats import transcribe_json
 from web_demo.server.asr_metrics import AsrMetrics
 from web_demo.server.asr_service import SERVICE, AsrService, AsrSettings
-from web_demo.server.service import make_app, run
-from web_demo.server.settings import add_common_arguments, common_settings, configure_logging
+from web_demo.server.service import make_app, run_program
+from web_demo.server.settings import add_common_arguments, common_settings
 from web_demo.server.upload import read_form
 
 
@@ -83,14 +83,7 @@ def parse_arguments(argv: list[str] | None = None) -> AsrSettings:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        settings = parse_arguments(argv)
-        configure_logging(settings.log_level)
-        app = create_app(settings)
-    except SetupError as error:
-        print(f"web_demo.server.asr_server: {error}", file=sys.stderr)
-        return 2
-    return run(app, settings)
+    return run_program("web_demo.server.asr_server", lambda: parse_arguments(argv), create_app)
 
 
 if __name__ == "__main__":

@@ -29,13 +29,12 @@ from web_demo.server.detokenizer.supervisor import Detokenizer
 from web_demo.server.health import Health
 from web_demo.server.metrics import S2sMetrics
 from web_demo.server.page import add_page
-from web_demo.server.service import LIFE, make_app, run
+from web_demo.server.service import LIFE, make_app, run_program
 from web_demo.server.session import Session, SessionLimits
 from web_demo.server.settings import (
     ServiceSettings,
     add_common_arguments,
     common_settings,
-    configure_logging,
 )
 
 log = logging.getLogger(__name__)
@@ -258,14 +257,7 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        settings = parse_arguments(argv)
-        configure_logging(settings.log_level)
-        app = create_app(settings)
-    except SetupError as error:
-        print(f"web_demo.server.server: {error}", file=sys.stderr)
-        return 2
-    return run(app, settings)
+    return run_program("web_demo.server.server", lambda: parse_arguments(argv), create_app)
 
 
 if __name__ == "__main__":

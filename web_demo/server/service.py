@@ -8,8 +8,9 @@ import json
 import logging
 import signal
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import prometheus_client
 from aiohttp import web
@@ -18,9 +19,11 @@ from aiohttp.typedefs import Handler
 from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
 from web_demo.server import access
 from web_demo.server.health import Health
-from web_demo.server.settings import ServiceSettings
+from web_demo.server.settings import ServiceSettings, configure_logging
 
 log = logging.getLogger(__name__)
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
 class Life:
@@ -166,6 +169,18 @@ async def read_json(request: web.Request) -> Mapping[str, Any]:
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
+
+
+def run_program(name: str, parse: Callable[[], Settings], create_app: Callable[[Settings], web.Application]) -> int:
+    """The `main` of a service: settings from the command line, then serve. Returns the exit status."""
+    try:
+        settings = parse()
+        configure_logging(settings.log_level)
+        app = create_app(settings)
+    except SetupError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    return run(app, settings)
 
 
 def run(app: web.Application, settings: ServiceSettings) -> int:

@@ -25,8 +25,7 @@ from web_demo.engines.tts.embedded import EmbeddedTts
 from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
 from web_demo.server import tts_answers, tts_prompts, tts_requests, tts_voices
 from web_demo.server.health import Health
-from web_demo.server.service import make_app, read_json, run
-from web_demo.server.settings import configure_logging
+from web_demo.server.service import make_app, read_json, run_program
 from web_demo.server.tts_forms import read_form
 from web_demo.server.tts_metrics import TtsMetrics
 from web_demo.server.tts_queue import FairQueue
@@ -247,14 +246,7 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        settings = parse_arguments(argv)
-        configure_logging(settings.log_level)
-        app = create_app(settings)
-    except SetupError as error:
-        print(f"web_demo.server.tts_server: {error}", file=sys.stderr)
-        return 2
-    return run(app, settings)
+    return run_program("web_demo.server.tts_server", lambda: parse_arguments(argv), create_app)
 
 
 if __name__ == "__main__":
