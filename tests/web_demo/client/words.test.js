@@ -19,7 +19,8 @@ test("every word that the page asks for is there, and none is there for nothing"
   const code = files.map((name) => readFileSync(new URL(name, CLIENT), "utf8")).join("\n");
   const asked = [...code.matchAll(/data-(?:words|label|placeholder)="(\w+)"|words\.of\("(\w+)"/g)].map(([, a, b]) => a ?? b);
   for (const key of asked) assert.ok(key in en, key);
-  const built = /^preset\w+(Hint|Prompt)$|^hint(Idle|Listening|Thinking|Speaking)/; // put together from parts
+  // Put together from parts, or the words of a service's health.
+  const built = /^preset\w+(Hint|Prompt)$|^hint(Idle|Listening|Thinking|Speaking)|^(healthy|loading|unhealthy|down)$/;
   for (const key of Object.keys(en)) assert.ok(built.test(key) || new RegExp(`["']${key}["']`).test(code), key);
 });
 

@@ -15,6 +15,7 @@ export class TalkView {
   #services;
   #button = byId("main-button");
   #pressedAt = null; // when the press that began this turn came; null when it was let go, or began none
+  #held = false; // the pointer that went down last has done its work
   #drawn = "";
   #levels;
 
@@ -45,10 +46,10 @@ export class TalkView {
     this.#words.addEventListener("change", () => this.#update());
     this.#settings.addEventListener("change", () => this.#update());
 
-    this.#button.addEventListener("pointerdown", (event) => event.button === 0 && this.#press(event));
+    this.#button.addEventListener("pointerdown", (event) => (this.#held = event.button === 0 && this.#hold(event)));
     this.#button.addEventListener("pointerup", () => this.#release());
     this.#button.addEventListener("pointercancel", () => this.#release());
-    this.#button.addEventListener("click", (event) => event.detail === 0 && this.#tap()); // keyboard, screen reader
+    this.#button.addEventListener("click", (event) => this.#onClick(event));
     document.addEventListener("keydown", (event) => this.#onKey(event, true));
     document.addEventListener("keyup", (event) => this.#onKey(event, false));
 
@@ -66,17 +67,24 @@ export class TalkView {
 
   // --- the big button ---
 
-  /** The pointer or the space bar goes down. */
-  #press(event) {
+  /** Push-to-talk: the pointer or the space bar goes down. Returns whether that meant something by itself. */
+  #hold(event) {
     const session = this.#session;
-    if (session.line !== "open" || session.handsFree) return this.#tap();
+    if (session.line !== "open" || session.handsFree) return false;
     if (event.pointerId !== undefined) this.#button.setPointerCapture(event.pointerId);
-    if (session.conversation.phase === "listening") {
-      session.endTurn();
-      return;
+    if (session.conversation.phase === "listening") session.endTurn();
+    else {
+      this.#pressedAt = performance.now();
+      session.beginTurn();
     }
-    this.#pressedAt = performance.now();
-    session.beginTurn();
+    return true;
+  }
+
+  /** Of a pointer that held nothing, of the keyboard (detail 0), or of a screen reader. Only from a click on do phones let
+   * a page make sound. */
+  #onClick(event) {
+    if (event.detail === 0 || !this.#held) this.#tap();
+    this.#held = false;
   }
 
   #release() {
@@ -102,8 +110,8 @@ export class TalkView {
     if (event.key === "Escape" && down && !busy && this.#canStop()) this.#session.interrupt();
     if (event.key !== " " || (busy && event.target !== this.#button)) return;
     event.preventDefault();
-    if (down) this.#press(event);
-    else this.#release();
+    if (!down) this.#release();
+    else if (!this.#hold(event)) this.#tap();
   }
 
   // --- what is shown ---

@@ -1,6 +1,5 @@
 /** The page in English. `{name}` is filled in. */
 export default {
-  title: "Fun Audio Chat",
   tabs: "Sections",
   talk: "Talk",
   transcribe: "Transcribe",
@@ -44,7 +43,6 @@ export default {
   downloadText: "Save text",
   newConversation: "New conversation",
   more: "More",
-  jumpToEnd: "Latest",
 
   mode: "How to take turns",
   pushToTalk: "Push to talk",
@@ -57,7 +55,6 @@ export default {
   sendButton: "Send",
   muteButton: "Mute the microphone",
   unmuteButton: "Unmute the microphone",
-  stateClosed: "Not connected",
   stateStarting: "Opening the microphone…",
   stateConnecting: "Connecting…",
   stateRetrying: "The line is lost. Trying again…",

@@ -1,6 +1,5 @@
 /** 中文界面。`{name}` 为占位符。 */
 export default {
-  title: "Fun Audio Chat",
   tabs: "功能",
   talk: "对话",
   transcribe: "转写",
@@ -42,7 +41,6 @@ export default {
   downloadText: "保存文字",
   newConversation: "新对话",
   more: "更多",
-  jumpToEnd: "最新",
 
   mode: "轮流方式",
   pushToTalk: "按住说话",
@@ -55,7 +53,6 @@ export default {
   sendButton: "发送",
   muteButton: "静音麦克风",
   unmuteButton: "取消静音",
-  stateClosed: "未连接",
   stateStarting: "正在打开麦克风…",
   stateConnecting: "正在连接…",
   stateRetrying: "连接断开，正在重试…",
