@@ -79,8 +79,9 @@ async def measure(engine: str, path: str, clients: int, requests: int, send: Req
         nonlocal heard
         for index in range(requests):
             began = time.perf_counter()
-            heard += await send(number + index)
+            seconds = await send(number + index)
             latencies.append(time.perf_counter() - began)
+            heard += seconds
 
     await asyncio.gather(*(send(number) for number in range(clients)))
     ticker = LoopTicker()
