@@ -33,7 +33,7 @@ needs_program() {
 failed=()
 check() {
     printf -- '--- %s\n' "$*"
-    "$@" || failed+=("$1${2:+ $2}")
+    "$@" || failed+=("$*")
 }
 
 make_venv "$VENV"

@@ -167,7 +167,7 @@ def test_a_lost_connection_is_taken_up_again(deploy: Callable[..., tuple[int, li
 
 
 def test_a_host_that_cannot_be_reached_is_said(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(auto_deploy.run, "__defaults__", (lambda _: None,))
     assert auto_deploy.main(["127.0.0.1", "--port", "9"], project) == 1
