@@ -95,8 +95,8 @@ class Conversation:
     def on(self, event: Event) -> Outcome:
         """Move to the next state. An event that no rule names in this state changes nothing (`Command.NOTHING`)."""
         outcome = RULES.get((self.state, event), Outcome(self.state, Command.NOTHING))
-        if self.hands_free and outcome.state is State.WAITING and event is Event.ANSWER_OVER:
-            outcome = Outcome(State.READY, Command.NOTHING)
+        if self.hands_free and event in (Event.ANSWER_OVER, Event.START) and outcome.state is not self.state:
+            outcome = Outcome(State.READY, outcome.command)  # the next turn opens when somebody speaks
         self.state = outcome.state
         return outcome
 

@@ -99,6 +99,12 @@ def test_a_hands_free_session_listens_again_by_itself():
     assert talk.collects
 
 
+def test_hands_free_start_silences_the_answer_and_waits_for_a_voice():
+    talk = conversation(State.ANSWERING, hands_free=True)
+    assert talk.on(Event.START).command is Command.INTERRUPT
+    assert talk.state is State.READY  # not an open turn: silence must not fill it and be answered
+
+
 def test_hands_free_asked_for_after_an_answer_opens_a_turn():
     assert outcome(State.WAITING, Event.HANDS_FREE_ON) == (State.READY, Command.OPEN_TURN)
 

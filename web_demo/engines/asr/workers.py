@@ -62,6 +62,7 @@ class WorkerPool(Generic[Task, Result]):
         self._workers: set[_Worker] = set()
         self._running: set[asyncio.Task[Any]] = set()
         self._threads: ThreadPoolExecutor | None = None
+        self._closing = False
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -78,14 +79,14 @@ class WorkerPool(Generic[Task, Result]):
             raise errors.exceptions[0] from None
 
     async def close(self) -> None:
+        self._closing = True
         for worker in self._workers:
             worker.process.kill()  # its pipe breaks, so whoever waits for it fails
         while self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
         workers, self._workers, self._idle = self._workers, set(), asyncio.Queue()
         for worker in workers:
-            await asyncio.to_thread(worker.process.join)
-            worker.pipe.close()
+            await self._bury(worker)
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
@@ -113,14 +114,20 @@ class WorkerPool(Generic[Task, Result]):
         try:
             answer: Result | _Failed = await self._in_thread(_exchange, worker, task)
         except (EOFError, OSError):
-            self._workers.discard(worker)
-            worker.pipe.close()
-            if self._threads is not None:
+            await self._bury(worker)
+            if not self._closing:
                 log.error("worker died name=%s pid=%s", self._name, worker.process.pid)
                 self._replace()
-            return _Failed("its worker process died; another one is starting")
+            return _Failed("its worker process died")
         self._idle.put_nowait(worker)
         return answer
+
+    async def _bury(self, worker: _Worker) -> None:
+        """No worker any more: ended if it is not, reaped, its pipe closed."""
+        self._workers.discard(worker)
+        worker.process.kill()
+        await asyncio.to_thread(worker.process.join)
+        worker.pipe.close()
 
     def _replace(self) -> None:
         starting = asyncio.create_task(self._add_worker())
@@ -136,15 +143,15 @@ class WorkerPool(Generic[Task, Result]):
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.add(worker)
+        if self._closing:  # began while this one was on its way
+            process.kill()
         try:
             first = await self._in_thread(_receive, worker, START_TIMEOUT_S)
         except (EOFError, OSError) as error:
-            self._workers.discard(worker)
-            ours.close()
+            await self._bury(worker)
             raise SetupError(f"a worker process of the {self._name} engine died at start (see the log)") from error
         if not isinstance(first, _Ready):
-            self._workers.discard(worker)
-            process.kill()
+            await self._bury(worker)
             raise SetupError(f"the {self._name} engine cannot start: {getattr(first, 'reason', 'no answer in time')}")
         self._idle.put_nowait(worker)
 

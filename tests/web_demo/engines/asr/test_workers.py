@@ -1,4 +1,6 @@
+import asyncio
 import os
+import time
 
 import pytest
 
@@ -54,3 +56,22 @@ async def test_a_closed_pool_is_unavailable():
     await pool.close()
     with pytest.raises(Unavailable):
         await pool.run(1)
+
+
+async def test_closing_while_a_task_runs_ends_it_and_leaves_no_process():
+    pool = WorkerPool("tests", build_sleeper, 1)
+    await pool.start()
+    (pid,) = pool.pids
+    running = asyncio.create_task(pool.run(60.0))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        await pool.close()
+        with pytest.raises(EngineFailed):
+            await running
+    assert pool.pids == ()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def build_sleeper():
+    return time.sleep
