@@ -107,6 +107,7 @@ def launch(
         "--port",
         str(port),
         *_choices(service, options),
+        *_neighbours(service, environment),
         *extra,
         *own,
     )
@@ -135,6 +136,15 @@ def check_ports(launches: list[Launch]) -> None:
         if item.port in seen:
             raise UsageError(f"{seen[item.port]} and {item.name} were both given port {item.port}")
         seen[item.port] = item.name
+
+
+def _neighbours(service: Service, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Where a service finds the others that it uses, if not at their usual ports."""
+    host = reachable(environment.get("HOST") or "127.0.0.1")
+    used = {"s2s": (ASR, TTS), "tts": (ASR,)}.get(service.name, ())
+    ports = {other: port_of(other.prefix, other.port, environment) for other in used}
+    moved = [(other, port) for other, port in ports.items() if port != other.port]
+    return tuple(word for other, port in moved for word in (f"--{other.name}-url", f"http://{host}:{port}"))
 
 
 def _choices(service: Service, options: Options) -> tuple[str, ...]:

@@ -68,3 +68,10 @@ def test_a_service_whose_code_is_not_there_is_not_in_the_list(tmp_path: Path) ->
     module.parent.mkdir(parents=True)
     module.touch()
     assert services.choose(Options(with_tts=True), tmp_path) == [ASR]
+
+
+def test_services_that_moved_are_found_by_those_that_use_them() -> None:
+    moved = {"ASR_PORT": "9003", "TTS_PORT": "9004"}
+    assert line(S2S, Options(), **moved).endswith("--asr-url http://127.0.0.1:9003 --tts-url http://127.0.0.1:9004")
+    assert line(TTS, Options(), **moved).endswith("--port 9004 --asr-url http://127.0.0.1:9003")
+    assert "-url" not in line(ASR, Options(), **moved)
