@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from scripts.operations import logs, pidfile, probe, processes
 from scripts.operations.services import Launch
 
 POLL_S = 0.2
+MIN_FREE_BYTES = 20_000_000
 FAILED_START_GRACE_S = 10.0
 LAUNCHER = "scripts.operations.launch"
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +66,8 @@ def start(launches: Sequence[Launch], run_dir: Path, *, timeout_s: float, say: S
                     f"{launch.name} cannot listen on {launch.host}:{launch.port}: {fault}. "
                     f"Stop what uses it (ss -ltnp 'sport = :{launch.port}'), or set {launch.name.upper()}_PORT"
                 )
+        for folder in {run_dir, *(launch.log.parent for launch in launches)}:
+            _require_room(folder)
         running: list[Running] = []
         try:
             for launch in launches:
@@ -103,6 +107,17 @@ def stop(run_dir: Path, *, grace_s: float, say: Say) -> bool:
         if not known and clean:
             say("nothing is running")
     return clean
+
+
+def _require_room(folder: Path) -> None:
+    """PID files and logs go here: a service that cannot write them dies without a word."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        raise StartFailed(
+            f"No space left on the disk of {folder}: {free // 1000} kB free, at least {MIN_FREE_BYTES // 1000} kB are "
+            "needed for PID files and logs. Free some and start again"
+        )
 
 
 def _refuse_second_start(run_dir: Path, say: Say) -> None:

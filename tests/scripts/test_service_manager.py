@@ -1,5 +1,6 @@
 """The manager with fake services, over real processes and sockets."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -275,3 +276,30 @@ def test_wrong_usage_ends_with_status_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         service_manager.main(words)
     assert ended.value.code == 2
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, small and full."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]).returncode != 0:
+        pytest.skip("only root may mount a disk to fill")
+    try:
+        (disk / "run").mkdir()
+        (disk / "logs").mkdir()
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "filler").write_bytes(bytes(1 << 20))
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_ends_the_start_in_words_and_a_clean_state(full_disk: Path) -> None:
+    yard = Yard(full_disk)
+    port = free_port()
+    with pytest.raises((OSError, StartFailed), match="No space left"):
+        yard.start(yard.launch("service", port=port))
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+    assert yard.files() == []
