@@ -16,7 +16,7 @@ from aiohttp import web
 
 from utils.audio import Audio
 from utils.opus import OpusReader
-from web_demo.engines.base import S2sEngine
+from web_demo.engines.base import Heard, S2sEngine, SpeechText, TextDelta
 from web_demo.server import protocal
 from web_demo.server.protocal import Action, AudioData, Control, Error, Message, Metadata, Text
 from web_demo.server.server import SERVICE, S2sService, S2sSettings, create_app
@@ -198,3 +198,23 @@ async def talking(server: Server, query: str = "", **options: Any) -> AsyncItera
             yield talker
         finally:
             await talker.close()
+
+
+# --- scripts of engines, and what comes of them ---
+
+
+def say(*sentences: str):
+    """A script: hear the turn, then say these sentences."""
+    return lambda turn: [
+        Heard(f"{turn.audio.seconds:.1f} s"),
+        *(step for sentence in sentences for step in (TextDelta(sentence + " "), SpeechText(sentence))),
+    ]
+
+
+LONG = "x" * 200  # ten seconds of tone
+
+
+def loud_s(audio: Audio) -> float:
+    """Seconds of `audio` that are not silent."""
+    frames = audio.samples[: len(audio.samples) // 240 * 240].reshape(-1, 240)
+    return float((np.abs(frames).max(axis=1) > 0.05).sum() * 0.01)

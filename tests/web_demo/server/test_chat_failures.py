@@ -1,0 +1,137 @@
+"""What fails behind a conversation, how it ends, who may begin one."""
+
+import asyncio
+import os
+import signal
+
+import aiohttp
+import pytest
+
+from tests.talk import LONG, opus_pages, s2s, say, serving, talking, tone, until
+from web_demo.engines.base import (
+    TextDelta,
+    TurnRequest,
+)
+from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server import chat
+from web_demo.server.protocal import Action, AudioData, Control, Handshake, encode
+from web_demo.server.service import LIFE
+
+
+async def test_an_engine_that_fails_ends_that_turn_with_a_message_and_not_the_session():
+    engine = ScriptedS2s(lambda turn: [RuntimeError("secret detail")] if len(engine.turns) == 1 else say("fine")(turn))
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        await talker.ask()
+        message = await talker.error()
+        assert "secret" not in message
+        await talker.start()
+        await talker.ask()
+        await talker.final()
+        metrics = await server.metrics()
+        assert metrics['s2s_turns_total{outcome="failed"}'] == 1
+        assert metrics['s2s_turns_total{outcome="finished"}'] == 1
+
+
+async def test_speech_that_fails_ends_that_turn_with_a_message():
+    engine = ScriptedS2s(lambda turn: say("[raise]" if len(engine.turns) == 1 else "fine")(turn))
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        await talker.ask()
+        assert "speech synthesis failed" in await talker.error()
+        await talker.start()
+        await talker.ask()
+        await talker.final()
+
+
+async def test_a_killed_detokenizer_fails_the_waiting_turns_and_the_next_ones_work():
+    engine = ScriptedS2s(lambda turn: say(LONG, LONG)(turn) if turn.turn_id.endswith(".1") else say("back again")(turn))
+    async with serving(s2s(engine)) as server, talking(server) as one, talking(server) as two:
+        for talker in (one, two):
+            await talker.ask()
+        for talker in (one, two):
+            await talker.audio()
+        os.kill(server.service.detokenizer.pid, signal.SIGKILL)
+        for talker in (one, two):
+            assert "stopped unexpectedly" in await talker.error()
+            await talker.start()
+            await talker.ask()
+        for talker in (one, two):
+            await talker.final()
+            assert talker.texts()[-1] == "\n[Final: back again ]"
+        assert (await server.metrics())["s2s_detokenizer_restarts_total"] == 1
+        async with aiohttp.ClientSession() as http, http.get(server.url("/health")) as response:
+            assert response.status == 200
+
+
+async def test_shutting_down_lets_the_answer_finish_and_hangs_up_with_going_away():
+    engine = ScriptedS2s(say("an answer of some length"))
+    async with serving(s2s(engine)) as server, talking(server) as busy, talking(server) as idle:
+        await idle.wait_for(lambda m: isinstance(m, Handshake))
+        await busy.ask()
+        await busy.audio()
+        assert await server.app[LIFE].drain(20.0)
+        assert busy.texts()[-1].startswith("\n[Final: ")
+        assert busy.socket.close_code == idle.socket.close_code == aiohttp.WSCloseCode.GOING_AWAY
+
+
+async def test_health_tells_engine_and_sessions():
+    async with serving(s2s(ScriptedS2s(say("ok")))) as server, talking(server) as talker:
+        await talker.wait_for(lambda m: isinstance(m, Handshake))
+        async with aiohttp.ClientSession() as http, http.get(server.url("/health")) as response:
+            body = await response.json()
+        assert (body["status"], body["engine"], body["sessions"], body["device"]) == ("healthy", "scripted", 1, "cpu")
+
+
+async def test_a_key_is_asked_for_and_taken_from_the_address():
+    async with serving(s2s(ScriptedS2s(say("ok")), api_key="s3cret")) as server:
+        async with aiohttp.ClientSession() as http:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await http.ws_connect(server.url("/api/chat"))
+            assert refused.value.status == 401
+        async with talking(
+            server, "?api_key=s3cret&text_temperature=0.7&text_topk=25&pad_mult=0&audio_seed=1"
+        ) as talker:
+            await talker.ask()
+            await talker.final()
+
+
+async def test_a_page_of_another_origin_cannot_connect_unless_allowed():
+    foreign = {"Origin": "https://localhost:5443"}
+    async with serving(s2s(ScriptedS2s(say("ok")))) as server, aiohttp.ClientSession() as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(server.url("/api/chat"), headers=foreign)
+        assert refused.value.status == 403
+    allowed = s2s(ScriptedS2s(say("ok")), allowed_origins=("https://localhost:5443",))
+    async with serving(allowed) as server, talking(server, headers=foreign) as talker:
+        await talker.wait_for(lambda m: isinstance(m, Handshake))
+
+
+async def test_a_client_that_takes_nothing_holds_the_engine_back_and_is_hung_up_on_in_the_end(monkeypatch):
+    monkeypatch.setattr(chat, "KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(chat, "SEND_TIMEOUT_S", 1.0)
+    made = []
+
+    def flood(turn: TurnRequest):
+        for number in range(1000):
+            made.append(number)
+            yield TextDelta("x" * 1_000_000)
+
+    engine = ScriptedS2s(flood)
+    async with serving(s2s(engine)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        upgrade = (
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22
+        )
+        writer.write(f"GET /api/chat HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{upgrade}==\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        frames = [AudioData(b"".join(opus_pages(tone(0.4)))), Control(Action.END_TURN)]
+        writer.writelines(masked(encode(frame)) for frame in frames)
+        await until(lambda: engine.live == 1)
+        await until(lambda: engine.live == 0)
+        await until(lambda: not server.service.sessions)
+        assert len(made) < 50  # of a gigabyte
+        writer.close()
+
+
+def masked(payload: bytes) -> bytes:
+    """A binary WebSocket frame as a client sends it, with the mask that changes nothing."""
+    return b"\x82\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
