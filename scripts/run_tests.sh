@@ -39,7 +39,7 @@ check() {
 make_venv "$VENV"
 install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt
 PATH=$PWD/$VENV/bin:$PATH
-export OMP_NUM_THREADS=1 # two test processes share the machine
+export OMP_NUM_THREADS=1 # several test processes share the machine
 
 mapfile -t node_tests < <(find tests -name '*.test.js' | sort)
 needs_program node nodejs
@@ -60,7 +60,7 @@ check mypy
 check shellcheck -x "${shell_scripts[@]}"
 check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
 check node --test "${node_tests[@]}"
-check python -m pytest -n 2 "$@"
+check python -m pytest -n 4 "$@" # many tests wait for real time to pass: two for each core
 
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "$(printf '%s; ' "${failed[@]}")" >&2
