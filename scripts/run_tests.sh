@@ -60,7 +60,7 @@ check mypy
 check shellcheck -x "${shell_scripts[@]}"
 check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
 check node --test "${node_tests[@]}"
-check python -m pytest -n 4 "$@" # many tests wait for real time to pass: two for each core
+check python -m pytest -n 4 --dist worksteal "$@" # many tests wait for real time to pass: two for each core
 
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "$(printf '%s; ' "${failed[@]}")" >&2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ async def overflow(page: Page) -> float:
     return float(await page.evaluate(f"Math.max(...{edges}) - innerWidth"))
 
 
-@pytest.mark.parametrize(("scheme", "locale"), list(product(("light", "dark"), ("en-US", "zh-CN"))))
+@pytest.mark.parametrize(("scheme", "locale"), [("light", "en-US"), ("dark", "zh-CN")])
 async def test_every_view_is_accessible_and_fits_wide_and_narrow(scheme: str, locale: str) -> None:
     assert AXE.is_file(), "these tests need axe: npm install --no-package-lock in tests/web_demo/client"
     look: dict[str, Any] = {"color_scheme": scheme, "locale": locale}
