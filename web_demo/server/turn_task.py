@@ -106,10 +106,6 @@ class TurnTask:
             return self._reply.text
         return self._reply.heard(self._clock.heard(self._sent, self._now()))
 
-    @property
-    def first_audio_sent(self) -> bool:
-        return self._sent > 0
-
     async def run(self) -> None:
         """Raises nothing but cancellation: what goes wrong is told to the client and logged here."""
         problem: str | None = None
