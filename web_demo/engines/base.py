@@ -171,6 +171,7 @@ class TurnRequest:
     system_prompt: str = ""  # "": the engine's own default
     language: str = "en"  # of the texts that an engine itself has to say
     sampling: Sampling = field(default_factory=Sampling)
+    speech: bool = True  # False: the answer is read, not heard; an engine need not make its speech
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of the functions that the client offers
     tool_exchanges: tuple[ToolExchange, ...] = ()  # of this turn, oldest first
 

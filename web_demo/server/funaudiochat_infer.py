@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from utils.audio import Audio
-from utils.constant import DEFAULT_S2M_PROMPT, FUNCTION_CALLING_PROMPT, SPOKEN_S2M_PROMPT
+from utils.constant import DEFAULT_S2M_PROMPT, DEFAULT_S2T_PROMPT, FUNCTION_CALLING_PROMPT, SPOKEN_S2M_PROMPT
 from web_demo.engines.base import Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, ToolExchange, TurnRequest
 from web_demo.models.funaudiochat.settings import GenerationSettings
 
@@ -41,9 +41,10 @@ def system_message(turn: TurnRequest, *, call_tools: bool) -> str:
         tools = "\n".join(without_special_tokens(json.dumps(tool, ensure_ascii=False)) for tool in turn.tools)
         prompt = FUNCTION_CALLING_PROMPT.replace("{tools_definition}", tools)
         return f"{prompt}\n\n{own}" if own else prompt
+    mode = DEFAULT_S2M_PROMPT if turn.speech else DEFAULT_S2T_PROMPT
     if not own:
-        return SPOKEN_S2M_PROMPT
-    return own if own.startswith(DEFAULT_S2M_PROMPT) else f"{DEFAULT_S2M_PROMPT} {own}"
+        return SPOKEN_S2M_PROMPT if turn.speech else mode
+    return own if own.startswith(mode) else f"{mode} {own}"
 
 
 def conversation(turn: TurnRequest, audio_place: str, *, call_tools: bool = False) -> tuple[list[Message], list[Audio]]:
@@ -84,8 +85,13 @@ def _user_content(exchange: Exchange, audio_place: str, sounds: list[Audio]) -> 
     return audio_place
 
 
-def generation_settings(sampling: Sampling, *, bad_words: tuple[tuple[int, ...], ...]) -> GenerationSettings:
-    """The model's defaults with what the client asked for; temperature 0 means: always the likeliest token."""
+def generation_settings(
+    sampling: Sampling, *, bad_words: tuple[tuple[int, ...], ...], speech: bool = True
+) -> GenerationSettings:
+    """The model's defaults with what the client asked for; temperature 0 means: always the likeliest token.
+
+    Without `speech` the answer is text from its first token on.
+    """
     asked = {
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
@@ -94,7 +100,13 @@ def generation_settings(sampling: Sampling, *, bad_words: tuple[tuple[int, ...],
         "temperature": sampling.temperature or None,
     }
     chosen: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    return GenerationSettings(bad_words=bad_words, do_sample=sampling.temperature != 0, **chosen)
+    return GenerationSettings(
+        bad_words=bad_words,
+        do_sample=sampling.temperature != 0,
+        speech=speech,
+        force_audio_bos=speech,
+        **chosen,
+    )
 
 
 def tool_settings() -> GenerationSettings:

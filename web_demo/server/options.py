@@ -24,6 +24,7 @@ class SessionOptions:
     prefix_s: float = 0.3  # sound kept from before speech was noticed
     language: str = "en"  # of what the embedded engine itself has to say
     events: bool = False  # also send JSON events (PROTOCOL.md)
+    speech: bool = True  # False: answers are text alone
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     tools: tuple[Mapping[str, Any], ...] = ()
 
@@ -38,9 +39,9 @@ def update(options: SessionOptions, data: Mapping[str, Any]) -> SessionOptions:
             "language", data["language"], "en or zh"
         )
     if "events" in data:
-        if not isinstance(data["events"], bool):
-            _refuse("events", data["events"], "true or false")
-        changes["events"] = data["events"]
+        changes["events"] = _flag(data, "events")
+    if "speech" in data:
+        changes["speech"] = _flag(data, "speech")
     if "turn_detection" in data:
         changes |= _turn_detection(data["turn_detection"])
     if "tools" in data:
@@ -105,6 +106,13 @@ def _tools(value: object) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list) or len(value) > MAX_TOOLS or not all(isinstance(tool, dict) for tool in value):
         _refuse("tools", value, f"a list of at most {MAX_TOOLS} objects")
     return tuple(value)
+
+
+def _flag(data: Mapping[str, Any], key: str) -> bool:
+    value = data[key]
+    if not isinstance(value, bool):
+        _refuse(key, value, "true or false")
+    return value
 
 
 def _text(data: Mapping[str, Any], key: str, most: int) -> str:

@@ -216,6 +216,7 @@ class Session:
             system_prompt=self._options.system_prompt,
             language=self._options.language,
             sampling=self._options.sampling,
+            speech=self._options.speech,
             tools=self._options.tools,
         )
         self._run(request, tasks)

@@ -101,8 +101,8 @@ class TurnTask:
         self.outcome = self.outcome or Outcome.INTERRUPTED
 
     def said(self) -> str:
-        """The reply, as far as the user can have heard it."""
-        if self.outcome is Outcome.FINISHED:
+        """The reply, as far as the user can have heard (or read) it."""
+        if self.outcome is Outcome.FINISHED or not self.request.speech:
             return self._reply.text
         return self._reply.heard(self._clock.heard(self._sent, self._now()))
 
@@ -150,6 +150,8 @@ class TurnTask:
                             self._metrics.stage.labels("text").observe(self._now() - heard_at)
                         self._reply.add_text(text)
                         await self._send(ReplyText(self.number, text))
+                    case SpeechText() | SpeechCodes() if not self.request.speech:
+                        continue
                     case SpeechText(text, voice):
                         await self._pieces.put(_Piece(text=text, voice=voice))
                     case SpeechCodes(codes):

@@ -53,6 +53,35 @@ async def test_codes_are_cut_into_windows_and_spoken_to_the_last():
         assert loud_s(talker.sound()) == pytest.approx(37 * 0.04, abs=0.06)
 
 
+async def test_a_client_that_wants_no_speech_gets_text_alone_until_it_wants_it_again():
+    engine = ScriptedS2s(say("Hello there."))
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        await talker.configure(speech=False)
+        await talker.ask()
+        end = await talker.final()
+        assert talker.texts() == ["[Processing...]", "Hello there. ", "\n[Final: Hello there. ]"]
+        assert not any(isinstance(message, AudioData) for message in talker.messages())
+        await talker.configure(speech=True)
+        await talker.start()
+        await talker.ask()
+        await talker.final(end)
+        assert loud_s(talker.sound(end)) > 0.5
+        assert [turn.speech for turn in engine.turns] == [False, True]
+        assert engine.turns[1].history[0].assistant_text == "Hello there. "
+
+
+async def test_a_text_answer_that_is_cut_off_was_read_as_far_as_it_came():
+    engine = ScriptedS2s(lambda turn: [TextDelta("Once upon "), 60.0, TextDelta("a time")])
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        await talker.configure(speech=False)
+        await talker.ask()
+        await talker.wait_for(lambda m: getattr(m, "text", "") == "Once upon ")
+        await talker.start()
+        await talker.ask()
+        await until(lambda: len(engine.turns) == 2)
+        assert engine.turns[1].history[0].assistant_text == "Once upon "
+
+
 async def test_a_reply_without_speech_is_text_alone():
     async with serving(s2s(ScriptedS2s(lambda turn: [TextDelta("just text")]))) as server, talking(server) as talker:
         await talker.ask()

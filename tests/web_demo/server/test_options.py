@@ -45,8 +45,8 @@ def test_hands_free_can_be_turned_off_again(off):
 
 def test_events_language_and_tools_are_taken():
     tool = {"type": "function", "function": {"name": "lights"}}
-    options = update(SessionOptions(), {"events": True, "language": "zh-CN", "tools": [tool]})
-    assert (options.events, options.language, options.tools) == (True, "zh", (tool,))
+    options = update(SessionOptions(), {"events": True, "language": "zh-CN", "tools": [tool], "speech": False})
+    assert (options.events, options.language, options.tools, options.speech) == (True, "zh", (tool,), False)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ def test_events_language_and_tools_are_taken():
         ({"language": "tlh"}, "language must be en or zh, got 'tlh'"),
         ({"language": 1}, "language must be a string"),
         ({"events": 1}, "events must be true or false, got 1"),
+        ({"speech": None}, "speech must be true or false, got None"),
         ({"turn_detection": "server_vad"}, "turn_detection must be an object or null"),
         ({"turn_detection": {}}, "turn_detection.type must be server_vad or none, got None"),
         ({"turn_detection": {"type": "semantic"}}, "server_vad or none, got 'semantic'"),

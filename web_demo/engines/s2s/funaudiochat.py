@@ -106,7 +106,7 @@ class FunAudioChatS2s:
             if calls:
                 return
         loaded = self._ready()
-        settings = infer.generation_settings(turn.sampling, bad_words=loaded.bad_words)
+        settings = infer.generation_settings(turn.sampling, bad_words=loaded.bad_words, speech=turn.speech)
         prompt = await off_loop(self._prompt, turn, call_tools=False)
         request = Request(turn.turn_id, prompt, settings, turn.conversation_id)
         reply = infer.Reply(self._decode, loaded.codes_end)

@@ -135,6 +135,16 @@ async def test_a_broken_engine_ends_every_turn_and_refuses_new_ones() -> None:
             await answer(engine, turn(2))
 
 
+async def test_a_turn_without_speech_is_text_alone_beside_one_that_speaks() -> None:
+    async with running() as engine:
+        spoken = await answer(engine, turn(1))
+        await engine.forget("c1")
+        silent, beside = await asyncio.gather(answer(engine, turn(2, speech=False)), answer(engine, turn(1)))
+        assert silent
+        assert all(isinstance(step, TextDelta) for step in silent)
+        assert beside == spoken
+
+
 async def test_an_engine_that_was_not_started_says_so() -> None:
     engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, LIMITS)
     with pytest.raises(Unavailable, match="loading"):

@@ -126,10 +126,11 @@ class Runner:
         ]
 
     def warm_up(self, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
-        """Capture the graphs of speaking batches up to the number of slots, so that no turn waits for a capture."""
+        """Capture the graphs of all batches up to the number of slots, so that no turn waits for a capture."""
         for size in sorted(batch_sizes, reverse=True):  # the largest first: the others fit into its memory pool
             if size <= max(1, self.limits.slots):
-                self._frame(size, True, self.limits.pages_per_turn)
+                for speech in (True, False):
+                    self._frame(size, speech, self.limits.pages_per_turn)
         self._warm_up_prefill()
 
     @torch.inference_mode()
