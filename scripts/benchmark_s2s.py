@@ -120,7 +120,7 @@ class Service:
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
 
     def processes(self) -> list[int]:
-        return [self.process.pid, *_children(self.process.pid)]
+        return [self.process.pid, *children(self.process.pid)]
 
     def cpu_s(self) -> float:
         ticks = 0
@@ -130,8 +130,7 @@ class Service:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_mb(self) -> float:
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes())
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return sum(resident_mb(pid) for pid in self.processes())
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -139,16 +138,20 @@ class Service:
         self.process.wait(30)
 
 
-def _children(pid: int) -> list[int]:
-    children = []
+def resident_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def children(pid: int) -> list[int]:
+    found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
         if int(fields[1]) == pid:
-            children.append(int(status.parent.name))
-    return children
+            found.append(int(status.parent.name))
+    return found
 
 
 # --- the clients' side ------------------------------------------------------------------------------------------------

@@ -1,0 +1,372 @@
+#!/usr/bin/env python3
+"""Simulated people talk to an S2S service over WebSockets: is everyone answered soon, and without a gap?
+
+    python3 scripts/benchmark_conversations.py --url http://127.0.0.1:8002 --speakers 32          # any running service
+    python3 scripts/benchmark_conversations.py --random /scratch/random-8b --speakers 32          # no weights needed
+
+`--random` starts a service with Fun-Audio-Chat and the CosyVoice3 detokenizer at full size and random weights (what it says
+means nothing, what it computes is the same), from a checkpoint folder that is written first if it is not there (19 GB).
+
+Method. Every speaker sends a microphone stream in real time, one 40 ms Opus page at a time, for `--user-s` seconds, ends
+the turn, listens for `--listen-s` seconds (or to the end of the answer), interrupts, and begins again. Speakers begin
+spread over one turn. A listener plays like the public client: from the moment that it holds 0.48 s, without a pause.
+
+    first    from `endTurn` to the first audio message
+    gap      a page that came after its time of playing; the listener waits for it, and plays on from there
+    memory   of the service's processes (`--random` only) and of the GPU, first and last quarter of the run
+
+Prints a table and one line of JSON; exits 1 when there was a gap or an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import aiohttp  # noqa: E402
+
+from scripts.benchmark_s2s import children, recorded_speech, resident_mb  # noqa: E402
+from utils.audio import WIRE_RATE  # noqa: E402
+from utils.opus import FRAME_S, OpusWriter  # noqa: E402
+from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode  # noqa: E402
+
+INAUDIBLE_S = 0.001
+START_BUFFER_PAGES = 12  # 0.48 s: the public client plays from there
+TOKENIZER = ROOT / "tests/web_demo/models/funaudiochat/golden/checkpoint"
+READY_TIMEOUT_S = 600
+
+
+# --- listeners --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Playback:
+    """What a listener hears of one answer: pages by their time of arrival. Pure."""
+
+    gaps: list[float] = field(default_factory=list)  # seconds
+    _arrivals: list[float] = field(default_factory=list)
+    _begins: float | None = None  # when page 0 would have been played, moved by every gap
+
+    @property
+    def pages(self) -> int:
+        return len(self._arrivals)
+
+    def page(self, now: float) -> None:
+        number = len(self._arrivals)
+        self._arrivals.append(now)
+        if self._begins is None:
+            if number + 1 >= START_BUFFER_PAGES:
+                self._begins = now
+            return
+        late = now - (self._begins + number * FRAME_S)
+        if late > INAUDIBLE_S:
+            self.gaps.append(late)
+            self._begins += late
+
+
+@dataclass
+class Tally:
+    """What all speakers saw."""
+
+    first_s: list[float] = field(default_factory=list)
+    gaps_s: list[float] = field(default_factory=list)
+    audio_s: float = 0.0
+    turns: int = 0
+    unanswered: int = 0
+    errors: list[str] = field(default_factory=list)
+
+
+class Speaker:
+    """One person: `talk` until the time is over."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, pages: Sequence[bytes], header: bytes, tally: Tally):
+        self._socket, self._pages, self._header, self._tally = socket, pages, header, tally
+        self._sent = 0
+        self._ended_at: float | None = None
+        self._playback: Playback | None = None  # of the answer that is listened to
+        self._over = asyncio.Event()
+
+    async def talk(self, until: float, user_s: float, listen_s: float) -> None:
+        reading = asyncio.create_task(self._read())
+        try:
+            while time.monotonic() + user_s < until:
+                await self._say(user_s)
+                await self._listen(listen_s)
+                await self._send(Control(Action.START))
+        finally:
+            await self._socket.close()
+            await reading
+
+    async def _say(self, seconds: float) -> None:
+        began = time.monotonic()
+        for number in range(round(seconds / FRAME_S)):
+            page = self._pages[self._sent % len(self._pages)]
+            await self._send(AudioData(page if self._sent else self._header + page))
+            self._sent += 1
+            await asyncio.sleep(max(0.0, began + (number + 1) * FRAME_S - time.monotonic()))
+
+    async def _listen(self, seconds: float) -> None:
+        self._over.clear()
+        self._playback = Playback()
+        self._ended_at = time.monotonic()
+        await self._send(Control(Action.END_TURN))
+        self._tally.turns += 1
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+        heard, self._playback = self._playback, None
+        self._tally.gaps_s += heard.gaps
+        self._tally.audio_s += heard.pages * FRAME_S
+        self._tally.unanswered += heard.pages == 0
+
+    async def _send(self, message: AudioData | Control) -> None:
+        await self._socket.send_bytes(encode(message))
+
+    async def _read(self) -> None:
+        async for frame in self._socket:
+            now = time.monotonic()
+            message = decode(frame.data)
+            if isinstance(message, Error):
+                self._tally.errors.append(message.message)
+                self._over.set()
+            elif isinstance(message, AudioData) and self._playback is not None and self._ended_at is not None:
+                if self._playback.pages == 0:
+                    self._tally.first_s.append(now - self._ended_at)
+                self._playback.page(now)
+            elif isinstance(message, Text) and message.text.startswith("\n[Final"):
+                self._over.set()
+
+
+async def converse(url: str, args: argparse.Namespace, tally: Tally) -> None:
+    writer = OpusWriter(WIRE_RATE)
+    pages = [page.data for page in writer.write(recorded_speech())]
+    until = time.monotonic() + args.seconds
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http, asyncio.TaskGroup() as tasks:
+        for number in range(args.speakers):
+            socket = await http.ws_connect(f"{url}/api/chat", compress=0, max_msg_size=0)
+            own = [*pages[number * 7 % len(pages) :], *pages[: number * 7 % len(pages)]]
+            speaker = Speaker(socket, own, writer.header, tally)
+            tasks.create_task(speaker.talk(until, args.user_s, args.listen_s))
+            await asyncio.sleep((args.user_s + args.listen_s) / args.speakers)
+
+
+# --- what is watched --------------------------------------------------------------------------------------------------
+
+
+class Memory:
+    """Samples of what the service holds, every second: resident memory of its processes, and the GPU's in use."""
+
+    def __init__(self, pid: int | None) -> None:
+        self._pid = pid
+        self.host_mb: list[float] = []
+        self.gpu_mb: list[float] = []
+
+    async def watch(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            if self._pid is not None:
+                self.host_mb.append(sum(resident_mb(pid) for pid in (self._pid, *children(self._pid))))
+            if shutil.which("nvidia-smi"):
+                asked = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
+                process = await asyncio.create_subprocess_exec(*asked, stdout=asyncio.subprocess.PIPE)
+                out, _ = await process.communicate()
+                self.gpu_mb.append(float(sum(map(float, out.split()))))
+
+    def report(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, samples in (("host_mb", self.host_mb), ("gpu_mb", self.gpu_mb)):
+            if quarter := len(samples) // 4:
+                found[f"{name}_first"] = round(statistics.median(samples[:quarter]))
+                found[f"{name}_last"] = round(statistics.median(samples[-quarter:]))
+        return found
+
+
+async def wait_until_healthy(url: str) -> dict[str, Any]:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    async with aiohttp.ClientSession() as http:
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with http.get(f"{url}/health") as response:
+                    health: dict[str, Any] = await response.json()
+                if health["status"] == "healthy":
+                    return health
+                if health["status"] == "unhealthy":
+                    raise SystemExit(f"the service at {url} is unhealthy: {health.get('reason')}")
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the service at {url} did not become healthy in {READY_TIMEOUT_S} s")
+            await asyncio.sleep(0.5)
+
+
+async def lateness(url: str) -> dict[str, float]:
+    """The server's own histogram: the share of frames sent within 20 ms of their time."""
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
+        values = dict(line.rsplit(" ", 1) for line in (await response.text()).splitlines() if not line.startswith("#"))
+    count = float(values["s2s_frame_lateness_seconds_count"])
+    within = float(values['s2s_frame_lateness_seconds_bucket{le="0.02"}'])
+    return {"frames": count, "within_20ms": round(within / count, 5) if count else float("nan")}
+
+
+def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(seconds) or [float("nan")]
+    places = {"p50": 0.5, "p95": 0.95, "max": 1.0}
+    return {name: round(ordered[round(part * (len(ordered) - 1))] * 1000, 1) for name, part in places.items()}
+
+
+async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[str, Any]:
+    health = await wait_until_healthy(url)
+    print(
+        "  ".join(f"{name}: {health.get(name)}" for name in ("engine", "model", "device", "max_sessions")), flush=True
+    )
+    tally, memory = Tally(), Memory(pid)
+    watching = asyncio.create_task(memory.watch())
+    began = time.monotonic()
+    try:
+        await converse(url, args, tally)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    return {
+        "engine": health["engine"],
+        "device": health["device"],
+        "speakers": args.speakers,
+        "seconds": round(time.monotonic() - began, 1),
+        "turns": tally.turns,
+        "unanswered": tally.unanswered,
+        "first_ms": quantiles_ms(tally.first_s),
+        "audio_s": round(tally.audio_s),
+        "gaps": len(tally.gaps_s),
+        "gap_ms_worst": round(max(tally.gaps_s, default=0.0) * 1000, 1),
+        "errors": len(tally.errors),
+        "first_errors": sorted(set(tally.errors))[:3],
+        **await lateness(url),
+        **memory.report(),
+    }
+
+
+# --- a service with random weights of full size -----------------------------------------------------------------------
+
+
+def write_random_checkpoint(folder: Path) -> None:
+    """The public checkpoint's layout at full size: random bf16 weights, and the tokenizers of the tests' tiny one."""
+    import torch
+    from safetensors.torch import save_file
+
+    from scripts.benchmark_funaudiochat import FULL_SIZE
+    from web_demo.models.funaudiochat.config import read_config
+    from web_demo.models.funaudiochat.loader import random_model
+
+    shutil.copytree(TOKENIZER, folder, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+    config = json.loads((TOKENIZER / "config.json").read_text("utf-8"))
+    for part in ("text_config", "audio_config"):
+        ids = {name: value for name, value in config[part].items() if name.endswith(("_index", "token_id"))}
+        config[part] |= FULL_SIZE[part] | (ids if part == "text_config" else {})
+    config["hidden_size"] = config["text_config"]["hidden_size"]
+    (folder / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    model = random_model(read_config(folder), device=device, dtype=torch.bfloat16)
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    for name, tensor in model.named_parameters():
+        if sum(one.nbytes for one in shards[-1].values()) > 4 * 10**9:
+            shards.append({})
+        shards[-1][name] = tensor.detach().cpu()
+    names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
+    weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+    for name, shard in zip(names, shards, strict=True):
+        save_file(shard, folder / name, metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), "utf-8")
+
+
+def random_detokenizer(*, device: str, slots: int) -> Any:
+    """The CosyVoice3 backend with random weights (runs in the detokenizer child)."""
+    import torch
+
+    from scripts.benchmark_cosyvoice3 import random_token2wav, released
+    from utils.cosyvoice_detokenizer import CosyVoiceBackend
+    from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, Voice, VoiceStore
+
+    options = argparse.Namespace(context_s=4.0, graphs=True, device=device, dtype="bfloat16")
+    token2wav = random_token2wav(released(), options, slots)
+    token2wav.warm_up()
+    voice = Voice(torch.randn(1, 192, generator=torch.Generator().manual_seed(0)))
+    return CosyVoiceBackend(token2wav, VoiceStore({DEFAULT_VOICE: voice}))
+
+
+def serve_random(folder: Path, port: int, slots: int) -> int:
+    from web_demo.engines.base import BackendSpec
+    from web_demo.engines.s2s.funaudiochat import FunAudioChatS2s
+    from web_demo.server.server import S2sSettings, create_app
+    from web_demo.server.service import run
+    from web_demo.server.settings import configure_logging
+
+    configure_logging("INFO")
+    speech = BackendSpec("scripts.benchmark_conversations:random_detokenizer", {"device": "cuda:0", "slots": slots})
+    settings = S2sSettings(port=port, max_sessions=slots)
+    return run(create_app(settings, FunAudioChatS2s(folder, "cuda:0", speech)), settings)
+
+
+@contextlib.contextmanager
+def random_service(folder: Path, args: argparse.Namespace) -> Iterator[int]:
+    """The service's process id, while it runs."""
+    if not (folder / "model.safetensors.index.json").is_file():
+        began = time.monotonic()
+        subprocess.run([sys.executable, __file__, "--write", str(folder)], check=True)  # its GPU memory ends with it
+        print(f"wrote {folder} in {time.monotonic() - began:.0f} s", flush=True)
+    command = [sys.executable, __file__, "--serve", str(folder), "--port", str(args.port)]
+    process = subprocess.Popen([*command, "--speakers", str(args.speakers)], cwd=ROOT)
+    try:
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--url", help="of a running S2S service")
+    where.add_argument("--random", type=Path, metavar="FOLDER", help="start one with random weights of full size")
+    where.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    where.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=8012, help="of the service that --random starts")
+    parser.add_argument("--speakers", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--user-s", type=float, default=3.0)
+    parser.add_argument("--listen-s", type=float, default=10.0)
+    args = parser.parse_args(argv)
+    if args.write:
+        write_random_checkpoint(args.write)
+        return 0
+    if args.serve:
+        return serve_random(args.serve, args.port, args.speakers)
+    if args.random:
+        began = time.monotonic()
+        with random_service(args.random, args) as pid:
+            url = f"http://127.0.0.1:{args.port}"
+            asyncio.run(wait_until_healthy(url))
+            print(f"the service was ready after {time.monotonic() - began:.0f} s", flush=True)
+            row = asyncio.run(measure(url, args, pid))
+    else:
+        row = asyncio.run(measure(args.url.rstrip("/"), args, None))
+    for name, value in row.items():
+        print(f"{name:>16}  {value}")
+    print(json.dumps({"benchmark": "conversations", "cores": os.cpu_count(), **row}))
+    return 1 if row["gaps"] or row["errors"] or row["unanswered"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
