@@ -40,6 +40,7 @@ from web_demo.server.settings import (
 log = logging.getLogger(__name__)
 
 LLM_KEY_VARIABLE = "LLM_API_KEY"
+DTYPES = ("auto", "bfloat16", "float16", "float32", "float8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ class S2sSettings(ServiceSettings):
     model_path: Path | None = Path("pretrained_models/Fun-Audio-Chat-8B")
     tts_model_path: Path = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
     tts_gpu: int = 0
+    dtype: str = "auto"  # of DTYPES
     max_sessions: int = 64
     limits: SessionLimits = field(default_factory=SessionLimits)
     llm_base_url: str = ""
@@ -217,6 +219,13 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
     )
     parser.add_argument("--tts-gpu", type=int, default=0, help="GPU of the detokenizer subprocess (default 0)")
     parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default=S2sSettings.dtype,
+        help="of Fun-Audio-Chat's weights; float8: the layers' in 8 bits, for less memory and fewer bytes a frame "
+        "(default: bfloat16 on a GPU, float32 elsewhere)",
+    )
+    parser.add_argument(
         "--tts-model-path",
         type=Path,
         default=S2sSettings.tts_model_path,
@@ -245,6 +254,7 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
     return S2sSettings(
         **common_settings(args),
         tts_gpu=args.tts_gpu,
+        dtype=args.dtype,
         tts_model_path=args.tts_model_path,
         max_sessions=args.max_sessions,
         limits=SessionLimits(max_turn_s=args.max_turn_s, lead_s=args.audio_lead_s),

@@ -47,6 +47,8 @@ class Settings(Protocol):
     @property
     def device(self) -> str: ...
     @property
+    def dtype(self) -> str: ...
+    @property
     def max_sessions(self) -> int: ...
 
 
@@ -64,9 +66,11 @@ class Loaded:
 class FunAudioChatS2s:
     name = "funaudiochat"
 
-    def __init__(self, folder: Path, device: str, speech: BackendSpec, limits: Limits | None = None) -> None:
+    def __init__(
+        self, folder: Path, device: str, speech: BackendSpec, limits: Limits | None = None, *, dtype: str = "auto"
+    ) -> None:
         self._folder, self.device, self.speech = folder, device, speech
-        self._limits = limits
+        self._limits, self._dtype = limits, dtype
         self._loaded: Loaded | None = None
         self._audios: WeakKeyDictionary[Audio, PromptAudio] = WeakKeyDictionary()  # features of earlier turns
 
@@ -200,11 +204,12 @@ class FunAudioChatS2s:
         from web_demo.models.funaudiochat.engine.capacity import measured_limits
         from web_demo.models.funaudiochat.engine.engine import Engine
         from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
-        from web_demo.models.funaudiochat.loader import load_model
+        from web_demo.models.funaudiochat.loader import DTYPES, load_model
         from web_demo.models.funaudiochat.processor import Processor
 
-        dtype = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
-        model, config = load_model(self._folder, device=self.device, dtype=dtype, progress=_log_progress)
+        float8 = self._dtype == "float8"
+        dtype = DTYPES.get(self._dtype) or (torch.bfloat16 if self.device.startswith("cuda") else torch.float32)
+        model, config = load_model(self._folder, device=self.device, dtype=dtype, float8=float8, progress=_log_progress)
         processor = Processor(self._folder, config)
         limits = self._limits or measured_limits(model)
         engine = Engine(model, limits, best_kernels(model.device))
@@ -250,4 +255,5 @@ def create(settings: Settings) -> FunAudioChatS2s:
         "device": f"cuda:{settings.tts_gpu}" if device.startswith("cuda") else "cpu",
         "slots": settings.max_sessions,
     }
-    return FunAudioChatS2s(settings.model_path, device, BackendSpec("utils.cosyvoice_detokenizer:create", options))
+    speech = BackendSpec("utils.cosyvoice_detokenizer:create", options)
+    return FunAudioChatS2s(settings.model_path, device, speech, dtype=settings.dtype)

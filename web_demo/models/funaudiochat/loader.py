@@ -14,6 +14,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, read_config
+from web_demo.models.funaudiochat.float8 import is_rounded, rounded
 from web_demo.models.funaudiochat.model import FunAudioChat
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]  # tensors placed, tensors in all
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+SCALE = "weight_scale"  # beside a weight in 8 bits (see float8)
 TIED_HEAD = "audio_invert_tower.lm_head.weight"  # always the encoder's codebook, so a file may have it or not
 LM_HEAD = "language_model.lm_head.weight"
 TEXT_EMBEDDING = "language_model.model.embed_tokens.weight"
@@ -64,9 +66,14 @@ def _skeleton(config: FunAudioChatConfig, device: torch.device) -> FunAudioChat:
     return model.eval()
 
 
-def _place(model: nn.Module, name: str, tensor: Tensor) -> None:
+def _place(model: nn.Module, name: str, tensor: Tensor, *, float8: bool) -> None:
     parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, nn.Parameter(tensor, requires_grad=False))
+    module = model.get_submodule(parent)
+    if float8 and is_rounded(name):
+        weight = rounded(tensor)
+        module.register_buffer(SCALE, weight.scale)
+        tensor = weight.values
+    setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
 
 
 def load_model(
@@ -74,9 +81,14 @@ def load_model(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    float8: bool = False,
     progress: Progress | None = None,
 ) -> tuple[FunAudioChat, FunAudioChatConfig]:
-    """Read a checkpoint folder. Raises SetupError for a file or a tensor that is missing, misshapen or damaged."""
+    """Read a checkpoint folder. Raises SetupError for a file or a tensor that is missing, misshapen or damaged.
+
+    `float8`: the decoder layers' weights in 8 bits, rounded one by one as they are read; such a model runs in the engine
+    only, not on the reference path.
+    """
     device = torch.device(device)
     config = read_config(folder)
     model = _skeleton(config, device)
@@ -92,7 +104,7 @@ def load_model(
             continue
         if tuple(tensor.shape) != shape:
             raise SetupError(f"{name} has shape {list(tensor.shape)} in {folder}, config.json asks for {list(shape)}")
-        _place(model, name, tensor.to(dtype))
+        _place(model, name, tensor.to(dtype), float8=float8)
         if progress is not None:
             progress(total - len(wanted), total)
     if config.text.tie_word_embeddings:
@@ -113,6 +125,7 @@ def random_model(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    float8: bool = False,
     seed: int = 0,
 ) -> FunAudioChat:
     """The model with random weights, made on the device: for speed and memory, never for what it says."""
@@ -125,7 +138,7 @@ def random_model(
             tensor.fill_(1.0)
         else:
             tensor.normal_(0.0, 0.02, generator=generator)
-        _place(model, name, tensor)
+        _place(model, name, tensor, float8=float8)
     if config.text.tie_word_embeddings:
         model.language_model.lm_head.weight = model.language_model.model.embed_tokens.weight
     return model

@@ -32,9 +32,9 @@ LIMITS = Limits(slots=8, pages=400, page_tokens=16, max_context=600, max_new_tok
 
 
 @asynccontextmanager
-async def running(**changes: int) -> AsyncIterator[FunAudioChatS2s]:
+async def running(*, dtype: str = "auto", **changes: int) -> AsyncIterator[FunAudioChatS2s]:
     limits = Limits(**(vars(LIMITS) | changes))
-    engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, limits)
+    engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, limits, dtype=dtype)
     await engine.start()
     try:
         yield engine
@@ -145,6 +145,13 @@ async def test_a_turn_without_speech_is_text_alone_beside_one_that_speaks() -> N
         assert beside == spoken
 
 
+@pytest.mark.parametrize("dtype", ["float8", "bfloat16", "float16"])
+async def test_it_speaks_in_every_precision(dtype: str) -> None:
+    async with running(dtype=dtype) as engine:
+        steps = await answer(engine, turn(1))
+        assert sum(isinstance(step, SpeechCodes) for step in steps) > 3
+
+
 async def test_an_engine_that_was_not_started_says_so() -> None:
     engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, LIMITS)
     with pytest.raises(Unavailable, match="loading"):
@@ -178,7 +185,8 @@ async def test_the_text_is_whole_characters() -> None:
 
 
 def settings(**changes: Any) -> Any:
-    values = {"model_path": CHECKPOINT, "tts_model_path": Path("tts"), "tts_gpu": 1, "device": "cpu", "max_sessions": 9}
+    values = {"model_path": CHECKPOINT, "tts_model_path": Path("tts"), "tts_gpu": 1, "device": "cpu"}
+    values |= {"dtype": "auto", "max_sessions": 9}
     return SimpleNamespace(**(values | changes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +12,21 @@ from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 
 from web_demo.errors import SetupError
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach
+from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach, Weight
+from web_demo.models.funaudiochat.float8 import Float8Weight
+from web_demo.models.funaudiochat.loader import SCALE
 
 
 @dataclass(frozen=True, eq=False)
 class LayerWeights:
     input_norm: Tensor
-    qkv: Tensor
+    qkv: Weight
     q_norm: Tensor
     k_norm: Tensor
-    out: Tensor
+    out: Weight
     post_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Weight
+    down: Weight
 
 
 def _fused_before(weights: list[Tensor]) -> Tensor | None:
@@ -37,15 +40,27 @@ def _fused_before(weights: list[Tensor]) -> Tensor | None:
     return first.detach().as_strided((rows, columns), (columns, 1))
 
 
-def _fuse(*linears: Any) -> Tensor:
+def _fuse(*linears: Any) -> Weight:
     """One weight of several projections of the same input; the originals become views of it, so nothing is doubled."""
+    values = _fused_values(linears)
+    if not hasattr(linears[0], SCALE):
+        return values
+    return Float8Weight(values, torch.cat([getattr(linear, SCALE) for linear in linears]))
+
+
+def _fused_values(linears: Sequence[Any]) -> Tensor:
     weights = [linear.weight for linear in linears]
     fused = _fused_before(weights)
     if fused is None:
-        fused = torch.cat(weights).detach()
+        fused = _joined(weights)
         for linear, part in zip(linears, torch.split(fused, [len(weight) for weight in weights]), strict=True):
             linear.weight = nn.Parameter(part, requires_grad=False)
     return fused
+
+
+def _joined(weights: list[Tensor]) -> Tensor:
+    """As bytes, because not every device joins 8-bit floats."""
+    return torch.cat([weight.detach().view(torch.uint8) for weight in weights]).view(weights[0].dtype)
 
 
 def _layer_weights(layer: Any) -> LayerWeights:
@@ -55,10 +70,10 @@ def _layer_weights(layer: Any) -> LayerWeights:
         qkv=_fuse(attention.q_proj, attention.k_proj, attention.v_proj),
         q_norm=attention.q_norm.weight,
         k_norm=attention.k_norm.weight,
-        out=attention.o_proj.weight,
+        out=_fuse(attention.o_proj),
         post_norm=layer.post_attention_layernorm.weight,
         gate_up=_fuse(mlp.gate_proj, mlp.up_proj),
-        down=mlp.down_proj.weight,
+        down=_fuse(mlp.down_proj),
     )
 
 
@@ -118,7 +133,7 @@ class PagedDecoder:
         for weights, cache in zip(self.layers, self.caches, strict=True):
             normed, residual = self.kernels.add_norm(x, residual, weights.input_norm, self.shape.eps)
             q = self._heads(normed, weights, position, target, cache)
-            x = F.linear(self.kernels.attend(q, cache, reach), weights.out)
+            x = self.kernels.linear(self.kernels.attend(q, cache, reach), weights.out)
             x, residual = self._mlp(x, residual, weights)
         return self.kernels.add_norm(x, residual, self.norm, self.shape.eps)[0]
 
@@ -131,21 +146,21 @@ class PagedDecoder:
         for weights, cache in zip(self.layers, self.caches, strict=True):
             normed, residual = self.kernels.add_norm(x, residual, weights.input_norm, self.shape.eps)
             q = self._heads(normed, weights, every[start:], index[start:], cache)
-            x = F.linear(self._attend_causal(q, cache, index), weights.out)
+            x = self.kernels.linear(self._attend_causal(q, cache, index), weights.out)
             x, residual = self._mlp(x, residual, weights)
         return self.kernels.add_norm(x, residual, self.norm, self.shape.eps)[0]
 
     def _heads(
         self, normed: Tensor, weights: LayerWeights, position: Tensor, target: Tensor, cache: LayerCache
     ) -> Tensor:
-        qkv = F.linear(normed, weights.qkv)
+        qkv = self.kernels.linear(normed, weights.qkv)
         norms = (weights.q_norm, weights.k_norm)
         return self.kernels.place_heads(qkv, norms, self.rope, position, target, cache, self.shape)
 
     def _mlp(self, x: Tensor, residual: Tensor | None, weights: LayerWeights) -> tuple[Tensor, Tensor]:
         normed, residual = self.kernels.add_norm(x, residual, weights.post_norm, self.shape.eps)
-        gated = self.kernels.gated(F.linear(normed, weights.gate_up))
-        return F.linear(gated, weights.down), residual
+        gated = self.kernels.gated(self.kernels.linear(normed, weights.gate_up))
+        return self.kernels.linear(gated, weights.down), residual
 
     def _attend_causal(self, q: Tensor, cache: LayerCache, index: Tensor) -> Tensor:
         """q [T, heads, dim], the newest of the cached positions `index` [L] -> [T, heads * dim]."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows, choose
+from web_demo.models.funaudiochat.float8 import Float8Weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,14 @@ class HeadShape:
     eps: float
 
 
+Weight = Tensor | Float8Weight
+
+
 class Kernels(Protocol):
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        """x [N, in] times the transposed weight [out, in] -> [N, out]."""
+        ...
+
     def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """x [N, W] plus the residual, RMS-normalised; and the sum."""
         ...
@@ -95,8 +103,18 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
+def linear(x: Tensor, weight: Weight) -> Tensor:
+    """For any number of rows. Values of 8 bits fit into every wider format, so the scale can follow the product."""
+    if isinstance(weight, Tensor):
+        return F.linear(x, weight)
+    return (F.linear(x, weight.values.to(x.dtype)) * weight.scale).to(x.dtype)
+
+
 class TorchKernels:
     """Any device. `attend` gathers whole pages, so it reads the padding of a batch as well."""
+
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        return linear(x, weight)
 
     def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         total = x if residual is None else x + residual

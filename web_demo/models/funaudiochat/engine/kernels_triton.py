@@ -14,14 +14,34 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach
+from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach, Weight, linear
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows
 
 SPLITS = 8  # parts of a context that are read at the same time: fills the GPU when the batch is small
 BLOCK_POSITIONS = 64
+_MAX_LINEAR8_ROWS = 64
 _CHOOSE_BLOCK = 8192  # a codebook's scores stay in registers
 _WEIGHT_BITS = 30  # of a float in [0, 1]: 1.0 is 0x3F800000
 _DOT_ROWS = 16  # the fewest rows that a tensor core product takes; a group of query heads is padded to it
+
+
+@triton.jit
+def _linear8_kernel(
+    x, values, scale, out, rows, width, outputs,
+    ROWS: tl.constexpr, BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr,
+):  # fmt: skip
+    row = tl.arange(0, ROWS)
+    at = tl.program_id(0) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    total = tl.zeros([ROWS, BLOCK_OUT], tl.float32)
+    for first in range(0, width, BLOCK_IN):
+        column = first + tl.arange(0, BLOCK_IN)
+        inside = column < width
+        part = tl.load(x + row[:, None] * width + column, mask=(row < rows)[:, None] & inside, other=0.0)
+        weight = tl.load(values + at[:, None] * width + column, mask=(at < outputs)[:, None] & inside, other=0.0)
+        total += tl.dot(part, tl.trans(weight.to(part.dtype)), input_precision="ieee")
+    total *= tl.load(scale + at, mask=at < outputs, other=0.0)
+    stored = (row < rows)[:, None] & (at < outputs)
+    tl.store(out + row[:, None] * outputs + at, total.to(out.dtype.element_ty), mask=stored)
 
 
 @triton.jit
@@ -209,6 +229,20 @@ def _choose_kernel(
 
 class TritonKernels:
     """CUDA only (or Triton's interpreter, in tests). Head sizes must be powers of two."""
+
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        """8-bit weights are widened on the way into the tensor cores while a batch is small enough to read them once."""
+        rows, width = x.shape
+        if isinstance(weight, Tensor) or rows > _MAX_LINEAR8_ROWS:
+            return linear(x, weight)
+        outputs = len(weight.scale)
+        out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
+        block = 16 if outputs <= 4096 else 32  # enough programs to fill a GPU
+        _linear8_kernel[(triton.cdiv(outputs, block),)](
+            x.contiguous(), weight.values, weight.scale, out, rows, width, outputs,
+            ROWS=max(_DOT_ROWS, triton.next_power_of_2(rows)), BLOCK_OUT=block, BLOCK_IN=256, num_stages=4,
+        )  # fmt: skip
+        return out
 
     def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         x = x.contiguous()

@@ -19,6 +19,7 @@ pytest.importorskip("triton", reason="comes with CUDA builds of torch")
 from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach, TorchKernels
 from web_demo.models.funaudiochat.engine.kernels_triton import TritonKernels
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows
+from web_demo.models.funaudiochat.float8 import rounded, widened
 
 pytestmark = pytest.mark.models
 
@@ -38,6 +39,14 @@ def test_add_norm(with_residual: bool) -> None:
         PLAIN.add_norm(x, residual, weight, 1e-6), FUSED.add_norm(x, residual, weight, 1e-6), strict=True
     ):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "outputs", "width"), [(1, 40, 300), (17, 48, 64), (70, 16, 32)])
+def test_linear_with_weights_in_8_bits(rows: int, outputs: int, width: int) -> None:
+    x, weight = randn(rows, width), rounded(randn(outputs, width))
+    expected = torch.nn.functional.linear(x, widened(weight))
+    for kernels in (PLAIN, FUSED):
+        torch.testing.assert_close(kernels.linear(x, weight), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_gated() -> None:
