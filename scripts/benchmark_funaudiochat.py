@@ -14,6 +14,8 @@ end with the results on the host.
     third     from the end of a turn of 3 s to its third group of codes, alone and beside running sessions
     live      sessions that all run while turns end and new ones (3 s of speech) arrive: time between two frames
     naive     the reference path, one session
+    float8    weights in 8 bits: time of a frame, and how far the results are from those of the same weights in 16 bits
+    profile   kernels of a frame and of a prefill by their time (not among the default parts)
     floor     bytes that a frame must read at least (weights once, speech head five times, caches) / `--bandwidth`
 
 Variants of the frame: plain torch operations without and with CUDA graphs, Triton kernels with CUDA graphs (the default of
@@ -29,16 +31,19 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+import torch.nn.functional as F
 import transformers
+from torch import Tensor
 
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config, read_config
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
@@ -113,7 +118,8 @@ class Bench:
         self.dtype, self.bandwidth = dtype, bandwidth
         self.report = Report()
         self.model: FunAudioChat = random_model(config, device=device, dtype=dtype)
-        self.frames = 5 if quick else 60
+        self.frames_measured = 5 if quick else 60
+        self.kernels = best_kernels(self.device)
         self._serial = 0
 
     # --- pieces ---
@@ -163,7 +169,7 @@ class Bench:
     def measure_frames(self, kernels: Kernels, variant: str, sessions: Sequence[int], contexts: Sequence[int]) -> None:
         for context in contexts:
             for count in sessions:
-                limits = self.limits(count, context, self.frames + 8)
+                limits = self.limits(count, context, self.frames_measured + 8)
                 if limits is None:
                     self.report.note(
                         {"what": "frame", "variant": variant, "sessions": count, "context": context, "n": 0}
@@ -173,6 +179,20 @@ class Bench:
                                 context=context, floor_ms=round(self.floor_s(count, context) * 1000, 2))  # fmt: skip
 
     def _frames(self, kernels: Kernels, limits: Limits, count: int, context: int) -> list[float]:
+        runner, turns = self._running(kernels, limits, count, context)
+        times = []
+        for frame in range(self.frames_measured + 5):
+            self.synchronize()
+            began = time.perf_counter()
+            runner.decode(turns)
+            if frame >= 5:
+                times.append(time.perf_counter() - began)
+            for turn in turns:
+                turn.generated += 1
+        return times
+
+    def _running(self, kernels: Kernels, limits: Limits, count: int, context: int) -> tuple[Runner, list[Turn]]:
+        """Sessions in the midst of their answers, with caches as a prefill would leave them."""
         runner = Runner(self.model, limits, kernels)
         with torch.inference_mode():
             for stack in (runner.backbone, runner.crq):
@@ -187,35 +207,28 @@ class Bench:
             turn.pages = list(range(1 + slot * per_turn, 1 + (slot + 1) * per_turn))
             runner.admit(turn)
             turns.append(turn)
-        times = []
-        for frame in range(self.frames + 5):
-            self.synchronize()
-            began = time.perf_counter()
-            runner.decode(turns)
-            if frame >= 5:
-                times.append(time.perf_counter() - began)
-            for turn in turns:
-                turn.generated += 1
-        return times
+        return runner, turns
 
     def measure_prefill(self, kernels: Kernels) -> None:
+        limits = self.limits(1, 1024, 16)
+        assert limits is not None, "the device cannot hold one session"
+        runner = Runner(self.model, limits, kernels)
         for speech_s in SPEECH_S:
-            limits = self.limits(1, 1024, 16)
-            assert limits is not None, "the device cannot hold one session"
-            runner = Runner(self.model, limits, kernels)
-            times = []
-            for attempt in range(2 + max(3, self.frames // 6)):
-                request = self.request(speech_s, SYSTEM_TOKENS, 16)
-                turn = Turn(request, prefix_keys(request.prompt, self.config.audio_id), slot=0)
-                turn.pages = list(range(1, limits.pages))
-                self.synchronize()
-                began = time.perf_counter()
-                runner.admit(turn)
-                runner.prefill(PrefillChunk(turn, 0, turn.prefill_length))
-                self.synchronize()
-                if attempt >= 2:
-                    times.append(time.perf_counter() - began)
-            self.report.add("prefill", times, speech_s=speech_s, positions=turn.prefill_length)
+            attempts = [self._prefill_once(runner, speech_s) for _ in range(2 + max(3, self.frames_measured // 6))]
+            self.report.add("prefill", [seconds for seconds, _ in attempts[2:]], speech_s=speech_s,
+                            positions=attempts[0][1])  # fmt: skip
+
+    def _prefill_once(self, runner: Runner, speech_s: float) -> tuple[float, int]:
+        """Seconds, and positions filled."""
+        request = self.request(speech_s, SYSTEM_TOKENS, 16)
+        turn = Turn(request, prefix_keys(request.prompt, self.config.audio_id), slot=0)
+        turn.pages = list(range(1, runner.limits.pages))
+        self.synchronize()
+        began = time.perf_counter()
+        runner.admit(turn)
+        runner.prefill(PrefillChunk(turn, 0, turn.prefill_length))
+        self.synchronize()
+        return time.perf_counter() - began, turn.prefill_length
 
     def measure_third_group(self, kernels: Kernels, running: int) -> None:
         limits = self.limits(running + 1, 512, 500)
@@ -296,12 +309,11 @@ class Bench:
         crq = self.model.audio_invert_tower
         once = [self.model.language_model.model.layers, self.model.language_model.lm_head, crq.pre_matching]
         each_code = [crq.crq_transformer.layers, crq.input_matching, crq.output_matching]
-        size = self.dtype.itemsize
         group = self.config.audio.group_size
-        weights = sum(p.numel() for module in once for p in module.parameters()) * size
-        speech = sum(p.numel() for module in each_code for p in module.parameters()) + self.model.codebook.numel()
+        weights = sum(p.nbytes for module in once for p in module.parameters())
+        speech = sum(p.nbytes for module in each_code for p in module.parameters()) + self.model.codebook.nbytes
         caches = sessions * self._cache_bytes(context)
-        return float(weights + group * speech * size + caches) / self.bandwidth
+        return float(weights + group * speech + caches) / self.bandwidth
 
     def _cache_bytes(self, context: int) -> int:
         """What one session's frame reads: the backbone's cache once, the speech head's once a code."""
@@ -311,6 +323,98 @@ class Bench:
 
     def memory_gib(self) -> float:
         return round(torch.cuda.memory_allocated(self.device) / 2**30, 1) if self.device.type == "cuda" else 0.0
+
+    # --- parts ---
+
+    def naive(self) -> None:
+        self.measure_naive()
+
+    def variants(self) -> None:
+        """The frame without the kernels of its own, to see what those bring."""
+        some = (1,) if self.quick else (1, 32, 64)
+        with without_graphs():
+            self.measure_frames(TorchKernels(), "torch, no graphs", some[:1], CONTEXTS[:1])
+        if self.device.type == "cuda":
+            self.measure_frames(TorchKernels(), "torch, graphs", some, CONTEXTS[:1])
+
+    def frames(self) -> None:
+        sessions, contexts = ((1, 4), CONTEXTS[:1]) if self.quick else (SESSIONS, CONTEXTS)
+        self.measure_frames(self.kernels, type(self.kernels).__name__, sessions, contexts)
+
+    def prefill(self) -> None:
+        self.measure_prefill(self.kernels)
+
+    def third(self) -> None:
+        for running in (0, 3) if self.quick else (0, 32):
+            self.measure_third_group(self.kernels, running)
+
+    def live(self) -> None:
+        for sessions in (4,) if self.quick else LIVE_SESSIONS:
+            if not self.measure_live(self.kernels, sessions):
+                break
+
+    def float8(self) -> None:
+        """The model in 8 bits takes the place of the other one, from here on."""
+        request = self.request(10.0, SYSTEM_TOKENS + 100, 16)
+        before = self._logits(request)
+        self.model = random_model(self.config, device=str(self.device), dtype=self.dtype, float8=True)  # same weights
+        after = self._logits(request)
+        for name, one, other in zip(("text", "speech"), before, after, strict=True):
+            error = ((other - one).norm() / one.norm()).item()
+            agree = (one.argmax(dim=-1) == other.argmax(dim=-1)).float().mean().item()
+            divergence = F.kl_div(other.log_softmax(-1), one.log_softmax(-1), log_target=True, reduction="batchmean")
+            self.report.note({"what": "float8", "logits": name, "positions": len(one), "relative_error": round(error, 4),
+                              "same_argmax": round(agree, 4), "kl_nats": round(divergence.item(), 6)})  # fmt: skip
+        self.report.note({"what": "memory", "weights": "float8", "sessions": 0, "gib": self.memory_gib()})
+        sessions = (1,) if self.quick else (1, 8, 32, 64)
+        self.measure_frames(self.kernels, f"{type(self.kernels).__name__}, float8", sessions, CONTEXTS[:1])
+
+    @torch.inference_mode()
+    def _logits(self, request: Request) -> tuple[Tensor, Tensor]:
+        """Text logits at every position of a prompt, and speech logits at every sub-position, float32 on the CPU."""
+        limits = self.limits(1, 1024, 16)
+        assert limits is not None, "the device cannot hold one session"
+        runner, model = Runner(self.model, limits, self.kernels), self.model
+        ids = torch.tensor(request.prompt.ids, device=self.device)
+        blocks = torch.arange(1, limits.pages, device=self.device)
+        text = model.merge(ids, [model.embed_audio(audio.codes, audio.features) for audio in request.prompt.audios])
+        hidden = runner.backbone.prefill(text, 0, blocks)
+        head = model.audio_invert_tower
+        inner = runner.crq.prefill(head.input_matching(head.expand((hidden + text)[None])[0]), 0, blocks)
+        speech = F.linear(head.output_matching(inner), model.codebook)
+        return F.linear(hidden, model.language_model.lm_head.weight).float().cpu(), speech.float().cpu()
+
+    def profile(self) -> None:
+        if self.device.type != "cuda":
+            raise SystemExit("the profile is of CUDA kernels")
+        for count in (1, 32):
+            limits = self.limits(count, 300, 40)
+            assert limits is not None, "the device cannot hold the sessions"
+            runner, turns = self._running(self.kernels, limits, count, 300)
+            self._profile(f"frame of {count}", partial(runner.decode, turns))
+        limits = self.limits(1, 1024, 16)
+        assert limits is not None, "the device cannot hold one session"
+        runner = Runner(self.model, limits, self.kernels)
+        for speech_s in SPEECH_S[:2]:
+            self._profile(f"prefill of {speech_s:g} s", partial(self._prefill_once, runner, speech_s))
+
+    def _profile(self, title: str, function: Callable[[], object]) -> None:
+        for _ in range(3):
+            function()
+        self.synchronize()
+        began = time.perf_counter()
+        function()
+        self.synchronize()
+        wall_s = time.perf_counter() - began
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+            function()
+            self.synchronize()
+        rows = sorted(found.key_averages(), key=lambda row: -row.self_device_time_total)
+        device_ms = sum(row.self_device_time_total for row in rows) / 1000
+        print(f"--- {title}: {wall_s * 1000:.2f} ms, kernels {device_ms:.2f} ms")
+        for row in rows[:20]:
+            mean_us = row.self_device_time_total / row.count
+            print(f"{row.self_device_time_total:10.1f} us {row.count:6d} x {mean_us:8.2f} us  {row.key[:100]}")
 
 
 @contextmanager
@@ -322,23 +426,7 @@ def without_graphs() -> Iterator[None]:
         del os.environ[DISABLE_VARIABLE]
 
 
-def run(bench: Bench) -> None:
-    kernels = best_kernels(bench.device)
-    some = (1,) if bench.quick else (1, 32, 64)
-    bench.report.note({"what": "memory", "sessions": 0, "gib": bench.memory_gib()})
-    bench.measure_naive()
-    with without_graphs():
-        bench.measure_frames(TorchKernels(), "torch, no graphs", some[:1], CONTEXTS[:1])
-    if bench.device.type == "cuda":
-        bench.measure_frames(TorchKernels(), "torch, graphs", some, CONTEXTS[:1])
-    name = type(kernels).__name__
-    bench.measure_frames(kernels, name, (1, 4) if bench.quick else SESSIONS, CONTEXTS[:1] if bench.quick else CONTEXTS)
-    bench.measure_prefill(kernels)
-    for running in (0, 3) if bench.quick else (0, 32):
-        bench.measure_third_group(kernels, running)
-    for sessions in (4,) if bench.quick else LIVE_SESSIONS:
-        if not bench.measure_live(kernels, sessions):
-            break
+PARTS = ("naive", "variants", "frames", "prefill", "third", "live", "float8", "profile")
 
 
 def conditions(args: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
@@ -364,6 +452,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--bandwidth", type=float, default=4.28e12, help="bytes a second, for the floor (default: an H200)"
     )
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS[:-1], help="these parts alone")
     parser.add_argument("--quick", action="store_true", help="few frames and few sessions: whether it runs at all")
     args = parser.parse_args(argv)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
@@ -378,7 +467,10 @@ def main(argv: list[str] | None = None) -> int:
     print("  ".join(f"{name}: {value}" for name, value in about.items()), flush=True)
     bench = Bench(config, args.device, dtype, quick=args.quick, bandwidth=args.bandwidth)
     began = time.perf_counter()
-    run(bench)
+    bench.report.note({"what": "memory", "sessions": 0, "gib": bench.memory_gib()})
+    for part in PARTS:
+        if part in args.only:
+            getattr(bench, part)()
     seconds = round(time.perf_counter() - began, 1)
     print(json.dumps({"benchmark": "funaudiochat", "conditions": about, "seconds": seconds, "rows": bench.report.rows}))
     return 0
