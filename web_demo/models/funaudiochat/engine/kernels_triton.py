@@ -37,8 +37,12 @@ def _linear8_kernel(
         column = first + tl.arange(0, BLOCK_IN)
         inside = column < width
         part = tl.load(x + row[:, None] * width + column, mask=(row < rows)[:, None] & inside, other=0.0)
-        weight = tl.load(values + at[:, None] * width + column, mask=(at < outputs)[:, None] & inside, other=0.0)
-        total += tl.dot(part, tl.trans(weight.to(part.dtype)), input_precision="ieee")
+        byte = tl.load(values + at[:, None] * width + column, mask=(at < outputs)[:, None] & inside, other=0).to(
+            tl.int16
+        )
+        # e4m3 in the bits of float16 is 2**-8 of the value, subnormals too; GPUs before Ada have no instruction for it
+        half = (((byte & 0x80) << 8) | ((byte & 0x7F) << 7)).to(tl.float16, bitcast=True) * 256.0
+        total += tl.dot(part, tl.trans(half.to(part.dtype)), input_precision="ieee")
     total *= tl.load(scale + at, mask=at < outputs, other=0.0)
     stored = (row < rows)[:, None] & (at < outputs)
     tl.store(out + row[:, None] * outputs + at, total.to(out.dtype.element_ty), mask=stored)
@@ -239,7 +243,7 @@ class TritonKernels:
         out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
         block = 16 if outputs <= 4096 else 32  # enough programs to fill a GPU
         _linear8_kernel[(triton.cdiv(outputs, block),)](
-            x.contiguous(), weight.values, weight.scale, out, rows, width, outputs,
+            x.contiguous(), weight.values.view(torch.uint8), weight.scale, out, rows, width, outputs,
             ROWS=max(_DOT_ROWS, triton.next_power_of_2(rows)), BLOCK_OUT=block, BLOCK_IN=256, num_stages=4,
         )  # fmt: skip
         return out

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    if "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1":
-        pytest.skip(
-            "triton is imported already, without its interpreter: run with TRITON_INTERPRET=1", allow_module_level=True
-        )
-    os.environ["TRITON_INTERPRET"] = "1"
-pytest.importorskip("triton", reason="comes with CUDA builds of torch")
+pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
 from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach, TorchKernels
 from web_demo.models.funaudiochat.engine.kernels_triton import TritonKernels

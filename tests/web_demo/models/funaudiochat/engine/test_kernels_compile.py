@@ -1,0 +1,32 @@
+"""The fused kernels compile for the GPUs that we name, here without one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its compiler: requirements-dev.txt")
+
+pytestmark = pytest.mark.models
+
+SHARED_MEMORY = {80: 163 << 10, 86: 99 << 10, 90: 227 << 10}  # bytes that one program may take
+
+
+@pytest.mark.parametrize("capability", SHARED_MEMORY)
+def test_every_kernel_compiles_and_fits_into_shared_memory(capability: int, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.web_demo.models.funaudiochat.engine.compile_kernels", str(capability)],
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = found.stdout.splitlines()
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert len(lines) > 8
+    assert [line for line in lines if int(line.rpartition(" ")[2]) > SHARED_MEMORY[capability]] == []
