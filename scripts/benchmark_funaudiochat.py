@@ -49,7 +49,7 @@ from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
 from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.graphs import DISABLE_VARIABLE
-from web_demo.models.funaudiochat.engine.kernels import Kernels, TorchKernels
+from web_demo.models.funaudiochat.engine.kernels import Kernels
 from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
 from web_demo.models.funaudiochat.engine.runner import Runner, bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
@@ -333,9 +333,9 @@ class Bench:
         """The frame without the kernels of its own, to see what those bring."""
         some = (1,) if self.quick else (1, 32, 64)
         with without_graphs():
-            self.measure_frames(TorchKernels(), "torch, no graphs", some[:1], CONTEXTS[:1])
+            self.measure_frames(Kernels(), "torch, no graphs", some[:1], CONTEXTS[:1])
         if self.device.type == "cuda":
-            self.measure_frames(TorchKernels(), "torch, graphs", some, CONTEXTS[:1])
+            self.measure_frames(Kernels(), "torch, graphs", some, CONTEXTS[:1])
 
     def frames(self) -> None:
         sessions, contexts = ((1, 4), CONTEXTS[:1]) if self.quick else (SESSIONS, CONTEXTS)

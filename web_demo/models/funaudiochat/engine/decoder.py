@@ -127,40 +127,32 @@ class PagedDecoder:
 
     def decode(self, x: Tensor, position: Tensor, blocks: Tensor) -> Tensor:
         """One new position a row: x [B, W], position int64 [B], blocks int64 [B, n] -> normalised [B, W]."""
-        reach = Reach(position, blocks, self.page_size)
-        target = reach.target
+        reach, eps = Reach(position, blocks, self.page_size), self.shape.eps
+        kernels = self.kernels
         residual: Tensor | None = None
         for weights, cache in zip(self.layers, self.caches, strict=True):
-            normed, residual = self.kernels.add_norm(x, residual, weights.input_norm, self.shape.eps)
-            q = self._heads(normed, weights, position, target, cache)
-            x = self.kernels.linear(self.kernels.attend(q, cache, reach), weights.out)
-            x, residual = self._mlp(x, residual, weights)
-        return self.kernels.add_norm(x, residual, self.norm, self.shape.eps)[0]
+            qkv, residual = kernels.norm_linear(x, residual, weights.input_norm, eps, weights.qkv)
+            attended = kernels.attend(qkv, (weights.q_norm, weights.k_norm), self.rope, reach, cache, self.shape)
+            x = kernels.linear(attended, weights.out)
+            gated, residual = kernels.norm_gated(x, residual, weights.post_norm, eps, weights.gate_up)
+            x = kernels.linear(gated, weights.down)
+        return kernels.add_norm(x, residual, self.norm, eps)[0]
 
     def prefill(self, x: Tensor, start: int, blocks: Tensor) -> Tensor:
         """Positions start.. of one row: x [T, W], blocks int64 [n] -> normalised [T, W]."""
         end = start + x.shape[0]
         every = torch.arange(end, device=x.device)
         index = blocks[every // self.page_size] * self.page_size + every % self.page_size
+        kernels, eps = self.kernels, self.shape.eps
         residual: Tensor | None = None
         for weights, cache in zip(self.layers, self.caches, strict=True):
-            normed, residual = self.kernels.add_norm(x, residual, weights.input_norm, self.shape.eps)
-            q = self._heads(normed, weights, every[start:], index[start:], cache)
-            x = self.kernels.linear(self._attend_causal(q, cache, index), weights.out)
-            x, residual = self._mlp(x, residual, weights)
-        return self.kernels.add_norm(x, residual, self.norm, self.shape.eps)[0]
-
-    def _heads(
-        self, normed: Tensor, weights: LayerWeights, position: Tensor, target: Tensor, cache: LayerCache
-    ) -> Tensor:
-        qkv = self.kernels.linear(normed, weights.qkv)
-        norms = (weights.q_norm, weights.k_norm)
-        return self.kernels.place_heads(qkv, norms, self.rope, position, target, cache, self.shape)
-
-    def _mlp(self, x: Tensor, residual: Tensor | None, weights: LayerWeights) -> tuple[Tensor, Tensor]:
-        normed, residual = self.kernels.add_norm(x, residual, weights.post_norm, self.shape.eps)
-        gated = self.kernels.gated(self.kernels.linear(normed, weights.gate_up))
-        return self.kernels.linear(gated, weights.down), residual
+            qkv, residual = kernels.norm_linear(x, residual, weights.input_norm, eps, weights.qkv)
+            norms = (weights.q_norm, weights.k_norm)
+            q = kernels.place_heads(qkv, norms, self.rope, every[start:], index[start:], cache, self.shape)
+            x = kernels.linear(self._attend_causal(q, cache, index), weights.out)
+            gated, residual = kernels.norm_gated(x, residual, weights.post_norm, eps, weights.gate_up)
+            x = kernels.linear(gated, weights.down)
+        return kernels.add_norm(x, residual, self.norm, eps)[0]
 
     def _attend_causal(self, q: Tensor, cache: LayerCache, index: Tensor) -> Tensor:
         """q [T, heads, dim], the newest of the cached positions `index` [L] -> [T, heads * dim]."""

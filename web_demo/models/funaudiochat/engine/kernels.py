@@ -1,12 +1,9 @@
-"""The small operations between the matrix products of a decoder layer, in plain torch.
-
-`kernels_triton` has the same ones fused for CUDA; both are held to the same tests.
-"""
+"""What a decoder layer is made of, in plain torch. `kernels_triton` does the same fused for CUDA, held to the same tests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +33,7 @@ class Reach:
     blocks: Tensor
     page_size: int
 
-    @property
+    @cached_property
     def target(self) -> Tensor:
         """The cache index of each row's new position, int64 [B]."""
         page = self.blocks.gather(1, (self.position // self.page_size)[:, None])[:, 0]
@@ -52,41 +49,6 @@ class HeadShape:
 
 
 Weight = Tensor | Float8Weight
-
-
-class Kernels(Protocol):
-    def linear(self, x: Tensor, weight: Weight) -> Tensor:
-        """x [N, in] times the transposed weight [out, in] -> [N, out]."""
-        ...
-
-    def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """x [N, W] plus the residual, RMS-normalised; and the sum."""
-        ...
-
-    def place_heads(
-        self,
-        qkv: Tensor,
-        norms: tuple[Tensor, Tensor],
-        rope: Tensor,
-        position: Tensor,
-        target: Tensor,
-        cache: LayerCache,
-        shape: HeadShape,
-    ) -> Tensor:
-        """Split qkv [N, (heads + 2 kv_heads) * dim], normalise and rotate, store k and v; q [N, heads, dim]."""
-        ...
-
-    def attend(self, q: Tensor, cache: LayerCache, reach: Reach) -> Tensor:
-        """q [B, heads, dim] over each row's positions -> [B, heads * dim]."""
-        ...
-
-    def gated(self, gate_up: Tensor) -> Tensor:
-        """silu(gate) * up, of [N, 2 * I] -> [N, I]."""
-        ...
-
-    def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
-        """One token a row: see `sampling.choose`."""
-        ...
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
@@ -110,15 +72,41 @@ def linear(x: Tensor, weight: Weight) -> Tensor:
     return (F.linear(x, weight.values.to(x.dtype)) * weight.scale).to(x.dtype)
 
 
-class TorchKernels:
-    """Any device. `attend` gathers whole pages, so it reads the padding of a batch as well."""
+class Kernels:
+    """Any device. A subclass replaces what it does better.
+
+    Shapes: N rows of any kind, B rows of a batch, W hidden size. A norm comes as its weight (`gain`) and `eps`.
+    """
+
+    reads_padding = True  # `attend` gathers whole pages: the padding of a batch too
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        """x [N, in] times the transposed weight [out, in] -> [N, out]."""
         return linear(x, weight)
 
-    def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    def add_norm(self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """x [N, W] plus the residual, RMS-normalised; and the sum."""
         total = x if residual is None else x + residual
-        return rms_norm(total, weight, eps), total
+        return rms_norm(total, gain, eps), total
+
+    def norm_linear(
+        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, weight: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """`add_norm`, then `linear`; and the sum."""
+        normed, total = self.add_norm(x, residual, gain, eps)
+        return self.linear(normed, weight), total
+
+    def norm_gated(
+        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, gate_up: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """`add_norm`, then silu(gate) * up with the weights of both, [2 * I, W] -> [N, I]; and the sum."""
+        normed, total = self.add_norm(x, residual, gain, eps)
+        return self.gated(self.linear(normed, gate_up)), total
+
+    def gated(self, gate_up: Tensor) -> Tensor:
+        """silu(gate) * up, of [N, 2 * I] -> [N, I]."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up
 
     def place_heads(
         self,
@@ -130,6 +118,7 @@ class TorchKernels:
         cache: LayerCache,
         shape: HeadShape,
     ) -> Tensor:
+        """Split qkv [N, (heads + 2 kv_heads) * dim], normalise and rotate, store k and v; q [N, heads, dim]."""
         split = qkv.view(qkv.shape[0], shape.heads + 2 * shape.kv_heads, shape.head_dim)
         q, k, v = split.split_with_sizes([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
         angles = rope[position]
@@ -137,7 +126,17 @@ class TorchKernels:
         cache.values.index_copy_(0, target, v)
         return rotate(rms_norm(q, norms[0], shape.eps), angles)
 
-    def attend(self, q: Tensor, cache: LayerCache, reach: Reach) -> Tensor:
+    def attend(
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor],
+        rope: Tensor,
+        reach: Reach,
+        cache: LayerCache,
+        shape: HeadShape,
+    ) -> Tensor:
+        """`place_heads` of one new position a row, and its attention over the row's positions -> [B, heads * dim]."""
+        q = self.place_heads(qkv, norms, rope, reach.position, reach.target, cache, shape)
         within = torch.arange(reach.page_size, device=q.device)
         index = (reach.blocks[:, :, None] * reach.page_size + within).flatten(1)
         mask = torch.arange(index.shape[1], device=q.device) <= reach.position[:, None]
@@ -145,9 +144,6 @@ class TorchKernels:
         out = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=mask[:, None, None], enable_gqa=True)
         return out.reshape(q.shape[0], -1)
 
-    def gated(self, gate_up: Tensor) -> Tensor:
-        gate, up = gate_up.chunk(2, dim=-1)
-        return F.silu(gate) * up
-
     def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
+        """One token a row: see `sampling.choose`."""
         return choose(scores, rows, uniform)

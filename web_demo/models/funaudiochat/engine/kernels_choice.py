@@ -7,7 +7,7 @@ import logging
 
 import torch
 
-from web_demo.models.funaudiochat.engine.kernels import Kernels, TorchKernels
+from web_demo.models.funaudiochat.engine.kernels import Kernels
 
 logger = logging.getLogger(__name__)
 
@@ -20,4 +20,4 @@ def best_kernels(device: torch.device) -> Kernels:
 
             return TritonKernels()
         logger.warning("triton is not installed: frames run unfused torch operations and read the padding of a batch")
-    return TorchKernels()
+    return Kernels()

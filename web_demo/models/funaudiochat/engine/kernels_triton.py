@@ -1,7 +1,8 @@
 """The operations of `kernels`, fused in Triton for CUDA: few launches a layer, and attention that reads no padding.
 
 A frame is 36 backbone layers and five times 28 speech head layers for a handful of rows, so launches and passes over
-memory are what it costs. Attention is split over the context and then combined (flash decoding: Dao et al. 2023).
+memory are what it costs: a layer takes five kernels (`triton_linear`, `triton_attend`). Here are those of longer inputs,
+and the choice of tokens.
 """
 
 # Kernels are written in Triton's own language, which only looks like Python to a type checker.
@@ -14,38 +15,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach, Weight, linear
+from web_demo.models.funaudiochat.engine import triton_linear
+from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach, Weight
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows
+from web_demo.models.funaudiochat.engine.triton_attend import Attention
 
-SPLITS = 8  # parts of a context that are read at the same time: fills the GPU when the batch is small
-BLOCK_POSITIONS = 64
-_MAX_LINEAR8_ROWS = 64
 _CHOOSE_BLOCK = 8192  # a codebook's scores stay in registers
 _WEIGHT_BITS = 30  # of a float in [0, 1]: 1.0 is 0x3F800000
-_DOT_ROWS = 16  # the fewest rows that a tensor core product takes; a group of query heads is padded to it
-
-
-@triton.jit
-def _linear8_kernel(
-    x, values, scale, out, rows, width, outputs,
-    ROWS: tl.constexpr, BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr,
-):  # fmt: skip
-    row = tl.arange(0, ROWS)
-    at = tl.program_id(0) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
-    total = tl.zeros([ROWS, BLOCK_OUT], tl.float32)
-    for first in range(0, width, BLOCK_IN):
-        column = first + tl.arange(0, BLOCK_IN)
-        inside = column < width
-        part = tl.load(x + row[:, None] * width + column, mask=(row < rows)[:, None] & inside, other=0.0)
-        byte = tl.load(values + at[:, None] * width + column, mask=(at < outputs)[:, None] & inside, other=0).to(
-            tl.int16
-        )
-        # e4m3 in the bits of float16 is 2**-8 of the value, subnormals too; GPUs before Ada have no instruction for it
-        half = (((byte & 0x80) << 8) | ((byte & 0x7F) << 7)).to(tl.float16, bitcast=True) * 256.0
-        total += tl.dot(part, tl.trans(half.to(part.dtype)), input_precision="ieee")
-    total *= tl.load(scale + at, mask=at < outputs, other=0.0)
-    stored = (row < rows)[:, None] & (at < outputs)
-    tl.store(out + row[:, None] * outputs + at, total.to(out.dtype.element_ty), mask=stored)
 
 
 @triton.jit
@@ -95,62 +71,6 @@ def _place_heads_kernel(
             place = keys + (slot * KV_HEADS + head - HEADS) * DIM
         tl.store(place + at, turned_low.to(q_out.dtype.element_ty))
         tl.store(place + HALF + at, turned_high.to(q_out.dtype.element_ty))
-
-
-@triton.jit
-def _attend_kernel(
-    q, keys, values, blocks, position, parts, weights, block_stride, page_size, scale,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    kv_head = tl.program_id(1)
-    split = tl.program_id(2)
-    GROUP: tl.constexpr = HEADS // KV_HEADS
-    in_group = tl.arange(0, ROWS)
-    dim = tl.arange(0, DIM)
-    length = tl.load(position + row) + 1
-    share = tl.cdiv(tl.cdiv(length, SPLITS), BLOCK) * BLOCK
-    start = split * share
-    end = tl.minimum(start + share, length)
-
-    heads = kv_head * GROUP + in_group
-    real = in_group < GROUP
-    query = tl.load(q + (row * HEADS + heads[:, None]) * DIM + dim[None, :], mask=real[:, None], other=0.0)
-    best = tl.full([ROWS], float("-inf"), tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    out = tl.zeros([ROWS, DIM], tl.float32)
-    for first in range(start, end, BLOCK):
-        at = first + tl.arange(0, BLOCK)
-        inside = at < end
-        page = tl.load(blocks + row * block_stride + at // page_size, mask=inside, other=0).to(tl.int64)
-        place = (page * page_size + at % page_size) * KV_HEADS + kv_head
-        k = tl.load(keys + place[:, None] * DIM + dim[None, :], mask=inside[:, None], other=0.0)
-        v = tl.load(values + place[:, None] * DIM + dim[None, :], mask=inside[:, None], other=0.0)
-        score = tl.dot(query, tl.trans(k), input_precision="ieee") * scale
-        score = tl.where(inside[None, :], score, float("-inf"))
-        newer = tl.maximum(best, tl.max(score, 1))
-        shrink = tl.exp(best - newer)
-        weight = tl.exp(score - newer[:, None])
-        total = total * shrink + tl.sum(weight, 1)
-        out = out * shrink[:, None] + tl.dot(weight.to(v.dtype), v, input_precision="ieee")
-        best = newer
-    part = (row * HEADS + heads) * SPLITS + split
-    some = tl.where(total > 0, total, 1.0)
-    tl.store(parts + part[:, None] * DIM + dim[None, :], out / some[:, None], mask=real[:, None])
-    tl.store(weights + part, tl.where(total > 0, best + tl.log(some), float("-inf")), mask=real)
-
-
-@triton.jit
-def _combine_kernel(parts, weights, out, DIM: tl.constexpr, SPLITS: tl.constexpr):
-    row_head = tl.program_id(0).to(tl.int64)
-    split = tl.arange(0, SPLITS)
-    dim = tl.arange(0, DIM)
-    weight = tl.load(weights + row_head * SPLITS + split)
-    weight = tl.exp(weight - tl.max(weight, 0))
-    part = tl.load(parts + (row_head * SPLITS + split[:, None]) * DIM + dim[None, :])
-    value = tl.sum(part * weight[:, None], 0) / tl.sum(weight, 0)
-    tl.store(out + row_head * DIM + dim, value.to(out.dtype.element_ty))
 
 
 @triton.jit
@@ -231,30 +151,60 @@ def _choose_kernel(
     tl.store(out + row, tl.minimum(drawn, last).to(tl.int64))
 
 
-class TritonKernels:
+def _few(x: Tensor, weight: Weight) -> bool:
+    """Few enough rows for a product that is all reading of weights."""
+    most = triton_linear.MAX_ROWS if isinstance(weight, Tensor) else triton_linear.MAX_ROWS_8_BITS
+    return x.shape[0] <= most
+
+
+def _few_unnormed(x: Tensor, weight: Weight) -> bool:
+    """The norm's factor may follow the product, except where large values leave the format's range before it."""
+    return _few(x, weight) and x.dtype is not torch.float16
+
+
+class TritonKernels(Kernels):
     """CUDA only (or Triton's interpreter, in tests). Head sizes must be powers of two."""
 
-    def linear(self, x: Tensor, weight: Weight) -> Tensor:
-        """8-bit weights are widened on the way into the tensor cores while a batch is small enough to read them once."""
-        rows, width = x.shape
-        if isinstance(weight, Tensor) or rows > _MAX_LINEAR8_ROWS:
-            return linear(x, weight)
-        outputs = len(weight.scale)
-        out = torch.empty(rows, outputs, dtype=x.dtype, device=x.device)
-        block = 16 if outputs <= 4096 else 32  # enough programs to fill a GPU
-        _linear8_kernel[(triton.cdiv(outputs, block),)](
-            x.contiguous(), weight.values.view(torch.uint8), weight.scale, out, rows, width, outputs,
-            ROWS=max(_DOT_ROWS, triton.next_power_of_2(rows)), BLOCK_OUT=block, BLOCK_IN=256, num_stages=4,
-        )  # fmt: skip
-        return out
+    reads_padding = False
 
-    def add_norm(self, x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    def __init__(self) -> None:
+        self._attention = Attention()
+
+    def linear(self, x: Tensor, weight: Weight) -> Tensor:
+        return triton_linear.linear(x, weight)[0] if _few(x, weight) else super().linear(x, weight)
+
+    def norm_linear(
+        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, weight: Weight
+    ) -> tuple[Tensor, Tensor]:
+        if not _few_unnormed(x, weight):
+            return super().norm_linear(x, residual, gain, eps, weight)
+        return triton_linear.linear(x, weight, gain=gain, residual=residual, eps=eps)
+
+    def norm_gated(
+        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, gate_up: Weight
+    ) -> tuple[Tensor, Tensor]:
+        if not _few_unnormed(x, gate_up):
+            return super().norm_gated(x, residual, gain, eps, gate_up)
+        return triton_linear.linear(x, gate_up, gain=gain, residual=residual, eps=eps, gated=True)
+
+    def attend(
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor],
+        rope: Tensor,
+        reach: Reach,
+        cache: LayerCache,
+        shape: HeadShape,
+    ) -> Tensor:
+        return self._attention(qkv, norms, rope, reach, cache, shape)
+
+    def add_norm(self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         x = x.contiguous()
         out = torch.empty_like(x)
         total = x if residual is None else torch.empty_like(x)
         rows, width = x.shape
         _add_norm_kernel[(rows,)](
-            x, residual, weight, out, total, width, eps,
+            x, residual, gain, out, total, width, eps,
             HAS_RESIDUAL=residual is not None, BLOCK=triton.next_power_of_2(width),
         )  # fmt: skip
         return out, total
@@ -276,21 +226,6 @@ class TritonKernels:
             HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim,
         )  # fmt: skip
         return q
-
-    def attend(self, q: Tensor, cache: LayerCache, reach: Reach) -> Tensor:
-        rows, heads, dim = q.shape
-        kv_heads = cache.keys.shape[1]
-        parts = torch.empty(rows, heads, SPLITS, dim, dtype=torch.float32, device=q.device)
-        weights = torch.empty(rows, heads, SPLITS, dtype=torch.float32, device=q.device)
-        _attend_kernel[(rows, kv_heads, SPLITS)](
-            q, cache.keys, cache.values, reach.blocks, reach.position, parts, weights,
-            reach.blocks.stride(0), reach.page_size, dim**-0.5,
-            HEADS=heads, KV_HEADS=kv_heads, DIM=dim,
-            ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // kv_heads)), BLOCK=BLOCK_POSITIONS, SPLITS=SPLITS,
-        )  # fmt: skip
-        out = torch.empty(rows, heads * dim, dtype=q.dtype, device=q.device)
-        _combine_kernel[(rows * heads,)](parts, weights, out, DIM=dim, SPLITS=SPLITS)
-        return out
 
     def gated(self, gate_up: Tensor) -> Tensor:
         rows, width = gate_up.shape[0], gate_up.shape[1] // 2

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from web_demo.models.funaudiochat.engine import graphs
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
-from web_demo.models.funaudiochat.engine.kernels import Kernels, TorchKernels
+from web_demo.models.funaudiochat.engine.kernels import Kernels
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows, banned, penalised
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Turn
@@ -45,9 +45,9 @@ class Runner:
     def __init__(self, model: FunAudioChat, limits: Limits, kernels: Kernels | None = None) -> None:
         self.model, self.config, self.limits = model, model.config, limits
         self.group = model.config.audio.group_size
-        self.kernels = kernels = kernels or TorchKernels()
+        self.kernels = kernels = kernels or Kernels()
         # a context in padded pages is read whole by the torch kernels, so their frames depend on its length
-        self._pages_matter = isinstance(kernels, TorchKernels)
+        self._pages_matter = kernels.reads_padding
         self.state = SlotState.allocate(self.config, limits, model.device)
         build = partial(PagedDecoder, kernels=kernels, pages=limits.pages)
         self.backbone = build(

@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
-from web_demo.models.funaudiochat.engine import kernels_triton as kernels
+from web_demo.models.funaudiochat.engine import kernels_triton, triton_attend, triton_linear
 
 HIDDEN, DIM, KV_HEADS = "*bf16", 128, 8
 BACKBONE_HEADS, CRQ_HEADS = 32, 16
@@ -29,31 +29,39 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
     heads = dict.fromkeys(("qkv", "q_norm", "k_norm", "q_out", "keys", "values"), HIDDEN) | {
         "rope": "*fp32", "position": "*i64", "target": "*i64", "eps": "fp32",
     }  # fmt: skip
-    attend = dict.fromkeys(("q", "keys", "values"), HIDDEN) | {
-        "blocks": "*i64", "position": "*i64", "parts": "*fp32", "weights": "*fp32", "block_stride": "i32",
-        "page_size": "i32", "scale": "fp32",
+    attend = dict.fromkeys(("qkv", "q_gain", "k_gain", "keys", "values", "out"), HIDDEN) | {
+        "rope": "*fp32", "blocks": "*i64", "position": "*i64", "parts": "*fp32", "weights": "*fp32", "arrived": "*i32",
+        "block_stride": "i32", "page_size": "i32", "scale": "fp32", "eps": "fp32",
     }  # fmt: skip
     choose = dict.fromkeys(("scores", "temperature", "top_p", "uniform"), "*fp32") | {
         "top_k": "*i64", "out": "*i64", "width": "i32", "scores_stride": "i32",
     }  # fmt: skip
-    linear = {"x": HIDDEN, "values": "*u8", "scale": "*fp32", "out": HIDDEN} | dict.fromkeys(
-        ("rows", "width", "outputs"), "i32"
-    )
+    linear = dict.fromkeys(("x", "residual", "gain", "total", "out"), HIDDEN) | {
+        "weight": HIDDEN, "scale": "*fp32", "rows": "i32", "width": "i32", "outputs": "i32", "eps": "fp32",
+    }  # fmt: skip
     found: list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]] = [
-        (kernels._combine_kernel, {"parts": "*fp32", "weights": "*fp32", "out": HIDDEN}, {"DIM": DIM, "SPLITS": 8}, {}),
-        (kernels._gated_kernel, {"gate_up": HIDDEN, "out": HIDDEN, "width": "i32"}, {"BLOCK": 1024}, {}),
-        (kernels._choose_kernel, choose, {"BLOCK": 8192, "BITS": 30}, {"num_warps": 8}),
-        (kernels._add_norm_kernel, norm, {"HAS_RESIDUAL": True, "BLOCK": 4096}, {}),
-        (kernels._add_norm_kernel, norm, {"HAS_RESIDUAL": False, "residual": None, "BLOCK": 1024}, {}),
+        (kernels_triton._gated_kernel, {"gate_up": HIDDEN, "out": HIDDEN, "width": "i32"}, {"BLOCK": 1024}, {}),
+        (kernels_triton._choose_kernel, choose, {"BLOCK": 8192, "BITS": 30}, {"num_warps": 8}),
+        (kernels_triton._add_norm_kernel, norm, {"HAS_RESIDUAL": True, "BLOCK": 4096}, {}),
+        (kernels_triton._add_norm_kernel, norm, {"HAS_RESIDUAL": False, "residual": None, "BLOCK": 1024}, {}),
     ]
     for count in (BACKBONE_HEADS, CRQ_HEADS):
         sizes = {"HEADS": count, "KV_HEADS": KV_HEADS, "DIM": DIM}
-        found.append((kernels._place_heads_kernel, heads, sizes, {}))
-        found.append((kernels._attend_kernel, attend, sizes | {"ROWS": 16, "BLOCK": 64, "SPLITS": 8}, {}))
-    for rows in (16, 64):
-        found.append(
-            (kernels._linear8_kernel, linear, {"ROWS": rows, "BLOCK_OUT": 32, "BLOCK_IN": 256}, {"num_stages": 4})
-        )
+        found.append((kernels_triton._place_heads_kernel, heads, sizes, {}))
+        for splits in (1, 16):
+            parts = sizes | {"ROWS": 16, "BLOCK": triton_attend.BLOCK_POSITIONS, "SPLITS": splits}
+            found.append((triton_attend._attend_kernel, attend, parts, {"num_stages": 3}))
+    for rows, outputs in ((1, 4096), (1, 12288), (32, 12288), (64, 12288)):
+        sizes = triton_linear.tiles(rows, outputs)
+        options = {name: sizes.pop(name) for name in ("num_warps", "num_stages")}
+        for eight_bits in (False, True):
+            kind = {"weight": "*u8" if eight_bits else HIDDEN}
+            scale = {} if eight_bits else {"scale": None}
+            some = sizes | {"EIGHT_BITS": eight_bits} | scale
+            plain = {"NORM": False, "HAS_RESIDUAL": False, "GATED": False, "residual": None, "gain": None}
+            normed = {"NORM": True, "HAS_RESIDUAL": True, "GATED": False}
+            for what in (plain, normed, normed | {"GATED": True}):
+                found.append((triton_linear._linear_kernel, linear | kind, some | what, options))
     return found
 
 
@@ -61,7 +69,11 @@ def main(capability: int) -> int:
     failed = 0
     for kernel, types, constants, options in variants():
         signature = {name: "constexpr" if name in constants else types[name] for name in kernel.arg_names}
-        aligned = [[index] for index, name in enumerate(kernel.arg_names) if signature[name].startswith("*")]
+        aligned = [
+            [index]
+            for index, name in enumerate(kernel.arg_names)
+            if signature[name].startswith("*") or name in ("width", "outputs", "page_size")
+        ]
         source = ASTSource(
             fn=kernel,
             signature=signature,

@@ -11,7 +11,7 @@ import torch
 
 from tests.web_demo.models.funaudiochat.engine.test_engine import GREEDY, LIMITS, SAMPLED, alone, spoken, together
 from web_demo.models.funaudiochat.engine.engine import Engine
-from web_demo.models.funaudiochat.engine.kernels import TorchKernels
+from web_demo.models.funaudiochat.engine.kernels import Kernels
 from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
 from web_demo.models.funaudiochat.engine.sequence import Request
 from web_demo.models.funaudiochat.loader import load_model
@@ -36,7 +36,7 @@ def test_every_golden_case_passes(golden: Path) -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_rows_of_a_batch_equal_their_solo_runs(on_gpu: FunAudioChat, processor: Processor, fused: bool) -> None:
-    engine = Engine(on_gpu, LIMITS, best_kernels(on_gpu.device) if fused else TorchKernels())
+    engine = Engine(on_gpu, LIMITS, best_kernels(on_gpu.device) if fused else Kernels())
     engine.runner.warm_up()
     settings = [
         GREEDY,

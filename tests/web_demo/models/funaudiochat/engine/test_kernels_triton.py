@@ -7,37 +7,48 @@ import torch
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach, TorchKernels
+from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach
 from web_demo.models.funaudiochat.engine.kernels_triton import TritonKernels
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows
-from web_demo.models.funaudiochat.float8 import rounded, widened
+from web_demo.models.funaudiochat.float8 import Float8Weight, rounded, widened
 
 pytestmark = pytest.mark.models
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-PLAIN, FUSED = TorchKernels(), TritonKernels()
+PLAIN, FUSED = Kernels(), TritonKernels()
 
 
 def randn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, device=DEVICE, generator=torch.Generator(DEVICE).manual_seed(sum(shape)))
 
 
+def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> None:
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("with_residual", [False, True])
 def test_add_norm(with_residual: bool) -> None:
-    x, weight = randn(3, 48), randn(48)
+    x, gain = randn(3, 48), randn(48)
     residual = randn(4, 48)[:3] if with_residual else None
-    for one, other in zip(
-        PLAIN.add_norm(x, residual, weight, 1e-6), FUSED.add_norm(x, residual, weight, 1e-6), strict=True
-    ):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    same(PLAIN.add_norm(x, residual, gain, 1e-6), FUSED.add_norm(x, residual, gain, 1e-6))
 
 
+@pytest.mark.parametrize("eight_bits", [False, True])
 @pytest.mark.parametrize(("rows", "outputs", "width"), [(1, 40, 300), (17, 48, 64), (70, 16, 32)])
-def test_linear_with_weights_in_8_bits(rows: int, outputs: int, width: int) -> None:
-    x, weight = randn(rows, width), rounded(randn(outputs, width))
-    expected = torch.nn.functional.linear(x, widened(weight))
+def test_products_alone_after_a_norm_and_gated(rows: int, outputs: int, width: int, eight_bits: bool) -> None:
+    x, residual, gain = randn(rows, width), randn(rows + 1, width)[1:] * 3, randn(width)
+    matrix = randn(2 * outputs, width)
+    weight = rounded(matrix) if eight_bits else matrix
+    expected = torch.nn.functional.linear(x, widened(weight) if isinstance(weight, Float8Weight) else weight)
     for kernels in (PLAIN, FUSED):
         torch.testing.assert_close(kernels.linear(x, weight), expected, atol=1e-4, rtol=1e-4)
+    for before in (None, residual):
+        same(
+            PLAIN.norm_linear(x, before, gain, 1e-6, weight),
+            FUSED.norm_linear(x, before, gain, 1e-6, weight),
+        )
+        same(PLAIN.norm_gated(x, before, gain, 1e-6, weight), FUSED.norm_gated(x, before, gain, 1e-6, weight))
 
 
 def test_gated() -> None:
@@ -45,27 +56,33 @@ def test_gated() -> None:
     torch.testing.assert_close(PLAIN.gated(value), FUSED.gated(value), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [4, 70])  # split into many parts, and into few
 @pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
-def test_heads_are_placed_and_attended(heads: int, kv_heads: int, dim: int) -> None:
+def test_heads_are_placed_and_attended(heads: int, kv_heads: int, dim: int, rows: int) -> None:
     shape = HeadShape(heads, kv_heads, dim, 1e-6)
-    page_size, pages = 20, 40
-    plain, fused = (
-        LayerCache(randn(pages * page_size, kv_heads, dim), randn(pages * page_size, kv_heads, dim)) for _ in "ab"
+    page_size, pages_a_row = 20, 11
+    positions = (rows * pages_a_row + 1) * page_size
+    plain, fused, alone = (
+        LayerCache(randn(positions, kv_heads, dim), randn(positions + 1, kv_heads, dim)[1:]) for _ in range(3)
     )
-    position = torch.tensor([0, 7, 200, 139], device=DEVICE)
-    order = torch.randperm(39, generator=torch.Generator().manual_seed(1)).to(DEVICE) + 1
-    blocks = torch.stack([order[:11], order[11:22], order[22:33], order.roll(6)[:11]])
-    blocks = torch.cat([blocks, blocks], dim=1)[:, :11]  # a view with a stride of its own
-    blocks[3] = torch.arange(29, 40, device=DEVICE)
-    qkv, rope = randn(4, (heads + 2 * kv_heads) * dim), randn(300, 2, dim)
+    position = torch.tensor([0, 7, 200, 139], device=DEVICE).repeat(rows)[:rows]
+    order = torch.randperm(rows * pages_a_row, generator=torch.Generator().manual_seed(1)).to(DEVICE) + 1
+    blocks = order.view(rows, pages_a_row).repeat(1, 2)[:, :pages_a_row]  # a view with a stride of its own
+    qkv, rope = randn(rows, (heads + 2 * kv_heads) * dim), randn(300, 2, dim)
     reach = Reach(position, blocks, page_size)
     norms = (randn(dim), randn(dim + 1)[:dim])
     results = []
     for kernels, cache in ((PLAIN, plain), (FUSED, fused)):
-        q = kernels.place_heads(qkv, norms, rope, position, reach.target, cache, shape)
-        results.append((q, cache.keys, cache.values, kernels.attend(q, cache, reach)))
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+        out = kernels.attend(qkv, norms, rope, reach, cache, shape)
+        results.append((out, cache.keys, cache.values))
+        again = kernels.attend(qkv, norms, rope, reach, cache, shape)  # the same place is written with the same
+        assert torch.equal(out, again)
+    same(*results)
+    place = (qkv, norms, rope, position, reach.target)
+    torch.testing.assert_close(
+        FUSED.place_heads(*place, alone, shape), PLAIN.place_heads(*place, plain, shape), atol=1e-5, rtol=1e-5
+    )
+    same((alone.keys, alone.values), (plain.keys, plain.values))
 
 
 @pytest.mark.parametrize("vocabulary", [50, 9000])  # in one block, and in two

@@ -1,0 +1,154 @@
+"""Attention of one new position a row over its pages: everything between the query-key-value product and the output
+product in one kernel.
+
+The context is split over programs and combined (flash decoding: Dao et al. 2023) by the program that ends last.
+"""
+
+# Kernels are written in Triton's own language, which only looks like Python to a type checker.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-not-found, import-untyped"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach
+
+BLOCK_POSITIONS = 64
+_DOT_ROWS = 16  # the fewest that a tensor core product takes; a group of query heads is padded to it
+
+
+@triton.jit
+def _turned(source, gain, angles, mask, eps, DIM: tl.constexpr):
+    """Heads [ROWS, 1] of pointers -> both halves [ROWS, DIM / 2], normalised and rotated, float32."""
+    HALF: tl.constexpr = DIM // 2
+    at = tl.arange(0, HALF)[None, :]
+    low = tl.load(source + at, mask=mask, other=0.0).to(tl.float32)
+    high = tl.load(source + HALF + at, mask=mask, other=0.0).to(tl.float32)
+    scale = tl.rsqrt((tl.sum(low * low, 1) + tl.sum(high * high, 1)) / DIM + eps)[:, None]
+    low = low * scale * tl.load(gain + at).to(tl.float32)
+    high = high * scale * tl.load(gain + HALF + at).to(tl.float32)
+    turned_low = low * tl.load(angles + at) - high * tl.load(angles + DIM + at)
+    turned_high = high * tl.load(angles + HALF + at) + low * tl.load(angles + DIM + HALF + at)
+    return turned_low, turned_high
+
+
+@triton.jit
+def _attend_kernel(
+    qkv, q_gain, k_gain, rope, keys, values, blocks, position, parts, weights, arrived, out,
+    block_stride, page_size, scale, eps,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    kv_head = tl.program_id(1)
+    split = tl.program_id(2)
+    GROUP: tl.constexpr = HEADS // KV_HEADS
+    HALF: tl.constexpr = DIM // 2
+    in_group = tl.arange(0, ROWS)
+    real = in_group < GROUP
+    heads = kv_head * GROUP + in_group
+    half = tl.arange(0, HALF)
+    dim = tl.arange(0, DIM)
+    kind = keys.dtype.element_ty
+
+    newest = tl.load(position + row).to(tl.int32)
+    angles = rope + newest * 2 * DIM
+    source = qkv + row * (HEADS + 2 * KV_HEADS) * DIM
+    q_low, q_high = _turned(source + heads[:, None] * DIM, q_gain, angles, real[:, None], eps, DIM)
+    q_low, q_high = q_low.to(kind), q_high.to(kind)
+
+    best = tl.full([ROWS], float("-inf"), tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    gathered = tl.zeros([ROWS, DIM], tl.float32)
+    if split == 0:  # the new position itself: it goes into the cache, and is attended to from here
+        one = tl.arange(0, 1)[:, None]
+        k_low, k_high = _turned(source + (HEADS + kv_head + one) * DIM, k_gain, angles, one == 0, eps, DIM)
+        k_low, k_high = k_low.to(kind), k_high.to(kind)
+        v = tl.load(source + (HEADS + KV_HEADS + kv_head) * DIM + dim)
+        page = tl.load(blocks + row * block_stride + newest // page_size)
+        place = ((page * page_size + newest % page_size) * KV_HEADS + kv_head) * DIM
+        tl.store(keys + place + half[None, :], k_low)
+        tl.store(keys + place + HALF + half[None, :], k_high)
+        tl.store(values + place + dim, v.to(kind))
+        score = tl.sum(q_low.to(tl.float32) * k_low.to(tl.float32), 1)
+        best = (score + tl.sum(q_high.to(tl.float32) * k_high.to(tl.float32), 1)) * scale
+        total += 1.0
+        gathered += v.to(kind).to(tl.float32)[None, :]
+
+    share = tl.cdiv(tl.cdiv(newest, SPLITS), BLOCK) * BLOCK
+    start = split * share
+    end = tl.minimum(start + share, newest)
+    for first in range(start, end, BLOCK):
+        at = first + tl.arange(0, BLOCK)
+        inside = at < end
+        page = tl.load(blocks + row * block_stride + at // page_size, mask=inside, other=0).to(tl.int64)
+        place = (((page * page_size + at % page_size) * KV_HEADS + kv_head) * DIM)[:, None]
+        k_low = tl.load(keys + place + half[None, :], mask=inside[:, None], other=0.0)
+        k_high = tl.load(keys + place + HALF + half[None, :], mask=inside[:, None], other=0.0)
+        v = tl.load(values + place + dim[None, :], mask=inside[:, None], other=0.0)
+        score = tl.dot(q_low, tl.trans(k_low), input_precision="ieee")
+        score = tl.dot(q_high, tl.trans(k_high), score, input_precision="ieee") * scale
+        score = tl.where(inside[None, :], score, float("-inf"))
+        newer = tl.maximum(best, tl.max(score, 1))
+        shrink = tl.exp(best - newer)
+        weight = tl.exp(score - newer[:, None])
+        total = total * shrink + tl.sum(weight, 1)
+        gathered = gathered * shrink[:, None] + tl.dot(weight.to(kind), v, input_precision="ieee")
+        best = newer
+
+    result = out + (row * HEADS + heads[:, None]) * DIM + dim[None, :]
+    if SPLITS == 1:
+        tl.store(result, (gathered / total[:, None]).to(out.dtype.element_ty), mask=real[:, None])
+    else:
+        some = tl.where(total > 0, total, 1.0)
+        part = (row * HEADS + heads) * SPLITS
+        tl.store(parts + (part + split)[:, None] * DIM + dim[None, :], gathered / some[:, None], mask=real[:, None])
+        tl.store(weights + part + split, tl.where(total > 0, best + tl.log(some), float("-inf")), mask=real)
+        tl.debug_barrier()  # all of this program's part is written before it counts as arrived
+        counter = arrived + row * KV_HEADS + kv_head
+        if tl.atomic_add(counter, 1) == SPLITS - 1:
+            tl.store(counter, 0)  # for the next launch
+            every = tl.arange(0, SPLITS)
+            for one in tl.static_range(GROUP):
+                head = row * HEADS + kv_head * GROUP + one
+                weight = tl.load(weights + head * SPLITS + every, cache_modifier=".cg")  # the first part is never empty
+                weight = tl.exp(weight - tl.max(weight, 0))
+                value = tl.load(parts + (head * SPLITS + every)[:, None] * DIM + dim, cache_modifier=".cg")
+                value = tl.sum(value * weight[:, None], 0) / tl.sum(weight, 0)
+                tl.store(out + head * DIM + dim, value.to(out.dtype.element_ty))
+
+
+def splits_for(rows: int, kv_heads: int) -> int:
+    """Parts of a context that are read at the same time: enough programs to fill a GPU, and, for larger batches, some so
+    that one long row does not keep the others waiting."""
+    wanted = triton.cdiv(256, rows * kv_heads)
+    return min(16, max(4 if rows <= 64 else 2, int(triton.next_power_of_2(wanted))))
+
+
+class Attention:
+    """Keeps the counters that the programs of one row meet at: zero between launches."""
+
+    def __init__(self) -> None:
+        self._arrived: Tensor | None = None
+
+    def __call__(
+        self, qkv: Tensor, norms: tuple[Tensor, Tensor], rope: Tensor, reach: Reach, cache: LayerCache, shape: HeadShape
+    ) -> Tensor:
+        rows, heads, dim = qkv.shape[0], shape.heads, shape.head_dim
+        splits = splits_for(rows, shape.kv_heads)
+        if self._arrived is None or len(self._arrived) < rows * shape.kv_heads:
+            self._arrived = torch.zeros(max(4096, rows * shape.kv_heads), dtype=torch.int32, device=qkv.device)
+        parts = torch.empty(rows, heads, splits, dim, dtype=torch.float32, device=qkv.device)
+        weights = torch.empty(rows, heads, splits, dtype=torch.float32, device=qkv.device)
+        out = torch.empty(rows, heads * dim, dtype=qkv.dtype, device=qkv.device)
+        _attend_kernel[(rows, shape.kv_heads, splits)](
+            qkv, *norms, rope, cache.keys, cache.values, reach.blocks, reach.position, parts, weights, self._arrived,
+            out, reach.blocks.stride(0), reach.page_size, dim**-0.5, shape.eps,
+            HEADS=heads, KV_HEADS=shape.kv_heads, DIM=dim,
+            ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // shape.kv_heads)), BLOCK=BLOCK_POSITIONS, SPLITS=splits,
+            num_warps=4, num_stages=3,
+        )  # fmt: skip
+        return out
