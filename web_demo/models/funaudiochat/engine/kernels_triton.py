@@ -15,13 +15,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.engine import triton_linear
+from web_demo.models.funaudiochat.engine import triton_choose, triton_linear
 from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach, Weight
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows
 from web_demo.models.funaudiochat.engine.triton_attend import Attention
-
-_CHOOSE_BLOCK = 8192  # a codebook's scores stay in registers
-_WEIGHT_BITS = 30  # of a float in [0, 1]: 1.0 is 0x3F800000
 
 
 @triton.jit
@@ -81,74 +78,6 @@ def _gated_kernel(gate_up, out, width, BLOCK: tl.constexpr):
     gate = tl.load(gate_up + row * 2 * width + at, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(gate_up + row * 2 * width + width + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + row * width + at, (gate / (1 + tl.exp(-gate)) * up).to(out.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _choose_kernel(
-    scores, temperature, top_p, top_k, uniform, out, width, scores_stride, BLOCK: tl.constexpr, BITS: tl.constexpr
-):
-    """One row a program. Limits are found by bisection of the bits of the weights: those of a float that is not
-    negative are in the order of the floats, so the search is exact and sorts nothing."""
-    row = tl.program_id(0).to(tl.int64)
-    scores += row * scores_stride
-    scale = 1.0 / tl.load(temperature + row)
-    at = tl.arange(0, BLOCK)
-    best = float("-inf")
-    for first in range(0, width, BLOCK):
-        part = tl.load(scores + first + at, mask=first + at < width, other=float("-inf"))
-        best = tl.maximum(best, tl.max(part, 0))
-
-    # the limit of top-k: the smallest bits that fewer than k weights exceed
-    floor_k = tl.full([], -1, tl.int32)
-    k = tl.load(top_k + row)
-    if k > 0:
-        for bit in range(BITS):
-            middle = floor_k + (1 << (BITS - 1 - bit))
-            above = 0
-            for first in range(0, width, BLOCK):
-                part = tl.load(scores + first + at, mask=first + at < width, other=float("-inf"))
-                bits = tl.exp((part - best) * scale).to(tl.int32, bitcast=True)
-                above += tl.sum((bits > middle).to(tl.int32), 0)
-            floor_k = tl.where(above >= k, middle, floor_k)
-    total = 0.0
-    for first in range(0, width, BLOCK):
-        part = tl.load(scores + first + at, mask=first + at < width, other=float("-inf"))
-        weight = tl.exp((part - best) * scale)
-        total += tl.sum(tl.where(weight.to(tl.int32, bitcast=True) > floor_k, weight, 0.0), 0)
-
-    # the limit of top-p: the smallest bits above which less than p of the mass lies
-    wanted = tl.load(top_p + row) * total
-    floor = floor_k
-    if wanted < total:
-        floor = tl.full([], -1, tl.int32)
-        for bit in range(BITS):
-            middle = floor + (1 << (BITS - 1 - bit))
-            above_mass = 0.0
-            for first in range(0, width, BLOCK):
-                part = tl.load(scores + first + at, mask=first + at < width, other=float("-inf"))
-                weight = tl.exp((part - best) * scale)
-                above_mass += tl.sum(tl.where(weight.to(tl.int32, bitcast=True) > middle, weight, 0.0), 0)
-            floor = tl.where(above_mass >= wanted, middle, floor)
-        floor = tl.maximum(floor, floor_k)
-
-    mass = 0.0
-    for first in range(0, width, BLOCK):
-        part = tl.load(scores + first + at, mask=first + at < width, other=float("-inf"))
-        weight = tl.exp((part - best) * scale)
-        mass += tl.sum(tl.where(weight.to(tl.int32, bitcast=True) > floor, weight, 0.0), 0)
-    target = tl.load(uniform + row) * mass
-    before = 0.0
-    drawn = 0
-    last = 0
-    for first in range(0, width, BLOCK):
-        part = tl.load(scores + first + at, mask=first + at < width, other=float("-inf"))
-        weight = tl.exp((part - best) * scale)
-        kept = (weight.to(tl.int32, bitcast=True) > floor) & (weight > 0)
-        reached = before + tl.cumsum(tl.where(kept, weight, 0.0), 0)
-        drawn += tl.sum(((reached <= target) & (first + at < width)).to(tl.int32), 0)
-        last = tl.maximum(last, tl.max(tl.where(kept, first + at, 0), 0))
-        before += tl.sum(tl.where(kept, weight, 0.0), 0)
-    tl.store(out + row, tl.minimum(drawn, last).to(tl.int64))
 
 
 def _few(x: Tensor, weight: Weight) -> bool:
@@ -235,12 +164,4 @@ class TritonKernels(Kernels):
         return out
 
     def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
-        scores = scores.contiguous()
-        count, width = scores.shape
-        out = torch.empty(count, dtype=torch.long, device=scores.device)
-        block = min(_CHOOSE_BLOCK, triton.next_power_of_2(width))
-        _choose_kernel[(count,)](
-            scores, rows.temperature, rows.top_p, rows.top_k, uniform.contiguous(), out, width, scores.stride(0),
-            BLOCK=block, BITS=_WEIGHT_BITS, num_warps=8,
-        )  # fmt: skip
-        return torch.where(rows.sample, out, scores.argmax(dim=-1))
+        return triton_choose.choose(scores, rows, uniform)

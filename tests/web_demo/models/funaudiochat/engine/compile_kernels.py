@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
-from web_demo.models.funaudiochat.engine import kernels_triton, triton_attend, triton_linear
+from web_demo.models.funaudiochat.engine import kernels_triton, triton_attend, triton_choose, triton_linear
 
 HIDDEN, DIM, KV_HEADS = "*bf16", 128, 8
 BACKBONE_HEADS, CRQ_HEADS = 32, 16
@@ -39,12 +39,23 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
     linear = dict.fromkeys(("x", "residual", "gain", "total", "out"), HIDDEN) | {
         "weight": HIDDEN, "scale": "*fp32", "rows": "i32", "width": "i32", "outputs": "i32", "eps": "fp32",
     }  # fmt: skip
+    wide = choose | dict.fromkeys(("best", "before", "sums", "totals", "mass"), "*fp32") | {
+        "floors": "*i32", "floor_out": "*i32", "last": "*i32",
+    }  # fmt: skip
+    blocks = {"BLOCK": triton_choose.BLOCK, "BLOCKS": 128}
     found: list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]] = [
         (kernels_triton._gated_kernel, {"gate_up": HIDDEN, "out": HIDDEN, "width": "i32"}, {"BLOCK": 1024}, {}),
-        (kernels_triton._choose_kernel, choose, {"BLOCK": 8192, "BITS": 30}, {"num_warps": 8}),
+        (triton_choose._narrow_kernel, choose, {"BLOCK": triton_choose.NARROW, "BITS": 30}, {"num_warps": 8}),
+        (triton_choose._wide_best_kernel, choose | {"best": "*fp32"}, {"BLOCK": triton_choose.BLOCK}, {}),
+        (triton_choose._wide_mass_kernel, wide, {"PASSES": 6, "DIGIT_BITS": 5} | blocks, {}),
+        (triton_choose._wide_draw_kernel, wide | {"floor": "*i32", "blocks": "i32"}, blocks, {}),
         (kernels_triton._add_norm_kernel, norm, {"HAS_RESIDUAL": True, "BLOCK": 4096}, {}),
         (kernels_triton._add_norm_kernel, norm, {"HAS_RESIDUAL": False, "residual": None, "BLOCK": 1024}, {}),
     ]
+    for by_mass in (False, True):
+        for number in (0, 3):
+            sizes = {"BY_MASS": by_mass, "PASS": number, "PASSES": 6, "DIGIT_BITS": 5, "TILE": 256} | blocks
+            found.append((triton_choose._wide_pass_kernel, wide, sizes, {}))
     for count in (BACKBONE_HEADS, CRQ_HEADS):
         sizes = {"HEADS": count, "KV_HEADS": KV_HEADS, "DIM": DIM}
         found.append((kernels_triton._place_heads_kernel, heads, sizes, {}))

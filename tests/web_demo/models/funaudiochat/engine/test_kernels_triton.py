@@ -85,7 +85,7 @@ def test_heads_are_placed_and_attended(heads: int, kv_heads: int, dim: int, rows
     same((alone.keys, alone.values), (plain.keys, plain.values))
 
 
-@pytest.mark.parametrize("vocabulary", [50, 9000])  # in one block, and in two
+@pytest.mark.parametrize("vocabulary", [50, 9000])  # one program's work, and that of several
 @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.01, 0), (1.0, 3), (0.7, 10), (0.9, 1)])
 def test_choose(vocabulary: int, top_p: float, top_k: int) -> None:
     rows = 6
@@ -99,4 +99,21 @@ def test_choose(vocabulary: int, top_p: float, top_k: int) -> None:
         torch.ones(rows, device=DEVICE),
     )
     uniform = torch.tensor([0.0, 0.1, 0.5, 0.77, 0.999999, 0.3], device=DEVICE)
+    assert torch.equal(PLAIN.choose(scores, settings, uniform), FUSED.choose(scores, settings, uniform))
+
+
+@pytest.mark.parametrize("top_k", [0, 7])
+@pytest.mark.parametrize("kind", ["ties", "few left", "peaked"])
+def test_choose_among_ties_few_and_one(kind: str, top_k: int) -> None:
+    rows, vocabulary = 4, 9000
+    scores = randn(rows, vocabulary)
+    if kind == "ties":
+        scores = (scores * 2).round()
+    elif kind == "few left":
+        scores[:, 5:] = -torch.inf
+    else:
+        scores[:, 8999] = 60.0
+    ones = torch.ones(rows, device=DEVICE)
+    settings = SamplingRows(ones.bool(), ones, ones * 0.8, (ones * top_k).long(), ones)
+    uniform = torch.tensor([0.0, 0.3, 0.6, 0.99], device=DEVICE)
     assert torch.equal(PLAIN.choose(scores, settings, uniform), FUSED.choose(scores, settings, uniform))
