@@ -72,6 +72,9 @@ class NullTts:
     async def close(self) -> None:
         return
 
+    def fault(self) -> str | None:
+        return None
+
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         for _ in range(max(1, len(request.text) // 4)):
             yield np.zeros(WIRE_RATE // 5, np.float32)

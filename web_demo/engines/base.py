@@ -45,6 +45,11 @@ class Engine(Protocol):
     async def start(self) -> None: ...
     async def close(self) -> None: ...
 
+    def fault(self) -> str | None:
+        """Why the started engine cannot serve any more, or not until it has started a part of itself again; None while
+        it can. `/health` shows it and new work is refused with it. Looks only, never waits."""
+        ...
+
 
 # --- speech to text ---------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ SAMPLES_PER_CODE = WIRE_RATE // 25
 class ScriptedS2s:
     """`script(turn)` gives the steps of its answer; a number among them is a pause in seconds.
 
-    `live` counts the answers under way, `turns` keeps every request.
+    `live` counts the answers under way, `turns` keeps every request; it is at fault while `broken` says so.
     """
 
     name = "scripted"
@@ -43,12 +43,16 @@ class ScriptedS2s:
         self.turns: list[TurnRequest] = []
         self.live = 0
         self.forgotten: list[str] = []
+        self.broken: str | None = None
 
     async def start(self) -> None:
         return
 
     async def close(self) -> None:
         return
+
+    def fault(self) -> str | None:
+        return self.broken
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         self.turns.append(turn)

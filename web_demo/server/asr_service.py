@@ -66,7 +66,7 @@ class AsrService:
         self.engine = engine
         self.choice = choice
         self.metrics = metrics
-        self.health = Health(self.describe)
+        self.health = Health(self.describe, engine.fault)
         self.transcriber = Transcriber(engine, metrics)
         self.upload_limits = UploadLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
         self._in_house = 0

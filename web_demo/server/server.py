@@ -81,7 +81,7 @@ class S2sService:
         self.metrics = metrics
         self.sessions: set[Session] = set()
         self.detokenizer = Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
-        self.health = Health(self.describe, self.detokenizer.fault)
+        self.health = Health(self.describe, self._fault)
 
     async def start(self) -> None:
         began = time.monotonic()
@@ -109,6 +109,9 @@ class S2sService:
             "max_sessions": self.max_sessions,
             "languages": list(self.engine.capabilities.languages),
         }
+
+    def _fault(self) -> str | None:
+        return self.engine.fault() or self.detokenizer.fault()
 
     @property
     def max_sessions(self) -> int:

@@ -21,7 +21,6 @@ from web_demo.engines import registry
 from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
-from web_demo.engines.tts.embedded import EmbeddedTts
 from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
 from web_demo.server import tts_answers, tts_prompts, tts_requests, tts_voices
 from web_demo.server.health import Health
@@ -52,7 +51,7 @@ class TtsService:
         self.queue = FairQueue(
             engine.capabilities.max_concurrency, settings.max_requests, max(1, settings.max_requests // 2)
         )
-        self.health = Health(self.describe, self._fault)
+        self.health = Health(self.describe, engine.fault)
 
     async def start(self) -> None:
         began = time.monotonic()
@@ -77,9 +76,6 @@ class TtsService:
             "requests": self.queue.admitted,
             "max_requests": self.settings.max_requests,
         }
-
-    def _fault(self) -> str | None:
-        return self.engine.fault() if isinstance(self.engine, EmbeddedTts) else None
 
     async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice."""

@@ -42,6 +42,7 @@ class ScriptedAsr:
         self.max_segment_s = max_segment_s
         self.asked: list[dict] = []
         self.error: Exception | None = None
+        self.broken: str | None = None
         self.running = self.most_running = self.cancelled = 0
         self.entered = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -50,6 +51,9 @@ class ScriptedAsr:
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+    def fault(self) -> str | None:
+        return self.broken
 
     async def transcribe(self, audio, *, language=None, hotwords=(), itn=True) -> Transcript:
         self.asked.append(

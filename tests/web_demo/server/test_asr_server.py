@@ -23,6 +23,19 @@ from utils.audio import silence, to_wav
 from web_demo.errors import EngineFailed
 
 
+async def test_an_engine_at_fault_makes_the_service_unhealthy_and_is_asked_no_more():
+    engine = ScriptedAsr()
+    async with serving(engine) as client:
+        engine.broken = "the model fell over"
+        response = await client.get("/health")
+        body = await response.json()
+        assert (response.status, body["status"], body["reason"]) == (503, "unhealthy", "the model fell over")
+        status, body = await post(client, GO.read_bytes())
+    assert (status, body["error"]["code"]) == (503, "unavailable")
+    assert "the model fell over" in body["error"]["message"]
+    assert engine.asked == []
+
+
 async def test_a_wav_file_is_transcribed_as_documented():
     async with serving() as client:
         status, body = await post(client, GO.read_bytes())

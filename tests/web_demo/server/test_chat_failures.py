@@ -62,6 +62,18 @@ async def test_a_killed_detokenizer_fails_the_waiting_turns_and_the_next_ones_wo
             assert response.status == 200
 
 
+async def test_an_engine_at_fault_makes_the_service_unhealthy_and_is_asked_no_more():
+    engine = ScriptedS2s(say("fine"))
+    async with serving(s2s(engine)) as server:
+        engine.broken = "the model fell over"
+        async with aiohttp.ClientSession() as http, http.get(server.url("/health")) as response:
+            body = await response.json()
+        assert (response.status, body["status"], body["reason"]) == (503, "unhealthy", "the model fell over")
+        async with talking(server) as talker:
+            assert "the service is unhealthy: the model fell over" in await talker.error()
+    assert engine.turns == []
+
+
 async def test_shutting_down_lets_the_answer_finish_and_hangs_up_with_going_away():
     engine = ScriptedS2s(say("an answer of some length"))
     async with serving(s2s(engine)) as server, talking(server) as busy, talking(server) as idle:

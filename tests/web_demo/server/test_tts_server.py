@@ -25,6 +25,20 @@ async def eventually(condition) -> None:  # type: ignore[no-untyped-def]
             await asyncio.sleep(0.01)
 
 
+async def test_an_engine_at_fault_makes_the_service_unhealthy_and_is_asked_no_more() -> None:
+    engine = ToneTts()
+    async with serving(engine=engine) as client:
+        engine.broken = "the model fell over"
+        response = await client.get("/health")
+        body = await response.json()
+        assert (response.status, body["status"], body["reason"]) == (503, "unhealthy", "the model fell over")
+        response = await client.post("/api/synthesize", json={"text": "hello"})
+        body = await response.json()
+    assert (response.status, body["error"]["code"]) == (503, "unavailable")
+    assert "the model fell over" in body["error"]["message"]
+    assert engine.requests == []
+
+
 async def test_a_whole_answer_is_json_with_a_wav_of_the_stated_length() -> None:
     async with serving(EMBEDDED) as client:
         answer = await client.post("/api/synthesize", json={"text": "你好，我是语音助手。", "speaker_id": "中文女"})

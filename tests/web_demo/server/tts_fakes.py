@@ -38,12 +38,16 @@ class ToneTts:
         self.chunks = 0
         self.live = 0
         self.go = asyncio.Event()
+        self.broken: str | None = None
 
     async def start(self) -> None:
         return
 
     async def close(self) -> None:
         return
+
+    def fault(self) -> str | None:
+        return self.broken
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         self.requests.append(request)

@@ -43,6 +43,9 @@ class EmbeddedAsr:
     async def close(self) -> None:
         await self._pool.close()
 
+    def fault(self) -> str | None:
+        return self._pool.fault()
+
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
     ) -> Transcript:

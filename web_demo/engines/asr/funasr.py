@@ -122,6 +122,9 @@ class FunAsr:
             self._thread = None
         self._model = None
 
+    def fault(self) -> str | None:
+        return None
+
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
     ) -> Transcript:

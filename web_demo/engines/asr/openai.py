@@ -56,6 +56,9 @@ class OpenAiAsr:
     async def close(self) -> None:
         await self._client.close()
 
+    def fault(self) -> str | None:
+        return None  # the server behind it may come back at any time
+
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
     ) -> Transcript:

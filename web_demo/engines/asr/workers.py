@@ -68,6 +68,11 @@ class WorkerPool(Generic[Task, Result]):
     def pids(self) -> tuple[int, ...]:
         return tuple(worker.process.pid or 0 for worker in self._workers)
 
+    def fault(self) -> str | None:
+        """Why there will be no result any more: the last worker died, and so did the one that was to replace it."""
+        lost = self._threads is not None and not self._workers and not self._running
+        return f"all workers of the {self._name} engine died; the service must be restarted" if lost else None
+
     async def start(self) -> None:
         """All workers up and warm. Raises SetupError when one cannot start."""
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix=f"{self._name}-pipe")

@@ -55,6 +55,9 @@ class EmbeddedS2s:
         await self._responder.close()
         await self._recogniser.close()
 
+    def fault(self) -> str | None:
+        return self._recogniser.fault()
+
     async def forget(self, conversation_id: str) -> None:
         return
 

@@ -98,6 +98,9 @@ class FunAudioChatS2s:
         if self._loaded is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._loaded.thread.stop)
 
+    def fault(self) -> str | None:
+        return None
+
     async def forget(self, conversation_id: str) -> None:
         self._ready().thread.forget(conversation_id)
 

@@ -111,6 +111,9 @@ class CosyVoiceTts:
         self._upstream = None
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def fault(self) -> str | None:
+        return None  # upstream pins a torch that has no type of error for a lost GPU
+
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         if not MIN_SPEED <= request.speed <= MAX_SPEED:
             raise InvalidRequest(f"speed {request.speed:g} is out of this engine's range: {MIN_SPEED} to {MAX_SPEED}")

@@ -100,6 +100,9 @@ class CosyVoice3Engine:
             await off_loop(self._models.synthesizer.close)
             self._models = None
 
+    def fault(self) -> str | None:
+        return None
+
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         """Raises NotFound for an unknown voice, InvalidRequest for a bad recording, a speed out of range or a text
         without words."""

@@ -63,6 +63,9 @@ class OpenAiTts:
     async def close(self) -> None:
         await self._client.close()
 
+    def fault(self) -> str | None:
+        return None  # the server behind it may come back at any time
+
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         voice = self._voice if self._voice and request.voice in CLASSIC_VOICES else request.voice
         # vllm-omni streams only when told so, and only at normal speed. Other servers ignore the word.

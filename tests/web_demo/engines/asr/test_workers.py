@@ -1,9 +1,12 @@
 import asyncio
+import functools
 import os
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.talk import until
 from web_demo.engines.asr.workers import WorkerPool
 from web_demo.errors import EngineFailed, SetupError, Unavailable
 
@@ -46,6 +49,27 @@ async def test_a_pool_that_cannot_start_says_why(build, reason):
     with pytest.raises(SetupError, match=reason):
         await pool.start()
     await pool.close()
+
+
+def build_once(marker: Path):
+    if marker.exists():
+        raise MemoryError("no memory for another worker")
+    marker.touch()
+    return os._exit
+
+
+async def test_a_pool_whose_last_worker_cannot_be_replaced_is_at_fault(tmp_path):
+    pool = WorkerPool("test", functools.partial(build_once, tmp_path / "built"), 1)
+    assert pool.fault() is None
+    await pool.start()
+    try:
+        assert pool.fault() is None
+        with pytest.raises(EngineFailed, match="died"):
+            await pool.run(3)
+        await until(lambda: pool.fault() is not None)
+        assert pool.fault() == "all workers of the test engine died; the service must be restarted"
+    finally:
+        await pool.close()
 
 
 async def test_a_closed_pool_is_unavailable():
