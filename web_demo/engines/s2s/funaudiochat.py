@@ -99,7 +99,9 @@ class FunAudioChatS2s:
             await asyncio.get_running_loop().run_in_executor(None, self._loaded.thread.stop)
 
     def fault(self) -> str | None:
-        return None
+        """The thread's end is final: a step that failed may have left the batch, or the GPU, in any state."""
+        broken = self._loaded.thread.broken if self._loaded is not None else None
+        return f"the speech model has stopped ({broken}); the service must be restarted" if broken else None
 
     async def forget(self, conversation_id: str) -> None:
         self._ready().thread.forget(conversation_id)

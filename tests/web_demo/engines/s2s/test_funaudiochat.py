@@ -10,10 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import aiohttp
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="requirements-models.txt")
+
+import torch
 
 from tests.talk import s2s, serving, talking, tone, until
 from utils.audio import Audio
@@ -133,6 +136,25 @@ async def test_a_broken_engine_ends_every_turn_and_refuses_new_ones() -> None:
             await answer(engine, turn(1))
         with pytest.raises(Unavailable):
             await answer(engine, turn(2))
+
+
+async def test_a_broken_engine_makes_the_service_unhealthy_and_turns_are_refused_in_words() -> None:
+    engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, LIMITS)
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        assert engine._loaded is not None
+        with patch.object(engine._loaded.thread._engine, "step", side_effect=torch.AcceleratorError("device lost")):
+            await talker.ask()
+            assert "the service must be restarted" in await talker.error()
+        async with aiohttp.ClientSession() as http, http.get(server.url("/health")) as response:
+            body = await response.json()
+        assert (response.status, body["status"]) == (503, "unhealthy")
+        assert body["reason"] == "the speech model has stopped (AcceleratorError); the service must be restarted"
+        seen = len(talker.log)
+        await talker.start()
+        await talker.ask()
+        assert "the speech model has stopped" in await talker.error(since=seen)
+        async with talking(server) as late:
+            assert "unhealthy: the speech model has stopped" in await late.error()
 
 
 async def test_a_turn_without_speech_is_text_alone_beside_one_that_speaks() -> None:

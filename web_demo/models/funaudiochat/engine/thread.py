@@ -57,6 +57,7 @@ class EngineThread:
         self._listeners: dict[str, Deliver] = {}
         self._lock = threading.Lock()  # a submit and the end of the thread must not miss each other
         self._ended = False
+        self.broken: str | None = None  # the type of the error that ended the thread; None while it runs or was stopped
         self._thread = threading.Thread(target=self._run, name="funaudiochat", daemon=True)
 
     def start(self) -> None:
@@ -94,7 +95,8 @@ class EngineThread:
                     self._deliver(frame)
         except Exception as error:
             logger.exception("the engine broke; every turn ends")
-            failure = EngineStopped(f"the engine broke: {type(error).__name__}")
+            self.broken = type(error).__name__
+            failure = EngineStopped(f"the engine broke: {self.broken}")
         finally:
             with self._lock:
                 self._ended = True
