@@ -101,11 +101,11 @@ class CosyVoice3Engine:
             self._models = None
 
     def fault(self) -> str | None:
-        return None
+        return self._models.synthesizer.fault if self._models is not None else None
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         """Raises NotFound for an unknown voice, InvalidRequest for a bad recording, a speed out of range or a text
-        without words."""
+        without words, EngineFailed, and Unavailable once the synthesizer has stopped."""
         from web_demo.models.cosyvoice3.job import Finished, new_job
 
         models = self._loaded

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from utils.audio import Samples
+from web_demo.errors import Unavailable
 
 from .flow import Flow
 from .job import Finished, Job, Speaking
@@ -38,15 +39,17 @@ class Synthesizer:
         self._arrived: list[Job] = []
         self._jobs: list[Job] = []
         self._stopping = False
+        self.fault: str | None = None  # why the thread ended by itself
         self._thread = threading.Thread(target=self._work, name="cosyvoice3", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
+        """Raises Unavailable once the thread has ended, or is about to."""
         with self._changed:
             if self._stopping:
-                raise RuntimeError("the synthesizer is closed")
+                raise Unavailable(self.fault or "the service is shutting down")
             self._arrived.append(job)
             self._changed.notify()
 
@@ -63,15 +66,29 @@ class Synthesizer:
             self._thread.join()
 
     def _work(self) -> None:
-        while self._admit():
-            try:
-                self.round()
-            except Exception as error:
-                log.exception("a round of synthesis failed: its %d jobs are given up", len(self._jobs))
-                for job in list(self._jobs):
-                    self._drop(job, error)
-        for job in [*self._jobs, *self._arrived]:
-            self._drop(job, RuntimeError("the service is stopping"))
+        try:
+            while self._admit():
+                self._try_round()
+        except Exception as error:
+            log.exception("the synthesizer broke: every job is given up")
+            self.fault = f"the speech synthesiser has stopped ({type(error).__name__}); the service must be restarted"
+        with self._changed:
+            self._stopping = True
+            jobs = [*self._jobs, *self._arrived]
+        for job in jobs:  # nothing is freed: nothing will run any more, and a lost device cannot be asked
+            if not job.cancelled:
+                job.emit(Finished(Unavailable(self.fault or "the service is shutting down")))
+
+    def _try_round(self) -> None:
+        """A round that fails costs its jobs; an error of the device is passed on, since all later rounds would fail too."""
+        try:
+            self.round()
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:
+            log.exception("a round of synthesis failed: its %d jobs are given up", len(self._jobs))
+            for job in list(self._jobs):
+                self._drop(job, error)
 
     def _admit(self) -> bool:
         """Wait for work; False when it is time to stop."""

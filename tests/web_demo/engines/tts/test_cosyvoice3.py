@@ -17,7 +17,7 @@ from utils.audio import Audio, from_wav  # noqa: E402
 from web_demo.engines.base import SpeechRequest, VoicePrompt  # noqa: E402
 from web_demo.engines.choice import choose  # noqa: E402
 from web_demo.engines.tts.cosyvoice3 import CosyVoice3Engine, create, unavailable  # noqa: E402
-from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError  # noqa: E402
+from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable  # noqa: E402
 from web_demo.server.tts_settings import TtsSettings  # noqa: E402
 
 pytestmark = pytest.mark.models
@@ -155,14 +155,37 @@ async def test_closing_the_generator_ends_the_work(engine):
 
 
 async def test_a_failure_inside_is_an_answer_and_the_engine_lives_on(engine, monkeypatch):
-    def broken(*_):
-        raise RuntimeError("device-side assert")
-
-    monkeypatch.setattr(engine._models.token2wav, "run_batch", broken)
+    monkeypatch.setattr(engine._models.token2wav, "run_batch", failing(torch.OutOfMemoryError("no memory left")))
     with pytest.raises(EngineFailed):
         await spoken(engine, SpeechRequest("hi", ""))
     monkeypatch.undo()
+    assert engine.fault() is None
     assert len(await spoken(engine, SpeechRequest("hi", "")))
+
+
+async def test_after_a_lost_device_the_service_is_unhealthy_and_refuses_work(golden, monkeypatch):
+    engine = CosyVoice3Engine(golden / "model", "cpu", streams=2)
+    async with serving(TtsSettings(port=0), engine) as client:
+        run_batch = failing(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+        monkeypatch.setattr(engine._models.token2wav, "run_batch", run_batch)
+        body = {"text": "hi you", "speaker_id": "tiny_male"}
+        answers = await asyncio.gather(*(client.post("/api/synthesize", json=body) for _ in range(2)))
+        answers.append(await client.post("/api/synthesize", json=body))
+        for answer in answers:
+            assert answer.status == 503
+            assert "the service must be restarted" in (await answer.json())["error"]["message"]
+        health = await client.get("/health")
+        reason = "the speech synthesiser has stopped (AcceleratorError); the service must be restarted"
+        assert (health.status, (await health.json())["reason"]) == (503, reason)
+        with pytest.raises(Unavailable, match="must be restarted"):  # a request that was let in just before
+            await spoken(engine, SpeechRequest("hi", "tiny_male"))
+
+
+def failing(error):
+    def run_batch(*_):
+        raise error
+
+    return run_batch
 
 
 async def test_closing_the_engine_fails_what_is_running(golden):
@@ -171,7 +194,7 @@ async def test_closing_the_engine_fails_what_is_running(golden):
     sound = engine.synthesize(SpeechRequest("a rather long text that goes on and on", ""))
     await anext(sound)
     await engine.close()
-    with pytest.raises(EngineFailed):
+    with pytest.raises(Unavailable, match="shutting down"):
         async for _ in sound:
             pass
 
