@@ -15,7 +15,7 @@ import torch
 
 from utils.audio import Samples, from_wav
 from web_demo.engines.base import Window
-from web_demo.errors import SetupError
+from web_demo.errors import DeviceLost, SetupError
 from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.features import SpeakerEncoder
 from web_demo.models.cosyvoice3.flow_stream import slot_bytes
@@ -71,6 +71,12 @@ class CosyVoiceBackend:
 
     def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]:
         """Windows of turns that could not be opened are passed over: their failure was already reported."""
+        try:
+            yield from self._sounds(windows)
+        except torch.AcceleratorError as error:
+            raise DeviceLost("CUDA failed in a batch of speech codes") from error
+
+    def _sounds(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]:
         fed = []
         for window in sorted(windows, key=lambda window: window.deadline):
             if window.text:

@@ -12,6 +12,7 @@
     ├── EngineFailed             500 engine_failed        the engine could not finish this one request
     └── Unavailable              503 unavailable          loading, restarting, or not able to serve
     SetupError                   wrong settings or missing files at start; never sent to a client
+    DeviceLost                   this process cannot use its GPU any more; never sent to a client
 
 A message is written for the person who reads it: what came, what was expected, what to do. It holds no secret and no
 traceback; the log gets those, once, where the error is handled.
@@ -22,6 +23,11 @@ from __future__ import annotations
 
 class SetupError(Exception):
     """The service cannot start as asked: the message says which setting or file is wrong and what to do."""
+
+
+class DeviceLost(Exception):
+    """The GPU failed in a way that ends this process's use of it, as with most CUDA errors but a lack of memory: every later
+    call fails too, and only a new process can help."""
 
 
 class ServiceError(Exception):

@@ -17,7 +17,7 @@ from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
 from utils.cosyvoice_detokenizer import create  # noqa: E402
 from web_demo.engines.base import BackendSpec, SpeechCodes, TextDelta, Window  # noqa: E402
 from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
-from web_demo.errors import EngineFailed, NotFound, SetupError  # noqa: E402
+from web_demo.errors import DeviceLost, EngineFailed, NotFound, SetupError  # noqa: E402
 from web_demo.server.chunker import Chunker  # noqa: E402
 from web_demo.server.detokenizer.supervisor import Detokenizer  # noqa: E402
 
@@ -68,6 +68,23 @@ def test_turns_in_one_batch_sound_as_they_do_alone(backend):
             together[turn].append(samples)
     for turn, expected in spoken.items():
         assert np.abs(np.concatenate(together[turn]) - expected).mean() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), DeviceLost),
+        (torch.OutOfMemoryError("no memory left"), torch.OutOfMemoryError),
+    ],
+)
+def test_an_error_of_the_device_but_not_a_lack_of_memory_means_that_it_is_lost(backend, monkeypatch, error, seen):
+    def fail(*_):
+        raise error
+
+    backend.open("a", "")
+    monkeypatch.setattr(backend._token2wav.flow, "speaker", fail)  # by the first window of a turn
+    with pytest.raises(seen):
+        list(backend.decode([Window("a", 0, codes=codes(1, 40), last=True)]))
 
 
 def test_voices_differ_and_an_unknown_one_is_refused(backend):

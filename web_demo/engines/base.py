@@ -262,6 +262,9 @@ class DetokenizerBackend(Protocol):
     `decode` gets at most `max_batch` windows, at most one of each turn, oldest window of the turn first, and yields
     (turn id, float32 [n] at `sample_rate`) as the sound is made, in order within a turn. It is closed early when all of
     its turns were cancelled. `close` frees a turn's state, after its last window as after a cancellation.
+
+    An error in `open` or `decode` fails the turns that it was for. After DeviceLost in `decode` the child ends, and the
+    service starts another one.
     """
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 
 from utils.audio import WIRE_RATE, Samples
 from web_demo.engines.base import BackendSpec, Capabilities, Step, TurnRequest, Window
+from web_demo.errors import DeviceLost
 
 TONE_HZ = 440.0
 SAMPLES_PER_CHARACTER = WIRE_RATE // 20  # 50 ms
@@ -75,7 +76,8 @@ class ScriptedS2s:
 class ToneBackend:
     """Text becomes 50 ms of tone a character, codes 40 ms each, in pieces of `piece_s`.
 
-    Text tells it to misbehave: "[raise]" fails that window, "[die]" ends the process, "[slow]" takes its time.
+    Text tells it to misbehave: "[raise]" fails that window, "[lose]" loses the device, "[die]" ends the process, "[slow]"
+    takes its time.
     """
 
     name = "tone"
@@ -97,6 +99,8 @@ class ToneBackend:
         for window in windows:
             if "[raise]" in window.text:
                 raise RuntimeError("told to raise")
+            if "[lose]" in window.text:
+                raise DeviceLost("told to lose the device")
             if "[die]" in window.text:
                 os._exit(17)
             length = len(window.text) * SAMPLES_PER_CHARACTER + len(window.codes) * SAMPLES_PER_CODE

@@ -62,6 +62,20 @@ async def test_a_killed_detokenizer_fails_the_waiting_turns_and_the_next_ones_wo
             assert response.status == 200
 
 
+async def test_a_detokenizer_that_lost_its_device_is_restarted_and_the_next_turn_works():
+    engine = ScriptedS2s(lambda turn: say("[lose]" if len(engine.turns) == 1 else "back again")(turn))
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        pid = server.service.detokenizer.pid
+        await talker.ask()
+        assert "speech synthesis failed: its GPU failed; it is being restarted" in await talker.error()
+        await until(lambda: server.service.detokenizer.pid not in (pid, None))
+        await talker.start()
+        await talker.ask()
+        await talker.final()
+        assert talker.texts()[-1] == "\n[Final: back again ]"
+        assert (await server.metrics())["s2s_detokenizer_restarts_total"] == 1
+
+
 async def test_an_engine_at_fault_makes_the_service_unhealthy_and_is_asked_no_more():
     engine = ScriptedS2s(say("fine"))
     async with serving(s2s(engine)) as server:

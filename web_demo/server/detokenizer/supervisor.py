@@ -43,6 +43,7 @@ from web_demo.server.detokenizer.messages import (
 
 log = logging.getLogger(__name__)
 
+READY_TIMEOUT_S = 300.0
 PING_S = 5.0
 SILENT_S = 30.0  # a child that says nothing for so long, pings included, is stuck
 STOP_S = 5.0
@@ -112,7 +113,7 @@ class Detokenizer:
         self,
         spec: BackendSpec,
         *,
-        ready_timeout_s: float = 300.0,
+        ready_timeout_s: float = READY_TIMEOUT_S,
         open_timeout_s: float = 10.0,
         on_restart: Callable[[], None] = lambda: None,
     ) -> None:
@@ -212,7 +213,7 @@ class Detokenizer:
             born = time.monotonic()
             await self._route_until_gone(self._child)
             self._is_ready.clear()
-            await self._child.end(gently=False)
+            await self._child.end(gently=True)  # it is ending by itself: a kill would hide its status
             log.error("the detokenizer died status=%s; restarting", self._child.process.returncode)
             self._fail_turns("the speech synthesiser stopped unexpectedly; it is being restarted, please ask again")
             self._on_restart()

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from utils.audio import Samples
 from web_demo.engines.base import DetokenizerBackend, Window
 from web_demo.engines.registry import load
+from web_demo.errors import DeviceLost
 from web_demo.server.detokenizer.messages import (
     LENGTH,
     Close,
@@ -39,6 +40,8 @@ from web_demo.server.detokenizer.messages import (
 )
 
 log = logging.getLogger("detokenizer")
+
+LOST_STATUS = 3  # of a process that lost its device
 
 
 class Line:
@@ -120,7 +123,7 @@ class Work:
 
 
 def serve(line: Line, work: Work, backend: DetokenizerBackend) -> None:
-    """The working thread: until `Stop`, or the parent is gone."""
+    """The working thread: until `Stop`, or the parent is gone. Raises DeviceLost."""
     while work.wait():
         opened, closed = work.take_changes()
         for turn_id, voice in opened:
@@ -145,6 +148,10 @@ def _decode(line: Line, work: Work, backend: DetokenizerBackend, batch: list[Win
                 _end(sounds)
                 return
     except (BrokenPipeError, ConnectionError):
+        raise
+    except DeviceLost:
+        for window in batch:
+            line.send(Failed(window.turn_id, "its GPU failed; it is being restarted, please ask again"))
         raise
     except Exception as error:
         log.exception("decode failed turns=%s", [window.turn_id for window in batch])
@@ -191,6 +198,9 @@ def main() -> int:
         serve(line, work, backend)
     except ConnectionError:
         log.info("the service is gone: stopping")
+    except DeviceLost:
+        log.exception("the device is lost: only a new process can go on")
+        os._exit(LOST_STATUS)  # at once: libraries would talk to the device at a normal end
     return 0
 
 

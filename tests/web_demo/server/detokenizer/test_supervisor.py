@@ -11,6 +11,7 @@ from tests.talk import until
 from web_demo.engines.base import BackendSpec
 from web_demo.errors import EngineFailed, SetupError
 from web_demo.server.detokenizer.supervisor import Detokenizer, Speech
+from web_demo.server.detokenizer.worker import LOST_STATUS
 
 TONE = BackendSpec("web_demo.engines.fakes:ToneBackend")
 
@@ -63,6 +64,24 @@ async def test_a_failing_window_fails_its_turn_and_not_the_process():
         async with await detokenizer.open("b") as speech:
             assert len(await sound_of(speech, text="x")) == 1200
         assert detokenizer.pid == pid
+
+
+async def test_a_lost_device_fails_its_turns_in_words_and_the_next_one_is_served_by_a_new_process(caplog):
+    restarts = []
+    async with Detokenizer(TONE, on_restart=lambda: restarts.append(1)) as detokenizer:
+        pid = detokenizer.pid
+        lost, beside = await detokenizer.open("lost"), await detokenizer.open("beside")
+        sounds = await asyncio.gather(
+            sound_of(lost, text="[lose]"), sound_of(beside, text="x", deadline=1.0), return_exceptions=True
+        )
+        assert [type(error) for error in sounds] == [EngineFailed, EngineFailed]
+        assert "its GPU failed; it is being restarted" in str(sounds[0])
+        assert "stopped unexpectedly; it is being restarted" in str(sounds[1])
+        await until(lambda: detokenizer.pid not in (pid, None))
+        async with await detokenizer.open("next") as speech:
+            assert len(await sound_of(speech, text="x")) == 1200
+        assert restarts == [1]
+    assert f"status={LOST_STATUS}" in caplog.text
 
 
 async def test_an_unknown_voice_is_an_error_of_that_turn():
