@@ -23,7 +23,7 @@ from utils.vad import speech_spans
 from web_demo.engines.asr.batching import BatchLimits, MicroBatcher
 from web_demo.engines.asr.languages import MLT_NANO, NAMES, NANO
 from web_demo.engines.base import Capabilities, Segment, Transcript
-from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
+from web_demo.errors import DeviceLost, EngineFailed, InvalidRequest, ServiceError, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,9 @@ class Task:
 class Model(Protocol):
     """The loaded model. Called from its owner thread only."""
 
-    def texts(self, samples: Sequence[Samples], prompt: Prompt, max_tokens: int) -> list[str]: ...
+    def texts(self, samples: Sequence[Samples], prompt: Prompt, max_tokens: int) -> list[str]:
+        """Raises DeviceLost when it will never give a text again."""
+        ...
 
 
 class FunAsr:
@@ -104,6 +106,7 @@ class FunAsr:
         self._thread: ThreadPoolExecutor | None = None
         self._model: Model | None = None
         self._batcher: MicroBatcher[Task, str] | None = None
+        self._fault: str | None = None
 
     async def start(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="funasr")
@@ -123,7 +126,7 @@ class FunAsr:
         self._model = None
 
     def fault(self) -> str | None:
-        return None
+        return self._fault
 
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
@@ -149,7 +152,13 @@ class FunAsr:
 
     def _run(self, tasks: Sequence[Task]) -> list[str]:
         assert self._model is not None, "the model is loaded before the batcher starts"
-        return self._model.texts([task.samples for task in tasks], tasks[0].prompt, self._max_tokens)
+        if self._fault is None:
+            try:
+                return self._model.texts([task.samples for task in tasks], tasks[0].prompt, self._max_tokens)
+            except DeviceLost as error:
+                log.exception("funasr lost its device")
+                self._fault = f"the recogniser has stopped ({error}); the service must be restarted"
+        raise Unavailable(self._fault)
 
 
 def _speech(audio: Audio) -> Samples | None:
@@ -196,15 +205,18 @@ class TorchModel:
     def texts(self, samples: Sequence[Samples], prompt: Prompt, max_tokens: int) -> list[str]:
         import torch
 
-        results = self._auto.generate(
-            input=[torch.from_numpy(np.ascontiguousarray(one)) for one in samples],
-            batch_size=len(samples),
-            language=prompt.language,
-            hotwords=list(prompt.hotwords),
-            itn=prompt.itn,
-            max_length=max_tokens,
-            llm_kwargs={"do_sample": False},
-        )
+        try:
+            results = self._auto.generate(
+                input=[torch.from_numpy(np.ascontiguousarray(one)) for one in samples],
+                batch_size=len(samples),
+                language=prompt.language,
+                hotwords=list(prompt.hotwords),
+                itn=prompt.itn,
+                max_length=max_tokens,
+                llm_kwargs={"do_sample": False},
+            )
+        except torch.AcceleratorError as error:
+            raise DeviceLost(type(error).__name__) from error
         return [result["text"].strip() for result in results]
 
 

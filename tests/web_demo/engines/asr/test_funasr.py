@@ -154,6 +154,33 @@ async def test_missing_files_are_named(checkpoint, tmp_path):
     assert unavailable(AsrSettings(port=0, model_path=checkpoint)) is None
 
 
+async def test_after_a_lost_device_the_service_is_unhealthy_and_refuses_work(checkpoint, monkeypatch):
+    engine = FunAsr(checkpoint, "cpu", max_tokens=16)
+    async with serving(engine) as client:
+        sounds = [to_wav(recording(name)) for name in NAMES[:2]]
+        monkeypatch.setattr(engine._model._auto.model, "inference", failing(torch.OutOfMemoryError("no memory left")))
+        assert (await post(client, sounds[0]))[0] == 500
+        assert (await client.get("/health")).status == 200
+        monkeypatch.setattr(
+            engine._model._auto.model, "inference", failing(torch.AcceleratorError("CUDA error: assert"))
+        )
+        answers = await asyncio.gather(*(post(client, sound) for sound in sounds))
+        answers.append(await post(client, sounds[0]))
+        for status, body in answers:
+            assert status == 503
+            assert "the service must be restarted" in body["error"]["message"]
+        health = await client.get("/health")
+        reason = "the recogniser has stopped (AcceleratorError); the service must be restarted"
+        assert (health.status, (await health.json())["reason"]) == (503, reason)
+
+
+def failing(error):
+    def inference(*_, **__):
+        raise error
+
+    return inference
+
+
 async def test_an_engine_that_is_closed_says_so(checkpoint):
     with pytest.raises(EngineFailed, match="not running"):
         await FunAsr(checkpoint, "cpu").transcribe(recording("cards_001"))
