@@ -1,5 +1,6 @@
 """What can be known of images and manifests without a container runtime."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from scripts import healthcheck
 from scripts.operations import modes
 from tests.scripts.operations.test_modes import cards
 from tests.scripts.test_service_manager import Yard
+from tests.web_demo.server.tiny_service import TinyService, serving
+from web_demo.server.detokenizer.supervisor import READY_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "deploy" / "docker"
@@ -77,12 +80,14 @@ def test_the_proxy_knows_the_services_and_the_files_of_compose() -> None:
 
 
 @pytest.mark.parametrize("name", ["s2s.yaml", "asr.yaml", "tts.yaml"])
-def test_a_pod_is_ready_by_health_alive_by_any_answer_and_may_drain(name: str) -> None:
+def test_a_pod_is_ready_by_health_alive_until_it_stays_unhealthy_and_may_drain(name: str) -> None:
     deployment = documents(name)[0]
     spec = deployment["spec"]["template"]["spec"]
     container = spec["containers"][0]
     assert container["readinessProbe"]["httpGet"]["path"] == "/health"
-    assert container["livenessProbe"]["exec"]["command"][-1] == "--alive"
+    liveness = container["livenessProbe"]
+    assert liveness["exec"]["command"][-1] == "--alive"
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] >= READY_TIMEOUT_S
     drain_s = int(container["args"][container["args"].index("--drain-s") + 1])
     before_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     assert spec["terminationGracePeriodSeconds"] > drain_s + before_s
@@ -149,3 +154,15 @@ def test_the_health_check_tells_ready_from_alive(tmp_path: Path) -> None:
     finally:
         yard.stop(grace_s=0.0)
     assert healthcheck.main([launch.url, "--alive"]) == 1
+
+
+async def test_a_service_that_lost_its_engine_is_neither_ready_nor_alive() -> None:
+    service = TinyService()
+    async with serving(service) as client:
+        url = str(client.make_url("/"))
+        assert await asyncio.to_thread(healthcheck.main, [url, "--alive"]) == 0
+        await service.started()
+        assert await asyncio.to_thread(healthcheck.main, [url]) == 0
+        service.fault = "the model has stopped; the service must be restarted"
+        assert await asyncio.to_thread(healthcheck.main, [url]) == 1
+        assert await asyncio.to_thread(healthcheck.main, [url, "--alive"]) == 1
