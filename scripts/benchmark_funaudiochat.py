@@ -46,7 +46,7 @@ import transformers
 from torch import Tensor
 
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config, read_config
-from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
+from web_demo.models.funaudiochat.engine.decoder import PagedDecoder, Span
 from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.graphs import DISABLE_VARIABLE
 from web_demo.models.funaudiochat.engine.kernels import Kernels
@@ -226,7 +226,7 @@ class Bench:
         self.synchronize()
         began = time.perf_counter()
         runner.admit(turn)
-        runner.prefill(PrefillChunk(turn, 0, turn.prefill_length))
+        runner.prefill([PrefillChunk(turn, 0, turn.prefill_length)])
         self.synchronize()
         return time.perf_counter() - began, turn.prefill_length
 
@@ -357,6 +357,8 @@ class Bench:
         """The model in 8 bits takes the place of the other one, from here on."""
         request = self.request(10.0, SYSTEM_TOKENS + 100, 16)
         before = self._logits(request)
+        del self.model  # both at once may not fit
+        gc.collect()
         self.model = random_model(self.config, device=str(self.device), dtype=self.dtype, float8=True)  # same weights
         after = self._logits(request)
         for name, one, other in zip(("text", "speech"), before, after, strict=True):
@@ -378,9 +380,11 @@ class Bench:
         ids = torch.tensor(request.prompt.ids, device=self.device)
         blocks = torch.arange(1, limits.pages, device=self.device)
         text = model.merge(ids, [model.embed_audio(audio.codes, audio.features) for audio in request.prompt.audios])
-        hidden = runner.backbone.prefill(text, 0, blocks)
+        span = Span(0, len(ids), blocks)
+        hidden = runner.backbone.prefill(text, [span])
         head = model.audio_invert_tower
-        inner = runner.crq.prefill(head.input_matching(head.expand((hidden + text)[None])[0]), 0, blocks)
+        sub_positions = head.input_matching(head.expand((hidden + text)[None])[0])
+        inner = runner.crq.prefill(sub_positions, [span.times(self.config.audio.group_size)])
         speech = F.linear(head.output_matching(inner), model.codebook)
         return F.linear(hidden, model.language_model.lm_head.weight).float().cpu(), speech.float().cpu()
 
@@ -461,7 +465,7 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    dtype = torch.bfloat16 if args.device.startswith("cuda") else torch.float32
+    dtype = torch.float32 if args.config and not args.device.startswith("cuda") else torch.bfloat16
     config = read_config(args.config) if args.config else parse_config(FULL_SIZE)
     about = conditions(args, dtype)
     print("  ".join(f"{name}: {value}" for name, value in about.items()), flush=True)

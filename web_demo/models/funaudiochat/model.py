@@ -41,12 +41,18 @@ class FunAudioChat(nn.Module):
     def embed_text(self, ids: Tensor) -> Tensor:
         return torch.as_tensor(self.language_model.model.embed_tokens(ids))
 
+    def embed_audios(self, audios: Sequence[tuple[Tensor, Tensor | None]]) -> list[Tensor]:
+        """Of each audio codes int64 [n] and mel features [mel, frames] or None -> slots [ceil(n / group), H]."""
+        heard = [features.to(self.device) for _, features in audios if features is not None]
+        vectors = iter(self.continuous_audio_tower(heard) if heard else ())
+        return [
+            torch.as_tensor(self.audio_tower(codes.to(self.device), None if features is None else next(vectors)))
+            for codes, features in audios
+        ]
+
     def embed_audio(self, codes: Tensor, features: Tensor | None) -> Tensor:
-        """One audio: codes int64 [n], mel features [mel, frames] or None -> slots [ceil(n / group), H]."""
-        continuous = None
-        if features is not None:
-            continuous = self.continuous_audio_tower([features.to(self.device)])[0]
-        return torch.as_tensor(self.audio_tower(codes.to(self.device), continuous))
+        """`embed_audios` of one."""
+        return self.embed_audios([(codes, features)])[0]
 
     def merge(self, ids: Tensor, audios: Sequence[Tensor]) -> Tensor:
         """Text ids int64 [L] with the vectors of each audio on its slots -> backbone inputs [L, H]."""

@@ -84,6 +84,19 @@ def _rope_table(stack: Any, positions: int, device: torch.device) -> Tensor:
     return torch.stack([cos[0], sin[0]], dim=1).float().contiguous()
 
 
+@dataclass(frozen=True, eq=False)
+class Span:
+    """`count` positions of one row from `start` on; `blocks` int64 [n], the row's pages."""
+
+    start: int
+    count: int
+    blocks: Tensor
+
+    def times(self, factor: int) -> Span:
+        """The same span of a stack with `factor` positions for each one."""
+        return Span(self.start * factor, self.count * factor, self.blocks)
+
+
 class PagedDecoder:
     """Weights of a transformers Qwen3Model (shared, not copied) with caches of `pages * page_size` positions.
 
@@ -138,21 +151,29 @@ class PagedDecoder:
             x = kernels.linear(gated, weights.down)
         return kernels.add_norm(x, residual, self.norm, eps)[0]
 
-    def prefill(self, x: Tensor, start: int, blocks: Tensor) -> Tensor:
-        """Positions start.. of one row: x [T, W], blocks int64 [n] -> normalised [T, W]."""
-        end = start + x.shape[0]
-        every = torch.arange(end, device=x.device)
-        index = blocks[every // self.page_size] * self.page_size + every % self.page_size
+    def prefill(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
+        """Positions of some rows, one span after the other: x [T, W] -> normalised [T, W]."""
+        reaches = [self._places(span) for span in spans]
+        counts = [span.count for span in spans]
+        position = torch.cat([torch.arange(span.start, span.start + span.count, device=x.device) for span in spans])
+        target = torch.cat([index[span.start :] for index, span in zip(reaches, spans, strict=True)])
         kernels, eps = self.kernels, self.shape.eps
         residual: Tensor | None = None
         for weights, cache in zip(self.layers, self.caches, strict=True):
             qkv, residual = kernels.norm_linear(x, residual, weights.input_norm, eps, weights.qkv)
             norms = (weights.q_norm, weights.k_norm)
-            q = kernels.place_heads(qkv, norms, self.rope, every[start:], index[start:], cache, self.shape)
-            x = kernels.linear(self._attend_causal(q, cache, index), weights.out)
+            q = kernels.place_heads(qkv, norms, self.rope, position, target, cache, self.shape)
+            parts = zip(torch.split(q, counts), reaches, strict=True)
+            attended = torch.cat([self._attend_causal(part, cache, index) for part, index in parts])
+            x = kernels.linear(attended, weights.out)
             gated, residual = kernels.norm_gated(x, residual, weights.post_norm, eps, weights.gate_up)
             x = kernels.linear(gated, weights.down)
         return kernels.add_norm(x, residual, self.norm, eps)[0]
+
+    def _places(self, span: Span) -> Tensor:
+        """Cache indices of a row's positions from the first to the span's last, int64 [start + count]."""
+        every = torch.arange(span.start + span.count, device=span.blocks.device)
+        return span.blocks[every // self.page_size] * self.page_size + every % self.page_size
 
     def _attend_causal(self, q: Tensor, cache: LayerCache, index: Tensor) -> Tensor:
         """q [T, heads, dim], the newest of the cached positions `index` [L] -> [T, heads * dim]."""

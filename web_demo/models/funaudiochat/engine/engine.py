@@ -73,14 +73,21 @@ class Engine:
         return failed + dropped + [self._postprocess(turn, result) for turn, result in results]
 
     def _prefill(self, plan: Plan) -> list[Frame]:
-        failed = []
-        for chunk in plan.prefill:
+        """One pass for all chunks; when memory is short for that, one by one, and a turn that still finds none ends."""
+        failed: list[Frame] = []
+        waiting = [list(plan.prefill)] if plan.prefill else []
+        while waiting:
+            chunks = waiting.pop(0)
             try:
-                self.runner.prefill(chunk)
+                self.runner.prefill(chunks)
             except torch.OutOfMemoryError as error:
-                failed.append(self._fail(chunk.turn, f"out of memory in the prefill: {error}"))
+                if len(chunks) > 1:
+                    waiting += [[chunk] for chunk in chunks]
+                else:
+                    failed.append(self._fail(chunks[0].turn, f"out of memory in the prefill: {error}"))
             else:
-                chunk.turn.prefilled = chunk.end
+                for chunk in chunks:
+                    chunk.turn.prefilled = chunk.end
         return failed
 
     def _decode(self, turns: Sequence[Turn]) -> tuple[list[tuple[Turn, RowResult]], list[Frame]]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from web_demo.models.funaudiochat.engine import graphs
-from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
+from web_demo.models.funaudiochat.engine.decoder import PagedDecoder, Span
 from web_demo.models.funaudiochat.engine.kernels import Kernels
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows, banned, penalised
 from web_demo.models.funaudiochat.engine.scheduler import Limits
@@ -78,36 +78,56 @@ class Runner:
         self.crq.clear(turn.pages)
 
     @torch.inference_mode()
-    def prefill(self, chunk: PrefillChunk) -> None:
-        """Fill the caches of prompt positions [start, end); chooses nothing."""
-        turn, start = chunk.turn, chunk.start
-        ids = torch.tensor(turn.request.prompt.ids[start : chunk.end], device=self.model.device)
-        text = self.model.embed_text(ids)
-        blocks = self.state.blocks[turn.slot]
-        hidden = self.backbone.prefill(self._with_audio(turn, start, chunk.end, text), start, blocks)
-        if turn.request.settings.speech:
-            head = self.model.audio_invert_tower
-            before = self.model.codebook[self.config.audio.bos_id]
-            sub_positions = head.input_matching(head.expand((hidden + text)[None])[0] + before)
-            self.crq.prefill(sub_positions, start * self.group, blocks)
+    def prefill(self, chunks: Sequence[PrefillChunk]) -> None:
+        """Fill the caches of prompt positions [start, end) of some turns in one pass; chooses nothing."""
+        ids = [token for chunk in chunks for token in chunk.turn.request.prompt.ids[chunk.start : chunk.end]]
+        text = self.model.embed_text(torch.tensor(ids, device=self.model.device))
+        spans = [Span(chunk.start, chunk.end - chunk.start, self.state.blocks[chunk.turn.slot]) for chunk in chunks]
+        counts = [span.count for span in spans]
+        self._hear(chunks)
+        pairs = zip(chunks, torch.split(text, counts), strict=True)
+        hidden = self.backbone.prefill(torch.cat([self._with_audio(chunk, part) for chunk, part in pairs]), spans)
 
-    def _with_audio(self, turn: Turn, start: int, end: int, text: Tensor) -> Tensor:
-        """The text embeddings of [start, end) with audio vectors on the slots among them."""
-        prompt = turn.request.prompt
-        places = [place for place, token in enumerate(prompt.ids[:end]) if token == self.config.audio_id]
-        vectors = self._vectors[turn.slot]
+        speaking = [chunk.turn.request.settings.speech for chunk in chunks]
+        if not any(speaking):
+            return
+        parts = torch.split(hidden + text, counts)
+        spoken = torch.cat([part for part, speaks in zip(parts, speaking, strict=True) if speaks])
+        head = self.model.audio_invert_tower
+        before = self.model.codebook[self.config.audio.bos_id]
+        sub_positions = head.input_matching(head.expand(spoken[None])[0] + before)
+        wanted = [span.times(self.group) for span, speaks in zip(spans, speaking, strict=True) if speaks]
+        self.crq.prefill(sub_positions, wanted)
+
+    def _hear(self, chunks: Sequence[PrefillChunk]) -> None:
+        """Encode, all at once, the audios that these chunks reach and that were not encoded yet."""
+        wanted = [
+            (chunk.turn.slot, index, audio)
+            for chunk in chunks
+            for index, audio in enumerate(chunk.turn.request.prompt.audios)
+            if index not in self._vectors[chunk.turn.slot] and self._wanted(chunk, index)
+        ]
+        if not wanted:
+            return
+        vectors = self.model.embed_audios([(audio.codes, audio.features) for _, _, audio in wanted])
+        for (slot, index, _), found in zip(wanted, vectors, strict=True):
+            self._vectors[slot][index] = found
+
+    def _wanted(self, chunk: PrefillChunk, index: int) -> list[tuple[int, int]]:
+        """Of the slots of one audio, those inside a chunk: (slot, position in the chunk)."""
+        prompt = chunk.turn.request.prompt
+        places = [place for place, token in enumerate(prompt.ids[: chunk.end]) if token == self.config.audio_id]
+        first = sum(audio.slots for audio in prompt.audios[:index])
+        mine = places[first : first + prompt.audios[index].slots]
+        return [(slot, place - chunk.start) for slot, place in enumerate(mine) if place >= chunk.start]
+
+    def _with_audio(self, chunk: PrefillChunk, text: Tensor) -> Tensor:
+        """The text embeddings of a chunk with audio vectors on the slots in it."""
         out = text.clone()
-        first = 0
-        for index, audio in enumerate(prompt.audios):
-            mine = places[first : first + audio.slots]
-            first += audio.slots
-            wanted = [(slot, place - start) for slot, place in enumerate(mine) if place >= start]
-            if not wanted:
-                continue
-            if index not in vectors:
-                vectors[index] = self.model.embed_audio(audio.codes, audio.features)
-            slots, rows = (torch.tensor(column, device=out.device) for column in zip(*wanted, strict=True))
-            out[rows] = vectors[index][slots].to(out.dtype)
+        for index, vectors in self._vectors[chunk.turn.slot].items():
+            if wanted := self._wanted(chunk, index):
+                slots, rows = (torch.tensor(column, device=out.device) for column in zip(*wanted, strict=True))
+                out[rows] = vectors[slots].to(out.dtype)
         return out
 
     # --- frames -------------------------------------------------------------------------------------------------------
@@ -140,9 +160,10 @@ class Runner:
         sound = torch.zeros(audio.mel_bins, 2 * audio.n_window)
         self.model.embed_audio(torch.full((self.group,), audio.pad_id), sound)
         text = self.model.embed_text(torch.zeros(self.limits.page_tokens, dtype=torch.long, device=self.model.device))
-        hidden = self.backbone.prefill(text, 0, blocks)
+        span = Span(0, self.limits.page_tokens, blocks)
+        hidden = self.backbone.prefill(text, [span])
         head = self.model.audio_invert_tower
-        self.crq.prefill(head.input_matching(head.expand(hidden[None])[0]), 0, blocks)
+        self.crq.prefill(head.input_matching(head.expand(hidden[None])[0]), [span.times(self.group)])
 
     def _page_bucket(self, turns: Sequence[Turn]) -> int:
         """How many pages a row the frame looks at: the next power of two over the longest row."""

@@ -25,7 +25,7 @@ class Limits:
     max_context: int = 4096  # positions of one turn: prompt and answer
     max_new_tokens: int = MAX_NEW_TOKENS
     prefill_tokens: int = 512  # prompt positions computed between two frames
-    prefill_turns: int = 4  # turns that they may belong to: each chunk reads all weights once
+    prefill_turns: int = 8  # turns that they may belong to: each costs some launches of its own
     max_waiting: int = 64
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.models
 Answer = tuple[list[int], list[tuple[int, ...]]]  # streamed text ids, groups of codes
 
 LIMITS = Limits(slots=8, pages=120, page_tokens=16, max_context=512, max_new_tokens=64, prefill_tokens=24)
+ROOMY = replace(LIMITS, prefill_tokens=512)  # several prompts in one pass
 GREEDY = GenerationSettings(max_new_tokens=16, do_sample=False)
 SAMPLED = GenerationSettings(max_new_tokens=16, seed=7)
 
@@ -115,9 +116,10 @@ def test_the_answer_is_the_same_with_and_without_the_kept_prompt(model: FunAudio
     messages = [("system", "You talk."), ("user", processor.audio_template), ("assistant", "Hello.")]
     text = processor.render([*messages, ("user", processor.audio_template)])
     second = processor.prompt(text, [*first.audios, *spoken(processor, 2).audios])
-    with patch.object(model, "embed_audio", wraps=model.embed_audio) as encoder:
+    with patch.object(model, "embed_audios", wraps=model.embed_audios) as encoder:
         answers, _ = together(engine, {0: [Request("second", second, SAMPLED, "talk")]})
-        assert encoder.call_count == 1  # the first audio lies in the kept part and is not encoded again
+        encoded = [audio for call in encoder.call_args_list for audio in call.args[0]]
+        assert len(encoded) == 1  # the first audio lies in the kept part and is not encoded again
     assert answers["second"] == alone(model, second, SAMPLED)
     engine.forget("talk")
     assert engine.scheduler.pool.free == engine.scheduler.pool.total
@@ -172,18 +174,21 @@ def test_a_nan_in_one_row_ends_that_turn_alone_and_leaves_no_trace(model: FunAud
 def test_running_out_of_memory_in_a_prefill_ends_that_turn_alone(model: FunAudioChat, processor: Processor) -> None:
     engine = Engine(model, LIMITS)
     first, second = (Request(name, spoken(processor, seed), GREEDY) for name, seed in (("first", 1), ("second", 2)))
-    encode = model.embed_audio
+    encode = model.embed_audios
+    sizes = []
 
-    def short_of_memory(codes: torch.Tensor, features: torch.Tensor | None) -> torch.Tensor:
-        if features is second.prompt.audios[0].features:
+    def short_of_memory(audios: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> list[torch.Tensor]:
+        sizes.append(len(audios))
+        if any(features is second.prompt.audios[0].features for _, features in audios):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return encode(codes, features)
+        return encode(audios)
 
-    with patch.object(model, "embed_audio", short_of_memory):
+    with patch.object(model, "embed_audios", short_of_memory), patch.object(engine.scheduler, "limits", ROOMY):
         answers, ends = together(engine, {0: [first, second]})
     assert ends["second"].end is EndReason.FAILED
     assert answers["first"] == alone(model, first.prompt, GREEDY)
     assert engine.scheduler.pool.free == engine.scheduler.pool.total
+    assert sizes == [2, 1, 1]  # both at once, then one by one
 
 
 def test_running_out_of_memory_in_a_frame_ends_the_newest_turn(model: FunAudioChat, processor: Processor) -> None:
@@ -222,6 +227,24 @@ def test_small_pages_and_chunks_give_the_same_tokens(model: FunAudioChat, proces
     )
     requests = [Request(f"r{seed}", spoken(processor, seed), replace(SAMPLED, seed=seed)) for seed in range(5)]
     answers, _ = together(engine, {0: requests})  # five turns for three slots
+    for request in requests:
+        assert answers[request.request_id] == alone(model, request.prompt, request.settings)
+
+
+def test_prompts_prefilled_in_one_pass_give_the_same_tokens(model: FunAudioChat, processor: Processor) -> None:
+    """Beside each other: one that speaks, one with an earlier turn, one in text alone, and a kept prompt with its rest."""
+    engine = Engine(model, ROOMY)
+    earlier = [("user", "Hi."), ("assistant", "Hello.")]
+    together(engine, {0: [Request("before", spoken(processor, 1), GREEDY, "talk")]})
+    requests = [
+        Request("speaks", spoken(processor, 2), GREEDY),
+        Request("longer", spoken(processor, 3, 2.3, earlier), SAMPLED),
+        Request("text", spoken(processor, 4), replace(SAMPLED, speech=False, force_audio_bos=False)),
+        Request("again", spoken(processor, 1, 1.9), GREEDY, "talk"),
+    ]
+    with patch.object(engine.runner, "prefill", wraps=engine.runner.prefill) as prefill:
+        answers, _ = together(engine, {0: requests})
+    assert [len(call.args[0]) for call in prefill.call_args_list] == [4]
     for request in requests:
         assert answers[request.request_id] == alone(model, request.prompt, request.settings)
 
