@@ -3,8 +3,10 @@
 
     python3 scripts/benchmark_funaudiochat.py                                    # full size, random bf16 weights, cuda:0
     python3 scripts/benchmark_funaudiochat.py --config DIR --device cpu --quick   # the shape of another checkpoint
+    python3 scripts/benchmark_funaudiochat.py --checkpoint DIR --only float8      # its weights too: what 8 bits do to them
 
-Method. The weights are random and of full size (what the model says means nothing; what it moves and computes is the same).
+Method. The weights are random and of full size (what the model says means nothing; what it moves and computes is the same),
+unless a checkpoint is given.
 Sampling is on (temperature 0.8, top-p 0.9, repetition penalty 1.2, one bad word). Times are wall-clock, around calls that
 end with the results on the host.
 
@@ -45,6 +47,8 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
+from utils.audio import from_wav
+from utils.constant import SPOKEN_S2M_PROMPT
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config, read_config
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder, Span
 from web_demo.models.funaudiochat.engine.engine import Engine
@@ -54,9 +58,9 @@ from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
 from web_demo.models.funaudiochat.engine.runner import Runner, bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Request, Turn, prefix_keys
-from web_demo.models.funaudiochat.loader import random_model
+from web_demo.models.funaudiochat.loader import load_model, random_model
 from web_demo.models.funaudiochat.model import FunAudioChat
-from web_demo.models.funaudiochat.processor import Prompt, PromptAudio
+from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, PromptAudio, rounded_up_codes
 from web_demo.models.funaudiochat.reference import generate
 from web_demo.models.funaudiochat.settings import GenerationSettings
 
@@ -80,6 +84,7 @@ FULL_SIZE: dict[str, Any] = {
     },
 }  # fmt: skip
 
+SPEECH = Path(__file__).resolve().parent.parent / "tests" / "data" / "speech"
 PAGE_TOKENS = 16
 SYSTEM_TOKENS = 40  # text of a prompt beside its speech
 SESSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -112,17 +117,31 @@ def quantile(values: Sequence[float], part: float) -> float:
 
 class Bench:
     def __init__(
-        self, config: FunAudioChatConfig, device: str, dtype: torch.dtype, *, quick: bool, bandwidth: float
+        self,
+        config: FunAudioChatConfig,
+        device: str,
+        dtype: torch.dtype,
+        *,
+        quick: bool,
+        bandwidth: float,
+        checkpoint: Path | None = None,
     ) -> None:
+        self.checkpoint = checkpoint
         self.config, self.device, self.quick = config, torch.device(device), quick
         self.dtype, self.bandwidth = dtype, bandwidth
         self.report = Report()
-        self.model: FunAudioChat = random_model(config, device=device, dtype=dtype)
+        self.model = self._model(float8=False)
         self.frames_measured = 5 if quick else 60
         self.kernels = best_kernels(self.device)
         self._serial = 0
 
     # --- pieces ---
+
+    def _model(self, *, float8: bool) -> FunAudioChat:
+        """The same weights at every call."""
+        if self.checkpoint is None:
+            return random_model(self.config, device=self.device, dtype=self.dtype, float8=float8)
+        return load_model(self.checkpoint, device=self.device, dtype=self.dtype, float8=float8)[0]
 
     def settings(self, new_tokens: int) -> GenerationSettings:
         bad_words = () if self.config.sil_id is None else ((self.config.audio_bos_id, self.config.sil_id),)
@@ -355,12 +374,12 @@ class Bench:
 
     def float8(self) -> None:
         """The model in 8 bits takes the place of the other one, from here on."""
-        request = self.request(10.0, SYSTEM_TOKENS + 100, 16)
-        before = self._logits(request)
+        prompts = self._prompts()
+        before = self._logits(prompts)
         del self.model  # both at once may not fit
         gc.collect()
-        self.model = random_model(self.config, device=str(self.device), dtype=self.dtype, float8=True)  # same weights
-        after = self._logits(request)
+        self.model = self._model(float8=True)
+        after = self._logits(prompts)
         for name, one, other in zip(("text", "speech"), before, after, strict=True):
             error = ((other - one).norm() / one.norm()).item()
             agree = (one.argmax(dim=-1) == other.argmax(dim=-1)).float().mean().item()
@@ -371,15 +390,33 @@ class Bench:
         sessions = (1,) if self.quick else (1, 8, 32, 64)
         self.measure_frames(self.kernels, f"{type(self.kernels).__name__}, float8", sessions, CONTEXTS[:1])
 
-    @torch.inference_mode()
-    def _logits(self, request: Request) -> tuple[Tensor, Tensor]:
-        """Text logits at every position of a prompt, and speech logits at every sub-position, float32 on the CPU."""
+    def _prompts(self) -> list[Prompt]:
+        """Recorded speech for a real checkpoint, noise and random tokens for random weights."""
+        if self.checkpoint is None:
+            return [self.request(10.0, SYSTEM_TOKENS + 100, 16).prompt]
+        processor = Processor(self.checkpoint, self.config)
+        text = processor.render([("system", SPOKEN_S2M_PROMPT), ("user", processor.audio_template)])
+        prompts = []
+        for path in sorted(SPEECH.glob("*.wav")):
+            samples = from_wav(path.read_bytes()).at(processor.sample_rate).samples
+            codes = rounded_up_codes(len(samples), processor.sample_rate)
+            prompts.append(processor.prompt(text, [AudioInput(samples, codes)]))
+        return prompts
+
+    def _logits(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        """Text logits at every position of the prompts, and speech logits at every sub-position, float32 on the CPU."""
         limits = self.limits(1, 1024, 16)
         assert limits is not None, "the device cannot hold one session"
-        runner, model = Runner(self.model, limits, self.kernels), self.model
-        ids = torch.tensor(request.prompt.ids, device=self.device)
-        blocks = torch.arange(1, limits.pages, device=self.device)
-        text = model.merge(ids, [model.embed_audio(audio.codes, audio.features) for audio in request.prompt.audios])
+        runner = Runner(self.model, limits, self.kernels)
+        text, speech = zip(*(self._logits_of(runner, prompt) for prompt in prompts), strict=True)
+        return torch.cat(text), torch.cat(speech)
+
+    @torch.inference_mode()
+    def _logits_of(self, runner: Runner, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        model = self.model
+        ids = torch.tensor(prompt.ids, device=self.device)
+        blocks = torch.arange(1, runner.limits.pages, device=self.device)
+        text = model.merge(ids, [model.embed_audio(audio.codes, audio.features) for audio in prompt.audios])
         span = Span(0, len(ids), blocks)
         hidden = runner.backbone.prefill(text, [span])
         head = model.audio_invert_tower
@@ -438,7 +475,7 @@ def conditions(args: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(args.device) if cuda else platform.processor() or platform.machine(),
         "dtype": str(dtype).removeprefix("torch."),
-        "weights": "random",
+        "weights": str(args.checkpoint) if args.checkpoint else "random",
         "config": str(args.config) if args.config else "full size (9.45 B)",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -451,6 +488,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config", type=Path, help="checkpoint folder whose config.json gives the sizes (default: the 8B's)"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, help="folder of a checkpoint whose weights are used, not random ones"
     )
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument(
@@ -465,11 +505,12 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    args.config = args.config or args.checkpoint
     dtype = torch.float32 if args.config and not args.device.startswith("cuda") else torch.bfloat16
     config = read_config(args.config) if args.config else parse_config(FULL_SIZE)
     about = conditions(args, dtype)
     print("  ".join(f"{name}: {value}" for name, value in about.items()), flush=True)
-    bench = Bench(config, args.device, dtype, quick=args.quick, bandwidth=args.bandwidth)
+    bench = Bench(config, args.device, dtype, quick=args.quick, bandwidth=args.bandwidth, checkpoint=args.checkpoint)
     began = time.perf_counter()
     bench.report.note({"what": "memory", "sessions": 0, "gib": bench.memory_gib()})
     for part in PARTS:
