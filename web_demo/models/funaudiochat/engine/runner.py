@@ -23,6 +23,11 @@ BATCH_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _TEXT, _EMITTED, _BROKEN, _CODES = 0, 1, 2, 3  # columns of a frame's packet; the group's codes are the last ones
 
 
+def batch_size(turns: int) -> int:
+    """Rows of the batch that this many turns are padded to."""
+    return next((size for size in BATCH_SIZES if size >= turns), turns)
+
+
 @dataclass(frozen=True)
 class RowResult:
     """One row of a frame. `broken`: its numbers were not finite, nothing else is to be trusted."""
@@ -135,7 +140,7 @@ class Runner:
     @torch.inference_mode()
     def decode(self, turns: Sequence[Turn]) -> list[RowResult]:
         """One frame of every turn: its next text id, and a group of codes where it speaks."""
-        size = next((size for size in BATCH_SIZES if size >= len(turns)), len(turns))
+        size = batch_size(len(turns))
         slots = [turn.slot for turn in turns] + [self.state.scratch] * (size - len(turns))
         rows = torch.tensor(slots, device=self.model.device)
         speech = any(turn.request.settings.speech for turn in turns)
@@ -145,12 +150,12 @@ class Runner:
             for row in packet[: len(turns)]
         ]
 
-    def warm_up(self, batch_sizes: Sequence[int] = BATCH_SIZES) -> None:
-        """Capture the graphs of all batches up to the number of slots, so that no turn waits for a capture."""
-        for size in sorted(batch_sizes, reverse=True):  # the largest first: the others fit into its memory pool
-            if size <= max(1, self.limits.slots):
-                for speech in (True, False):
-                    self._frame(size, speech, self.limits.pages_per_turn)
+    def warm_up(self) -> None:
+        """Capture the graphs of all batches that the slots can make, so that no turn waits for a capture."""
+        sizes = {batch_size(turns) for turns in range(1, self.limits.slots + 1)}
+        for size in sorted(sizes, reverse=True):  # the largest first: the others fit into its memory pool
+            for speech in (True, False):
+                self._frame(size, speech, self.limits.pages_per_turn)
         self._warm_up_prefill()
 
     @torch.inference_mode()

@@ -261,3 +261,15 @@ def test_engines_on_one_model_share_its_weights(model: FunAudioChat) -> None:
         assert first.gate_up.data_ptr() == second.gate_up.data_ptr()
     layer = model.language_model.model.layers[0]
     assert layer.self_attn.q_proj.weight.data_ptr() == one.runner.backbone.layers[0].qkv.data_ptr()
+
+
+def test_a_warm_engine_has_every_frame_that_its_slots_can_ask_for(model: FunAudioChat, processor: Processor) -> None:
+    engine = Engine(model, replace(LIMITS, slots=5, prefill_turns=5, prefill_tokens=512))
+    engine.runner._pages_matter = False  # as on a GPU, where a frame does not depend on the length of contexts
+    engine.runner.warm_up()
+    warm = set(engine.runner._graphs)
+    silent = replace(GREEDY, speech=False, force_audio_bos=False)
+    for kind in (GREEDY, silent):
+        requests = [Request(f"r{seed}", spoken(processor, seed, 0.5), kind) for seed in range(5)]
+        together(engine, {0: requests[:1], 3: requests[1:2], 5: requests[2:]})
+    assert set(engine.runner._graphs) == warm
