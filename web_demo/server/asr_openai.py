@@ -18,8 +18,8 @@ from web_demo.errors import InvalidRequest, NotFound, ServiceError
 from web_demo.server import asr_formats
 from web_demo.server.asr_service import SERVICE, AsrService
 from web_demo.server.asr_transcriber import Options, join, join_texts
+from web_demo.server.forms import Form, read_form
 from web_demo.server.service import error_body
-from web_demo.server.upload import Form, read_form
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 GRANULARITIES = ("segment", "word")
@@ -49,12 +49,12 @@ async def _model(request: web.Request) -> web.Response:
 async def _transcriptions(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     with service.admitted():
-        form = await read_form(request, "file", service.upload_limits)
-        if form.file is None:
+        form = await read_form(request, service.form_limits, file_field="file")
+        if "file" not in form.files:
             raise InvalidRequest("the form has no file; send the audio in the field 'file'")
         shape, granularities = _shape(form, service)
         options = service.options(form.get("language"), form.get("prompt"))
-        decoded = await service.while_connected(request, service.decode(form.file))
+        decoded = await service.while_connected(request, service.decode(form.files["file"]))
         if form.get("stream").lower() == "true":
             return await _stream(request, service, decoded.audio, options)
         transcript = await service.while_connected(request, service.transcriber.transcribe(decoded.audio, options))
@@ -65,7 +65,7 @@ def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
     shape = form.get("response_format") or "json"
     if shape not in FORMATS:
         raise InvalidRequest(f"response_format must be one of {', '.join(FORMATS)}; got {shape[:40]!r}")
-    granularities = form.fields.get("timestamp_granularities[]") or form.fields.get("timestamp_granularities") or []
+    granularities = form.values.get("timestamp_granularities[]") or form.values.get("timestamp_granularities") or []
     for name in granularities:
         if name not in GRANULARITIES:
             raise InvalidRequest(f"timestamp_granularities[] takes {' and '.join(GRANULARITIES)}; got {name[:40]!r}")

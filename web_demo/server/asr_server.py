@@ -20,9 +20,9 @@ from web_demo.server import asr_live, asr_openai
 from web_demo.server.asr_formats import transcribe_json
 from web_demo.server.asr_metrics import AsrMetrics
 from web_demo.server.asr_service import SERVICE, AsrService, AsrSettings
+from web_demo.server.forms import read_form
 from web_demo.server.service import make_app, run_program
 from web_demo.server.settings import add_common_arguments, common_settings
-from web_demo.server.upload import read_form
 
 
 def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Application:
@@ -42,13 +42,13 @@ def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Ap
 async def _transcribe(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     with service.admitted():
-        form = await read_form(request, "audio", service.upload_limits)
-        if form.file is None:
+        form = await read_form(request, service.form_limits, file_field="audio")
+        if "audio" not in form.files:
             raise InvalidRequest(
                 "the form has no audio; send the file in the field 'audio', as in curl -F audio=@a.wav"
             )
         options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"))
-        decoded = await service.while_connected(request, service.decode(form.file))
+        decoded = await service.while_connected(request, service.decode(form.files["audio"]))
         transcript = await service.while_connected(request, service.transcriber.transcribe(decoded.audio, options))
         label = service.language_label(form.get("language"), transcript.language)
         return web.json_response(transcribe_json(transcript, label, decoded.audio.seconds, decoded.damage))

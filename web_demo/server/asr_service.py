@@ -22,9 +22,9 @@ from web_demo.engines.choice import Choice
 from web_demo.errors import Busy, InvalidRequest, SetupError
 from web_demo.server.asr_metrics import AsrMetrics
 from web_demo.server.asr_transcriber import Options, Transcriber
+from web_demo.server.forms import FormLimits
 from web_demo.server.health import Health
 from web_demo.server.settings import ServiceSettings
-from web_demo.server.upload import UploadLimits
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class AsrService:
         self.metrics = metrics
         self.health = Health(self.describe, engine.fault)
         self.transcriber = Transcriber(engine, metrics)
-        self.upload_limits = UploadLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
+        self.form_limits = FormLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
         self._in_house = 0
         self.live = 0
 

@@ -19,8 +19,10 @@ import numpy as np
 from utils.audio import SPEECH_RATE, WIRE_RATE, Audio, Samples
 from utils.vad import speech_spans
 from web_demo.errors import Forbidden, InvalidRequest, NotFound, TooLarge, UnsupportedMedia
+from web_demo.server.forms import FormLimits
 
 MAX_PROMPT_BYTES = 12 << 20
+FORM_LIMITS = FormLimits(MAX_PROMPT_BYTES)
 MAX_PROMPT_S = 30.0
 MIN_PROMPT_S = 1.0
 MIN_SPEECH_S = 0.5

@@ -23,9 +23,9 @@ from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
 from web_demo.server import tts_answers, tts_prompts, tts_requests, tts_voices
+from web_demo.server.forms import read_form
 from web_demo.server.health import Health
 from web_demo.server.service import make_app, read_json, run_program
-from web_demo.server.tts_forms import read_form
 from web_demo.server.tts_metrics import TtsMetrics
 from web_demo.server.tts_queue import FairQueue
 from web_demo.server.tts_requests import SynthesisRequest
@@ -129,8 +129,8 @@ async def _synthesize(request: web.Request) -> web.StreamResponse:
     service.health.require()
     limit = service.settings.max_text_chars
     if request.content_type.startswith("multipart/"):
-        form = await read_form(request, tts_prompts.MAX_PROMPT_BYTES)
-        asked = tts_requests.from_api(form.fields, limit, form.files.get("prompt_wav", b""))
+        form = await read_form(request, tts_prompts.FORM_LIMITS)
+        asked = tts_requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
     else:
         asked = tts_requests.from_api(await read_json(request), limit)
     wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")

@@ -13,9 +13,9 @@ from utils.audio import to_wav
 from utils.threads import off_loop
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
+from web_demo.server.forms import read_form
 from web_demo.server.health import Health
-from web_demo.server.tts_forms import read_form
-from web_demo.server.tts_prompts import MAX_PROMPT_BYTES, MAX_PROMPT_CHARS, decode
+from web_demo.server.tts_prompts import FORM_LIMITS, MAX_PROMPT_CHARS, decode
 from web_demo.server.tts_settings import TtsSettings
 from web_demo.server.tts_speakers import Speaker, SpeakerStore, check_name
 
@@ -53,14 +53,14 @@ class Voices:
         self._health.require()
         require_cloning(self._engine)
         self._store.require_writable()
-        form = await read_form(request, MAX_PROMPT_BYTES)
+        form = await read_form(request, FORM_LIMITS)
         if "audio" not in form.files:
             raise InvalidRequest("the form needs a file named 'audio': 3 to 10 s of one person speaking")
-        name = check_name(form.fields.get("name", ""))
+        name = check_name(form.get("name"))
         if name in self._engine.capabilities.voices:
             raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
-        audio = await off_loop(decode, form.files["audio"])
-        transcript = form.fields.get("transcript", "").strip() or await self._transcribe(to_wav(audio))
+        audio = await off_loop(decode, bytes(form.files["audio"]))
+        transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
         created = datetime.now(UTC).isoformat(timespec="seconds")

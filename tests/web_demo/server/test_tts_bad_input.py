@@ -220,13 +220,23 @@ async def test_a_body_above_the_cap_is_refused_unread(client: aiohttp.ClientSess
             b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\n\xff\xfe\r\n--x--\r\n',
         ),
         ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\ncut o'),
-        ("multipart/mixed; boundary=x", b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y--\r\n--x--\r\n"),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y--\r\n--x--\r\n",
+        ),
     ],
 )
 async def test_a_broken_form_is_refused(client: aiohttp.ClientSession, content_type: str, body: bytes) -> None:
     async with asyncio.timeout(10):
         answer = await client.post("/api/synthesize", data=body, headers={"Content-Type": content_type})
         assert (answer.status, (await answer.json())["success"]) == (400, False)
+
+
+async def test_a_multipart_body_that_is_no_form_is_refused(client: aiohttp.ClientSession) -> None:
+    answer = await client.post(
+        "/api/synthesize", data=b"--x--", headers={"Content-Type": "multipart/mixed; boundary=x"}
+    )
+    assert answer.status == 415
 
 
 async def test_after_all_of_it_nothing_is_left_and_the_service_serves(

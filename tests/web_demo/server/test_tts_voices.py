@@ -104,8 +104,10 @@ async def test_a_file_that_is_no_speech_is_refused_and_leaves_nothing(
     assert (await add(client, noise, name="noise", transcript="x"))[0] == 400
     assert (await add(client, b"GIF89a", name="image", transcript="x"))[0] == 415
     assert (await add(client, b"\0" * (13 << 20), name="huge", transcript="x"))[0] == 413
-    assert (await client.post("/api/speakers", data={"name": "x"})).status == 400
-    assert (await client.post("/api/speakers", json={"name": "x"})).status == 400
+    assert (await client.post("/api/speakers", data={"name": "x"})).status == 415
+    assert (await client.post("/api/speakers", json={"name": "x"})).status == 415
+    no_file = aiohttp.FormData({"name": "x"}, default_to_multipart=True)
+    assert (await client.post("/api/speakers", data=no_file)).status == 400
     assert settings.speakers_dir is not None
     assert list(settings.speakers_dir.iterdir()) == []
 
