@@ -76,12 +76,15 @@ class WorkerPool(Generic[Task, Result]):
     async def start(self) -> None:
         """All workers up and warm. Raises SetupError when one cannot start."""
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix=f"{self._name}-pipe")
+        failures: list[Exception] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._size):
                     group.create_task(self._add_worker())
         except* SetupError as errors:
-            raise errors.exceptions[0] from None
+            failures += errors.exceptions  # raised here, Python before 3.11.4 would put it into another group
+        if failures:
+            raise failures[0]
 
     async def close(self) -> None:
         self._closing = True
