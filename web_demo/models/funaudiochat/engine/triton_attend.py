@@ -124,8 +124,9 @@ def _attend_kernel(
 def splits_for(rows: int, kv_heads: int) -> int:
     """Parts of a context that are read at the same time: enough programs to fill a GPU, and, for larger batches, some so
     that one long row does not keep the others waiting."""
-    wanted = triton.cdiv(256, rows * kv_heads)
-    return min(16, max(4 if rows <= 64 else 2, int(triton.next_power_of_2(wanted))))
+    to_fill = int(triton.next_power_of_2(triton.cdiv(256, rows * kv_heads)))
+    to_balance = 4 if rows <= 64 else 2 if rows <= 128 else 1
+    return min(16, max(to_balance, to_fill))
 
 
 class Attention:

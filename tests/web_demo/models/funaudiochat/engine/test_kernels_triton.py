@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
+from web_demo.models.funaudiochat.engine import triton_attend
 from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach
 from web_demo.models.funaudiochat.engine.kernels_triton import TritonKernels
 from web_demo.models.funaudiochat.engine.sampling import SamplingRows
@@ -56,16 +57,19 @@ def test_gated() -> None:
     torch.testing.assert_close(PLAIN.gated(value), FUSED.gated(value), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [4, 70])  # split into many parts, and into few
+@pytest.mark.parametrize("splits", [1, 4, 16])
 @pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
-def test_heads_are_placed_and_attended(heads: int, kv_heads: int, dim: int, rows: int) -> None:
+def test_heads_are_placed_and_attended(
+    heads: int, kv_heads: int, dim: int, splits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triton_attend, "splits_for", lambda rows, kv_heads: splits)
     shape = HeadShape(heads, kv_heads, dim, 1e-6)
-    page_size, pages_a_row = 20, 11
+    rows, page_size, pages_a_row = 4, 20, 11
     positions = (rows * pages_a_row + 1) * page_size
     plain, fused, alone = (
         LayerCache(randn(positions, kv_heads, dim), randn(positions + 1, kv_heads, dim)[1:]) for _ in range(3)
     )
-    position = torch.tensor([0, 7, 200, 139], device=DEVICE).repeat(rows)[:rows]
+    position = torch.tensor([0, 7, 200, 139], device=DEVICE)
     order = torch.randperm(rows * pages_a_row, generator=torch.Generator().manual_seed(1)).to(DEVICE) + 1
     blocks = order.view(rows, pages_a_row).repeat(1, 2)[:, :pages_a_row]  # a view with a stride of its own
     qkv, rope = randn(rows, (heads + 2 * kv_heads) * dim), randn(300, 2, dim)
@@ -85,8 +89,13 @@ def test_heads_are_placed_and_attended(heads: int, kv_heads: int, dim: int, rows
     same((alone.keys, alone.values), (plain.keys, plain.values))
 
 
-@pytest.mark.parametrize("vocabulary", [50, 9000])  # one program's work, and that of several
-@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.01, 0), (1.0, 3), (0.7, 10), (0.9, 1)])
+LIMITS = [(1.0, 0), (0.9, 0), (0.01, 0), (1.0, 3), (0.7, 10), (0.9, 1)]  # top-p, top-k
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "top_p", "top_k"),
+    [(50, *limits) for limits in LIMITS] + [(5000, *LIMITS[4]), (9000, *LIMITS[1])],  # the last by several programs
+)
 def test_choose(vocabulary: int, top_p: float, top_k: int) -> None:
     rows = 6
     scores = randn(rows, vocabulary) * 4
@@ -105,7 +114,7 @@ def test_choose(vocabulary: int, top_p: float, top_k: int) -> None:
 @pytest.mark.parametrize("top_k", [0, 7])
 @pytest.mark.parametrize("kind", ["ties", "few left", "peaked"])
 def test_choose_among_ties_few_and_one(kind: str, top_k: int) -> None:
-    rows, vocabulary = 4, 9000
+    rows, vocabulary = 3, 9000
     scores = randn(rows, vocabulary)
     if kind == "ties":
         scores = (scores * 2).round()
@@ -115,5 +124,9 @@ def test_choose_among_ties_few_and_one(kind: str, top_k: int) -> None:
         scores[:, 8999] = 60.0
     ones = torch.ones(rows, device=DEVICE)
     settings = SamplingRows(ones.bool(), ones, ones * 0.8, (ones * top_k).long(), ones)
-    uniform = torch.tensor([0.0, 0.3, 0.6, 0.99], device=DEVICE)
+    uniform = torch.tensor([0.0, 0.4, 0.99], device=DEVICE)
     assert torch.equal(PLAIN.choose(scores, settings, uniform), FUSED.choose(scores, settings, uniform))
+
+
+def test_a_context_is_split_as_far_as_a_batch_leaves_the_gpu_empty() -> None:
+    assert [triton_attend.splits_for(rows, 8) for rows in (1, 4, 16, 64, 128, 256)] == [16, 8, 4, 4, 2, 1]
