@@ -73,6 +73,7 @@ class TtsService:
             "device": self.engine.device,
             "vllm_enabled": self.settings.use_vllm and self.engine.name == "cosyvoice",
             "cloning": self.engine.capabilities.cloning,
+            "keeps_voices": self.settings.speakers_dir is not None,
             "requests": self.queue.admitted,
             "max_requests": self.settings.max_requests,
         }

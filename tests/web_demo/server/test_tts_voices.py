@@ -144,8 +144,15 @@ async def test_without_transcript_and_recogniser_the_message_says_what_to_send(c
     assert (status, "'transcript'" in body["error"]["message"]) == (400, True)
 
 
+async def test_health_tells_whether_voices_are_kept(client: aiohttp.ClientSession) -> None:
+    health = await (await client.get("/health")).json()
+    assert (health["cloning"], health["keeps_voices"]) == (True, True)
+
+
 async def test_voices_are_not_kept_unless_the_operator_gave_a_folder(engine: ToneTts) -> None:
     async with serving(engine=engine) as client:
+        health = await (await client.get("/health")).json()
+        assert (health["cloning"], health["keeps_voices"]) == (True, False)
         status, body = await add(client, name="x", transcript=TEXT)
     assert (status, "--speakers-dir" in body["error"]["message"]) == (403, True)
 
