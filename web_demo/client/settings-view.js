@@ -17,6 +17,7 @@ export class SettingsView {
     showPresets(byId("preset-chips"), settings, words, { hints: false });
 
     this.#bind("set-prompt", "prompt", "change");
+    this.#bind("set-speech", "speech", "change", { read: Boolean, write: Boolean, property: "checked" });
     this.#bind("set-locale", "locale", "change");
     this.#bind("set-theme", "theme", "change");
     this.#bind("set-microphone", "microphone", "change");
@@ -39,12 +40,12 @@ export class SettingsView {
     this.#listDevices();
   }
 
-  #bind(id, name, event, { read = String, write = String } = {}) {
+  #bind(id, name, event, { read = String, write = String, property = "value" } = {}) {
     const element = byId(id);
-    element.value = write(this.#settings.get(name));
-    element.addEventListener(event, () => this.#settings.set(name, read(element.value)));
+    element[property] = write(this.#settings.get(name));
+    element.addEventListener(event, () => this.#settings.set(name, read(element[property])));
     this.#settings.addEventListener("change", ({ detail }) => {
-      if (detail === name && document.activeElement !== element) element.value = write(this.#settings.get(name));
+      if (detail === name && document.activeElement !== element) element[property] = write(this.#settings.get(name));
     });
   }
 

@@ -12,6 +12,7 @@ const FIELDS = {
   locale: ["auto", isOneOf("auto", "en", "zh")],
   theme: ["auto", isOneOf("auto", "light", "dark")],
   prompt: ["", isText(8000)],
+  speech: [true, isFlag],
   handsFree: [false, isFlag],
   threshold: [0.5, isBetween(0.05, 0.95)],
   silenceMs: [600, isBetween(200, 2000)],
@@ -72,6 +73,7 @@ export function sessionMetadata(settings, language) {
   return {
     events: true,
     language,
+    speech: settings.get("speech"),
     system_prompt: settings.get("prompt"),
     turn_detection: settings.get("handsFree") ? detection : null,
   };

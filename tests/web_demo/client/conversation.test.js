@@ -43,6 +43,20 @@ test("a whole turn: spoken, transcribed, answered, heard", () => {
   assert.equal(talk.line, "waiting");
 });
 
+test("an answer in text alone is over with its final text", () => {
+  const phases = [];
+  talk.addEventListener("change", () => phases.at(-1) !== talk.phase && phases.push(talk.phase));
+  ask(1);
+  talk.onText("Hi ", 1100);
+  talk.onText("there.", 1200);
+  talk.onText("\n[Final: Hi there.]", 1300);
+  talk.onEvent({ event: "answer_ended", turn: 1, text: "Hi there." }, 1300);
+  assert.deepEqual(phases, ["listening", "thinking", "idle"]);
+  assert.deepEqual(shown().at(-1), ["assistant", "Hi there.", "done"]);
+  assert.equal(talk.messages.at(-1).latencyMs, undefined);
+  assert.equal(talk.line, "waiting");
+});
+
 test("an interruption keeps what was heard and the late transcript stays with its turn", () => {
   ask(1);
   talk.onText("One two three four", 1100);

@@ -32,6 +32,7 @@ test("the session's metadata turns voice activity on only when hands-free", () =
   assert.deepEqual(sessionMetadata(settings, "zh"), {
     events: true,
     language: "zh",
+    speech: true,
     system_prompt: "",
     turn_detection: null,
   });
@@ -43,6 +44,14 @@ test("the session's metadata turns voice activity on only when hands-free", () =
     silence_duration_ms: 600,
     prefix_padding_ms: 300,
   });
+});
+
+test("answers are spoken until somebody switches that off, for good", () => {
+  const disk = storage(JSON.stringify({ speech: "no" }));
+  const settings = new Settings(disk);
+  assert.equal(sessionMetadata(settings, "en").speech, true);
+  settings.set("speech", false);
+  assert.equal(sessionMetadata(new Settings(disk), "en").speech, false);
 });
 
 test("the line goes to the server of the page, or to the one that was named, with the key", () => {

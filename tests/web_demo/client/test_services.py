@@ -8,12 +8,23 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.speech import FOLDER
 from tests.talk import Server, serving
-from tests.web_demo.client.browser import QUESTION, chromium, eventually, opened, said, say, sounds, spoken_once, start
-from tests.web_demo.client.test_tools import listening
+from tests.web_demo.client.browser import (
+    QUESTION,
+    chromium,
+    eventually,
+    is_silent,
+    opened,
+    said,
+    say,
+    sounds,
+    spoken_once,
+    start,
+)
+from tests.web_demo.client.test_tools import NOWHERE, listening
 from web_demo.server.asr_server import create_app as create_asr
 from web_demo.server.asr_service import AsrSettings
 from web_demo.server.server import S2sSettings
@@ -22,6 +33,26 @@ from web_demo.server.tts_server import create_app as create_tts
 from web_demo.server.tts_settings import TtsSettings
 
 pytestmark = pytest.mark.browser
+
+# What the big button and the line beside it went through.
+RECORD_STATES = """
+window.states = [];
+window.hints = [];
+const watch = (id, kept, read) => {
+  const element = document.getElementById(id);
+  const note = () => read(element) !== kept.at(-1) && kept.push(read(element));
+  new MutationObserver(note).observe(element, { attributes: true, childList: true, characterData: true });
+};
+watch("main-button", states, (button) => button.dataset.phase);
+watch("hint", hints, (hint) => hint.textContent);
+"""
+
+
+async def switch_spoken_answers(page: Page) -> None:
+    """By the keyboard, as a user of a screen reader would."""
+    await page.click("#open-settings")
+    await page.get_by_role("switch", name="Spoken answers", exact=True).press(" ")
+    await page.keyboard.press("Escape")
 
 
 @asynccontextmanager
@@ -57,3 +88,34 @@ async def test_a_voice_is_understood_and_answered_and_a_file_is_transcribed(tmp_
         await page.click("#tab-transcribe")
         await page.set_input_files("#file", FOLDER / "go_forward_ten_meters.wav")
         await expect(page.locator("#transcript-body")).to_contain_text(QUESTION, timeout=30_000)
+
+
+async def test_with_spoken_answers_off_the_answer_is_text_and_nothing_waits_for_sound(tmp_path: Path) -> None:
+    app = create_s2s(S2sSettings(port=0, engine="embedded", asr_url=NOWHERE, tts_url=NOWHERE))
+    async with (
+        serving(app) as server,
+        chromium(spoken_once(tmp_path)) as browser,
+        opened(browser, server.url("/")) as page,
+    ):
+        await start(page)
+        await say(page, 8.5)
+        await eventually(lambda: sounds(page), patience_s=30)
+        await expect(page.locator("#hint")).to_contain_text("Speaking")
+        await expect(page.locator("#latency")).not_to_have_text("")
+        await page.click("#stop-answer")
+        await eventually(lambda: is_silent(page))
+
+        await switch_spoken_answers(page)
+        await page.evaluate(RECORD_STATES)
+        await page.focus("#main-button")
+        await say(page, 8.5)
+        await expect(page.locator(".message.assistant.done .said")).to_contain_text("You said", timeout=30_000)
+        await page.wait_for_selector("#main-button[data-phase=idle]")
+        assert await page.evaluate("states") == ["listening", "thinking", "idle"]
+        assert not [hint for hint in await page.evaluate("hints") if "Speaking" in hint]
+        await expect(page.locator(".message.assistant.done .meta span")).to_have_text("")
+        await expect(page.locator("#latency")).to_have_text("")
+
+        await page.reload()
+        await page.wait_for_selector("html[data-ready]")
+        await expect(page.locator("#set-speech")).not_to_be_checked()

@@ -192,9 +192,12 @@ export class TalkView {
     return `hint${phase[0].toUpperCase()}${phase.slice(1)}${how}`;
   }
 
+  /** Of the last answer that was heard, or read to its end. */
   #latency() {
-    const last = this.#session.conversation.messages.findLast(({ latencyMs }) => latencyMs !== undefined);
-    return last ? this.#words.of("seconds", { seconds: (last.latencyMs / 1000).toFixed(2) }) : "";
+    const last = this.#session.conversation.messages.findLast(
+      ({ role, status, latencyMs }) => latencyMs !== undefined || (role === "assistant" && status === "done"),
+    );
+    return last?.latencyMs !== undefined ? this.#words.of("seconds", { seconds: (last.latencyMs / 1000).toFixed(2) }) : "";
   }
 
   #text() {

@@ -86,6 +86,8 @@ export default {
 
   prompt: "Instructions for the assistant",
   promptPlaceholder: "Leave empty for the assistant's own character",
+  spokenAnswers: "Spoken answers",
+  spokenAnswersHint: "When off, answers are text alone, from the next one on",
   sensitivity: "Voice sensitivity",
   sensitivityHint: "Higher notices quieter speech, and more noise",
   pause: "Pause that ends a turn",

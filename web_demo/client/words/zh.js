@@ -83,6 +83,8 @@ export default {
 
   prompt: "给助手的指示",
   promptPlaceholder: "留空则使用助手默认的性格",
+  spokenAnswers: "语音回答",
+  spokenAnswersHint: "关闭后，从下一次回答起只有文字",
   sensitivity: "语音灵敏度",
   sensitivityHint: "越高越能听到轻声，也越容易受噪声影响",
   pause: "停顿多久算说完",
