@@ -58,3 +58,9 @@ export function inWords(error, words) {
   if (error.code === "unauthorized") return words.of("keyNeeded");
   return words.has(error.code ?? "") ? words.of(error.code) : error.message;
 }
+
+/** Says in its place what went wrong; null: nothing did. */
+export function showTrouble(place, error, words) {
+  place.hidden = !error;
+  place.textContent = error ? inWords(error, words) : "";
+}

@@ -10,6 +10,8 @@ from playwright.async_api import Page, expect
 
 from tests.talk import serving
 from tests.web_demo.client.browser import answering, chromium, eventually, opened, s2s, said, say, sounds, start
+from tests.web_demo.client.test_voices import fill, speak_tab
+from tests.web_demo.server.tts_fakes import ToneTts
 
 pytestmark = pytest.mark.browser
 
@@ -40,7 +42,10 @@ async def overflow(page: Page) -> float:
     return float(await page.evaluate(f"Math.max(...{edges}) - innerWidth"))
 
 
-@pytest.mark.parametrize(("scheme", "locale"), [("light", "en-US"), ("dark", "zh-CN")])
+LOOKS = pytest.mark.parametrize(("scheme", "locale"), [("light", "en-US"), ("dark", "zh-CN")])
+
+
+@LOOKS
 async def test_every_view_is_accessible_and_fits_wide_and_narrow(scheme: str, locale: str) -> None:
     assert AXE.is_file(), "these tests need axe: npm install --no-package-lock in tests/web_demo/client"
     look: dict[str, Any] = {"color_scheme": scheme, "locale": locale}
@@ -65,6 +70,28 @@ async def test_every_view_is_accessible_and_fits_wide_and_narrow(scheme: str, lo
                 await page.click("#open-settings")
                 await shot(page, f"{size}-{scheme}-{locale}-settings")
                 assert await findings(page) == []
+
+
+@LOOKS
+async def test_adding_and_deleting_a_voice_is_accessible_and_fits(scheme: str, locale: str, tmp_path: Path) -> None:
+    look: dict[str, Any] = {"color_scheme": scheme, "locale": locale}
+    for size, viewport in (("wide", WIDE), ("phone", PHONE)):
+        async with speak_tab(ToneTts(), tmp_path / size, **look, **viewport) as page:
+            await page.evaluate(f"{AXE.read_text()}; 0")
+            await fill(page, "a/b")
+            await page.click("#voice-add")
+            await expect(page.locator("#own-trouble")).to_be_visible()
+            await shot(page, f"{size}-{scheme}-{locale}-voice-refused")
+            assert await findings(page) == []
+            await page.fill("#voice-name", "W" * 64)  # the longest that the service takes
+            await page.click("#voice-add")
+            await expect(page.locator("#voice-delete")).to_be_visible()
+            await shot(page, f"{size}-{scheme}-{locale}-voice-added")
+            assert await findings(page) == []
+            assert await overflow(page) <= 0
+            await page.click("#voice-delete")
+            await shot(page, f"{size}-{scheme}-{locale}-voice-delete")
+            assert await findings(page) == []
 
 
 async def test_a_finger_holds_the_button_on_a_phone() -> None:

@@ -1,7 +1,7 @@
 /** Transcribe: a file or a recording in, text with times out. */
 
 import { recordWith } from "../audio/recorder.js";
-import { byId, copyFrom, dated, inWords, make, save } from "../dom.js";
+import { byId, copyFrom, dated, make, save, showTrouble } from "../dom.js";
 import { shortTime, subRip } from "./subtitles.js";
 
 export class TranscribeView {
@@ -37,7 +37,7 @@ export class TranscribeView {
   /** @param {object} health of the service */
   setHealth(health) {
     const select = byId("asr-language");
-    const names = [this.#words.of("languageDefault"), ...(health.languages ?? [])];
+    const names = [this.#words.of("engineDefault"), ...(health.languages ?? [])];
     if (names.join() === [...select.options].map(({ text }) => text).join()) return;
     const chosen = select.value;
     select.replaceChildren(...names.map((name, index) => make("option", { value: index === 0 ? "" : name }, name)));
@@ -90,8 +90,7 @@ export class TranscribeView {
   }
 
   #trouble(error) {
-    byId("asr-trouble").hidden = !error;
-    byId("asr-trouble").textContent = error ? inWords(error, this.#words) : "";
+    showTrouble(byId("asr-trouble"), error, this.#words);
   }
 
   #show() {
