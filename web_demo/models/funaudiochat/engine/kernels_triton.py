@@ -86,9 +86,9 @@ def _few(x: Tensor, weight: Weight) -> bool:
     return x.shape[0] <= most
 
 
-def _few_unnormed(x: Tensor, weight: Weight) -> bool:
+def _few_unnormed(x: Tensor) -> bool:
     """The norm's factor may follow the product, except where large values leave the format's range before it."""
-    return _few(x, weight) and x.dtype is not torch.float16
+    return x.shape[0] <= triton_linear.MAX_ROWS and x.dtype is not torch.float16
 
 
 class TritonKernels(Kernels):
@@ -105,14 +105,14 @@ class TritonKernels(Kernels):
     def norm_linear(
         self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, weight: Weight
     ) -> tuple[Tensor, Tensor]:
-        if not _few_unnormed(x, weight):
+        if not _few_unnormed(x):
             return super().norm_linear(x, residual, gain, eps, weight)
         return triton_linear.linear(x, weight, gain=gain, residual=residual, eps=eps)
 
     def norm_gated(
         self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, gate_up: Weight
     ) -> tuple[Tensor, Tensor]:
-        if not _few_unnormed(x, gate_up):
+        if not _few_unnormed(x):
             return super().norm_gated(x, residual, gain, eps, gate_up)
         return triton_linear.linear(x, gate_up, gain=gain, residual=residual, eps=eps, gated=True)
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from web_demo.models.funaudiochat.engine.kernels import Weight
 
-MAX_ROWS = 16  # more are better served by a product of large tiles, and by its own kernels around it
-MAX_ROWS_8_BITS = 64  # for which there is no other product that reads 8 bits
+MAX_ROWS = 8  # more are better served by a product of large tiles, and by its own kernels around it
+MAX_ROWS_8_BITS = 64  # of a product alone: no other one here reads 8 bits
 _DOT_ROWS = 16  # the fewest that a tensor core product takes
+_PROCESSORS = 132  # of an H200; fewer have less bandwidth to fill too
 
 
 @triton.jit
@@ -85,10 +86,12 @@ def _linear_kernel(
 
 def tiles(rows: int, outputs: int) -> dict[str, int]:
     """Sizes of the kernel's blocks: enough programs to fill a GPU, and two or more in the shared memory of each of its
-    processors."""
+    processors. Every program reads all of x, from the cache: the more rows, the wider its part of the weights."""
     padded = max(_DOT_ROWS, triton.next_power_of_2(rows))
     block_in = 4096 // padded
-    block_out = 16 if outputs <= 8192 else 32
+    block_out = 16
+    while 2 * block_out * _PROCESSORS <= outputs and block_out < 2 * padded:
+        block_out *= 2
     return {"ROWS": padded, "BLOCK_OUT": block_out, "BLOCK_IN": block_in, "num_warps": 4, "num_stages": 3}
 
 

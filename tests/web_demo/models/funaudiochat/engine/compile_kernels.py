@@ -71,6 +71,9 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
             some = sizes | {"EIGHT_BITS": eight_bits} | scale
             plain = {"NORM": False, "HAS_RESIDUAL": False, "GATED": False, "residual": None, "gain": None}
             normed = {"NORM": True, "HAS_RESIDUAL": True, "GATED": False}
+            if rows > triton_linear.MAX_ROWS:
+                found += [(triton_linear._linear_kernel, linear | kind, some | plain, options)] if eight_bits else []
+                continue
             for what in (plain, normed, normed | {"GATED": True}):
                 found.append((triton_linear._linear_kernel, linear | kind, some | what, options))
     return found

@@ -36,7 +36,7 @@ def test_add_norm(with_residual: bool) -> None:
 
 
 @pytest.mark.parametrize("eight_bits", [False, True])
-@pytest.mark.parametrize(("rows", "outputs", "width"), [(1, 40, 300), (17, 48, 64), (70, 16, 32)])
+@pytest.mark.parametrize(("rows", "outputs", "width"), [(1, 40, 300), (7, 16, 64), (17, 48, 64), (70, 16, 32)])
 def test_products_alone_after_a_norm_and_gated(rows: int, outputs: int, width: int, eight_bits: bool) -> None:
     x, residual, gain = randn(rows, width), randn(rows + 1, width)[1:] * 3, randn(width)
     matrix = randn(2 * outputs, width)
