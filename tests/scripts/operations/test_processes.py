@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from scripts.operations import processes
 from scripts.operations.processes import Process
@@ -19,7 +19,8 @@ def sleeper(code: str = "import signal; print('up', flush=True); signal.pause()"
         assert child.stdout.readline() == "up\n"
         yield child
     finally:
-        child.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # its children too: they hold its end of the pipe
         child.communicate()
 
 
@@ -84,8 +85,8 @@ def test_a_process_that_will_not_end_is_killed_with_its_children() -> None:
 
 def test_children_that_a_dead_leader_left_behind_are_ended() -> None:
     code = (
-        "import subprocess,sys; p = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']);"
-        "print('up', flush=True); sys.stdin.read()"
+        "import signal,subprocess,sys; subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']);"
+        "print('up', flush=True); signal.pause()"
     )
     with sleeper(code) as child:
         leader = found(child.pid)
