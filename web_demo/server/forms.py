@@ -99,4 +99,5 @@ def _text(name: str, content: bytearray) -> str:
 
 
 def _too_large(limits: FormLimits, came: int) -> TooLarge:
-    return TooLarge(f"the upload is too large: at most {limits.max_file_bytes} bytes are taken, {came} or more came")
+    most, came_mib = limits.max_file_bytes / 2**20, came / 2**20
+    return TooLarge(f"the upload is too large: at most {most:g} MiB are taken, {came_mib:.1f} or more came")

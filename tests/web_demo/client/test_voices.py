@@ -96,7 +96,7 @@ async def test_a_refused_voice_is_explained_beside_the_form_which_keeps_what_was
         await expect(page.locator("#own-choose")).to_be_focused()
         for name, recording, said, words in (
             ("new", silent, SAID, "no speech was found"),
-            ("new", huge, SAID, "more than 12582912 bytes"),
+            ("new", huge, SAID, "at most 12 MiB"),
             ("中文女", RECORDING, SAID, "built-in voice"),
             ("a/b", RECORDING, SAID, "letters, digits, spaces"),
             ("new", RECORDING, "", "'transcript'"),  # and no recogniser answers
