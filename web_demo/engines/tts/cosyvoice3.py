@@ -200,12 +200,10 @@ def _raise_failure(error: Exception | None) -> None:
 
 def unavailable(settings: Settings) -> str | None:
     """Why this engine cannot run here; it looks at packages and files and loads nothing."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        return f"the packages {', '.join(missing)} are not installed (requirements-models.txt)"
     if settings.model_path is None or not (settings.model_path / "cosyvoice3.yaml").is_file():
         return f"there are no weights in {settings.model_path} (scripts/download_models.sh)"
-    return None
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    return f"the packages {', '.join(missing)} are not installed (requirements-models.txt)" if missing else None
 
 
 def create(settings: Settings) -> CosyVoice3Engine:
