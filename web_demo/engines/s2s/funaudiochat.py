@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_TOOL_ROUNDS = 4  # of function calls in one turn; then the model has to answer with what it has
+FEW_SLOTS = 4  # conversations at once; fewer are worth a hint
 PACKAGES = ("torch", "transformers", "safetensors")
 
 
@@ -93,6 +94,8 @@ class FunAudioChatS2s:
             self._loaded.limits.pages,
             self._loaded.limits.max_context,
         )
+        if self._loaded.limits.slots < FEW_SLOTS and self.device.startswith("cuda") and self._dtype != "float8":
+            log.warning("the GPU's memory holds few conversations: --dtype float8 needs 7 GB less for the weights")
 
     async def close(self) -> None:
         if self._loaded is not None:

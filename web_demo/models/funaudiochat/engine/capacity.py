@@ -34,7 +34,7 @@ def measured_limits(model: FunAudioChat, *, max_context: int = 4096) -> Limits:
         needed = bytes_per_page(model, LEAST_CONTEXT + PAGE_TOKENS) / 2**30
         raise SetupError(
             f"one conversation needs {needed:.1f} GiB of {model.device} beside the weights and what else is on it: "
-            "use a larger GPU, or put the detokenizer on another one (--tts-gpu)"
+            "use a larger GPU, put the detokenizer on another one (--tts-gpu), or take 8-bit weights (--dtype float8)"
         )
     slots = min(MAX_SLOTS, max(1, (pages - 1) * PAGE_TOKENS // TYPICAL_CONTEXT))
     new_tokens = min(MAX_NEW_TOKENS, max_context // 2)
