@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach, Weight
 from web_demo.models.funaudiochat.float8 import Float8Weight
 from web_demo.models.funaudiochat.loader import SCALE
+
+Attend = Callable[[Tensor, tuple[Tensor, Tensor], LayerCache], Tensor]  # qkv, norms of q and k -> [N, heads * dim]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,16 +142,12 @@ class PagedDecoder:
 
     def decode(self, x: Tensor, position: Tensor, blocks: Tensor) -> Tensor:
         """One new position a row: x [B, W], position int64 [B], blocks int64 [B, n] -> normalised [B, W]."""
-        reach, eps = Reach(position, blocks, self.page_size), self.shape.eps
-        kernels = self.kernels
-        residual: Tensor | None = None
-        for weights, cache in zip(self.layers, self.caches, strict=True):
-            qkv, residual = kernels.norm_linear(x, residual, weights.input_norm, eps, weights.qkv)
-            attended = kernels.attend(qkv, (weights.q_norm, weights.k_norm), self.rope, reach, cache, self.shape)
-            x = kernels.linear(attended, weights.out)
-            gated, residual = kernels.norm_gated(x, residual, weights.post_norm, eps, weights.gate_up)
-            x = kernels.linear(gated, weights.down)
-        return kernels.add_norm(x, residual, self.norm, eps)[0]
+        reach = Reach(position, blocks, self.page_size)
+
+        def attend(qkv: Tensor, norms: tuple[Tensor, Tensor], cache: LayerCache) -> Tensor:
+            return self.kernels.attend(qkv, norms, self.rope, reach, cache, self.shape)
+
+        return self._layers(x, attend)
 
     def prefill(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
         """Positions of some rows, one span after the other: x [T, W] -> normalised [T, W]."""
@@ -157,15 +155,21 @@ class PagedDecoder:
         counts = [span.count for span in spans]
         position = torch.cat([torch.arange(span.start, span.start + span.count, device=x.device) for span in spans])
         target = torch.cat([index[span.start :] for index, span in zip(reaches, spans, strict=True)])
+
+        def attend(qkv: Tensor, norms: tuple[Tensor, Tensor], cache: LayerCache) -> Tensor:
+            q = self.kernels.place_heads(qkv, norms, self.rope, position, target, cache, self.shape)
+            parts = zip(torch.split(q, counts), reaches, strict=True)
+            return torch.cat([self._attend_causal(part, cache, index) for part, index in parts])
+
+        return self._layers(x, attend)
+
+    def _layers(self, x: Tensor, attend: Attend) -> Tensor:
+        """All layers over rows of any kind [N, W], normalised at the end; `attend` is what differs between them."""
         kernels, eps = self.kernels, self.shape.eps
         residual: Tensor | None = None
         for weights, cache in zip(self.layers, self.caches, strict=True):
             qkv, residual = kernels.norm_linear(x, residual, weights.input_norm, eps, weights.qkv)
-            norms = (weights.q_norm, weights.k_norm)
-            q = kernels.place_heads(qkv, norms, self.rope, position, target, cache, self.shape)
-            parts = zip(torch.split(q, counts), reaches, strict=True)
-            attended = torch.cat([self._attend_causal(part, cache, index) for part, index in parts])
-            x = kernels.linear(attended, weights.out)
+            x = kernels.linear(attend(qkv, (weights.q_norm, weights.k_norm), cache), weights.out)
             gated, residual = kernels.norm_gated(x, residual, weights.post_norm, eps, weights.gate_up)
             x = kernels.linear(gated, weights.down)
         return kernels.add_norm(x, residual, self.norm, eps)[0]

@@ -65,13 +65,6 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
-def linear(x: Tensor, weight: Weight) -> Tensor:
-    """For any number of rows. Values of 8 bits fit into every wider format, so the scale can follow the product."""
-    if isinstance(weight, Tensor):
-        return F.linear(x, weight)
-    return (F.linear(x, weight.values.to(x.dtype)) * weight.scale).to(x.dtype)
-
-
 class Kernels:
     """Any device. A subclass replaces what it does better.
 
@@ -82,7 +75,10 @@ class Kernels:
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
         """x [N, in] times the transposed weight [out, in] -> [N, out]."""
-        return linear(x, weight)
+        if isinstance(weight, Tensor):
+            return F.linear(x, weight)
+        # values of 8 bits fit into every wider format, so the scale can follow the product
+        return (F.linear(x, weight.values.to(x.dtype)) * weight.scale).to(x.dtype)
 
     def add_norm(self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """x [N, W] plus the residual, RMS-normalised; and the sum."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,10 @@ class Runner:
         )
         self._graphs: dict[tuple[int, bool, int], graphs.Graphed] = {}
         self._pool = torch.cuda.graph_pool_handle() if graphs.enabled(model.device) else None
-        self._vectors: dict[int, dict[int, Tensor]] = {}  # slot -> audio's place in the prompt -> its slots' vectors
+        self._vectors: dict[
+            int, dict[int, Tensor]
+        ] = {}  # slot -> number of the audio in the prompt -> its slots' vectors
+        self._places: dict[int, list[list[int]]] = {}  # slot -> for each audio, the positions of its slots
 
     # --- prompts ------------------------------------------------------------------------------------------------------
 
@@ -73,10 +77,14 @@ class Runner:
     def admit(self, turn: Turn) -> None:
         self.state.admit(turn, self.config)
         self._vectors[turn.slot] = {}
+        prompt = turn.request.prompt
+        places = (place for place, token in enumerate(prompt.ids) if token == self.config.audio_id)
+        self._places[turn.slot] = [list(islice(places, audio.slots)) for audio in prompt.audios]
 
     def drop(self, turn: Turn) -> None:
         """The turn left its slot; `turn.pages` are still its own."""
         self._vectors.pop(turn.slot, None)
+        self._places.pop(turn.slot, None)
 
     def clear(self, turn: Turn) -> None:
         self.backbone.clear(turn.pages)
@@ -120,11 +128,8 @@ class Runner:
 
     def _wanted(self, chunk: PrefillChunk, index: int) -> list[tuple[int, int]]:
         """Of the slots of one audio, those inside a chunk: (slot, position in the chunk)."""
-        prompt = chunk.turn.request.prompt
-        places = [place for place, token in enumerate(prompt.ids[: chunk.end]) if token == self.config.audio_id]
-        first = sum(audio.slots for audio in prompt.audios[:index])
-        mine = places[first : first + prompt.audios[index].slots]
-        return [(slot, place - chunk.start) for slot, place in enumerate(mine) if place >= chunk.start]
+        places = self._places[chunk.turn.slot][index]
+        return [(slot, place - chunk.start) for slot, place in enumerate(places) if chunk.start <= place < chunk.end]
 
     def _with_audio(self, chunk: PrefillChunk, text: Tensor) -> Tensor:
         """The text embeddings of a chunk with audio vectors on the slots in it."""
