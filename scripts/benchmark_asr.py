@@ -32,7 +32,7 @@ from aiohttp import web
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils.audio import Audio, from_wav  # noqa: E402
+from web_demo.audio.samples import Audio, from_wav  # noqa: E402
 from web_demo.engines.asr import embedded  # noqa: E402
 from web_demo.engines.asr.batching import BatchLimits  # noqa: E402
 from web_demo.engines.asr.funasr import FunAsr  # noqa: E402

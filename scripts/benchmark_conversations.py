@@ -42,8 +42,8 @@ sys.path.insert(0, str(ROOT))
 import aiohttp  # noqa: E402
 
 from scripts.benchmark_s2s import children, recorded_speech, resident_mb  # noqa: E402
-from utils.audio import WIRE_RATE  # noqa: E402
-from utils.opus import FRAME_S, OpusWriter  # noqa: E402
+from web_demo.audio.opus import FRAME_S, OpusWriter  # noqa: E402
+from web_demo.audio.samples import WIRE_RATE  # noqa: E402
 from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode  # noqa: E402
 
 INAUDIBLE_S = 0.001

@@ -47,8 +47,8 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from utils.audio import from_wav
 from utils.constant import SPOKEN_S2M_PROMPT
+from web_demo.audio.samples import from_wav
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config, read_config
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder, Span
 from web_demo.models.funaudiochat.engine.engine import Engine

@@ -25,9 +25,9 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 import sphn  # noqa: E402
 
-from utils.audio import WIRE_RATE, Samples, from_wav  # noqa: E402
-from utils.ogg import Demuxer  # noqa: E402
-from utils.opus import FRAME_S, OpusReader, OpusWriter  # noqa: E402
+from web_demo.audio.ogg import Demuxer  # noqa: E402
+from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter  # noqa: E402
+from web_demo.audio.samples import WIRE_RATE, Samples, from_wav  # noqa: E402
 
 FRAME = round(FRAME_S * WIRE_RATE)
 SETTINGS = [

@@ -41,7 +41,7 @@ import aiohttp  # noqa: E402
 import numpy as np  # noqa: E402
 from aiohttp import web  # noqa: E402
 
-from utils.audio import WIRE_RATE, Samples  # noqa: E402
+from web_demo.audio.samples import WIRE_RATE, Samples  # noqa: E402
 from web_demo.engines.base import Capabilities, SpeechRequest  # noqa: E402
 from web_demo.server.service import HEALTH  # noqa: E402
 from web_demo.server.tts_server import create_app  # noqa: E402

@@ -28,8 +28,8 @@ import aiohttp
 import av
 import numpy as np
 
-from utils.audio import WIRE_RATE, Audio, Samples, from_wav, silence, to_wav
-from utils.opus import FRAME_S, OpusReader, OpusWriter
+from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter
+from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav, silence, to_wav
 from web_demo.server.protocal import (
     Action,
     AudioData,

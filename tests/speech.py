@@ -4,7 +4,7 @@ import functools
 import json
 from pathlib import Path
 
-from utils.audio import Audio, from_wav
+from web_demo.audio.samples import Audio, from_wav
 
 FOLDER = Path(__file__).parent / "data" / "speech"
 TRANSCRIPTS: dict[str, str] = json.loads((FOLDER / "transcripts.json").read_text())

@@ -14,8 +14,8 @@ import numpy as np
 import sphn
 from aiohttp import web
 
-from utils.audio import Audio
-from utils.opus import OpusReader
+from web_demo.audio.opus import OpusReader
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import Heard, S2sEngine, SpeechText, TextDelta
 from web_demo.server import protocal
 from web_demo.server.protocal import Action, AudioData, Control, Error, Message, Metadata, Text

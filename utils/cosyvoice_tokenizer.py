@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from utils.audio import SPEECH_RATE, Audio
+from web_demo.audio.samples import SPEECH_RATE, Audio
 
 TOKENIZER_NAME = "speech_tokenizer_v3.onnx"
 MAX_PIECE_S = 30  # the model was trained on at most 30 s: longer sound is cut

@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.benchmark_conversations import START_BUFFER_PAGES, Playback
-from utils.opus import FRAME_S
+from web_demo.audio.opus import FRAME_S
 
 
 def played(arrivals: list[float]) -> Playback:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from scripts import test_deployment as script
 from tests.talk import s2s, serving, tone
-from utils.audio import Audio, from_wav, silence, to_wav
+from web_demo.audio.samples import Audio, from_wav, silence, to_wav
 from web_demo.engines.base import Heard, SpeechText, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.errors import EngineFailed

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from utils.audio import Audio, Samples
+from web_demo.audio.samples import Audio, Samples
 
 # --- what every engine declares ---------------------------------------------------------------------------------------
 

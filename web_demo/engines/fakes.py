@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
 import numpy as np
 
-from utils.audio import WIRE_RATE, Samples
+from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.engines.base import BackendSpec, Capabilities, Step, TurnRequest, Window
 from web_demo.errors import DeviceLost
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from utils.audio import SPEECH_RATE, Samples
-from utils.vad import speech_spans
+from web_demo.audio.samples import SPEECH_RATE, Samples
+from web_demo.audio.vad import speech_spans
 
 PAD_S = 0.4  # of silence kept round speech: recognisers lose words at hard edges
 MAX_GAP_S = 3.0  # stretches of speech farther apart than this do not share a piece

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.audio import SPEECH_RATE, Samples
-from utils.vad import FRAME_SAMPLES, Edge, Endpointer, VoiceDetector
+from web_demo.audio.samples import SPEECH_RATE, Samples
+from web_demo.audio.vad import FRAME_SAMPLES, Edge, Endpointer, VoiceDetector
 
 PRE_ROLL_S = 0.5  # sound kept from before the moment at which speech was noticed
 PARTIAL_EVERY_S = 1.0  # of new speech

@@ -19,10 +19,10 @@ import numpy as np
 import soxr
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from utils.audio import SPEECH_RATE, Audio, Samples, from_int16
 from utils.channel import Channel, ChannelClosed
-from utils.opus import OpusError, OpusReader
 from utils.threads import off_loop
+from web_demo.audio.opus import OpusError, OpusReader
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16
 from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.asr_formats import segment_json
 from web_demo.server.asr_listener import Listener, Utterance

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from utils.audio import Audio
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest, NotFound, ServiceError
 from web_demo.server import asr_formats

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
-from utils.audio import SPEECH_RATE, Audio
 from utils.threads import off_loop
+from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr_cuts import cuts
 from web_demo.server.asr_metrics import AsrMetrics

@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from utils.audio import SPEECH_RATE, WIRE_RATE
-from utils.opus import OpusReader, OpusWriter
+from web_demo.audio.opus import OpusReader, OpusWriter
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE
 from web_demo.errors import InvalidRequest
 from web_demo.server import protocal
 from web_demo.server.events import (

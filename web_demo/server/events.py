@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from utils.audio import Samples
-from utils.opus import Decoded, Page
+from web_demo.audio.opus import Decoded, Page
+from web_demo.audio.samples import Samples
 from web_demo.engines.base import ToolCall, ToolResult
 from web_demo.server.options import SessionOptions
 
@@ -139,7 +139,7 @@ ServerEvent = (
 
 
 class AudioReader(Protocol):
-    """The user's sound as it arrives; `utils.opus.OpusReader` is one. `push` raises ValueError, keeping what is good."""
+    """The user's sound as it arrives; `web_demo.audio.opus.OpusReader` is one. `push` raises ValueError, keeping what is good."""
 
     @property
     def pending_ms(self) -> float: ...
@@ -149,7 +149,7 @@ class AudioReader(Protocol):
 
 
 class AudioWriter(Protocol):
-    """The answer's sound on its way out; `utils.opus.OpusWriter` is one."""
+    """The answer's sound on its way out; `web_demo.audio.opus.OpusWriter` is one."""
 
     def write(self, samples: Samples) -> list[Page]: ...
     def flush(self) -> list[Page]: ...

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from utils.audio import Audio
 from utils.constant import DEFAULT_S2M_PROMPT, DEFAULT_S2T_PROMPT, FUNCTION_CALLING_PROMPT, SPOKEN_S2M_PROMPT
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, ToolExchange, TurnRequest
 from web_demo.models.funaudiochat.settings import GenerationSettings
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from utils.vad import VadRules
+from web_demo.audio.vad import VadRules
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
 

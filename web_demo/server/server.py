@@ -18,7 +18,7 @@ from typing import Any
 import prometheus_client
 from aiohttp import WSCloseCode, web
 
-from utils.audio import WIRE_RATE
+from web_demo.audio.samples import WIRE_RATE
 from web_demo.engines import registry
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from utils.vad import Edge
+from web_demo.audio.vad import Edge
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
 from web_demo.server.detokenizer.supervisor import Detokenizer
 from web_demo.server.events import (

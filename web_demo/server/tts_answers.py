@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from utils.audio import Samples
 from utils.threads import off_loop
+from web_demo.audio.samples import Samples
 from web_demo.errors import EngineFailed, ServiceError
 from web_demo.server.tts_encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
 from web_demo.server.tts_speech import ClientGone

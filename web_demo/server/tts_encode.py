@@ -9,7 +9,7 @@ import av
 import av.audio.stream
 import numpy as np
 
-from utils.audio import Samples, to_int16
+from web_demo.audio.samples import Samples, to_int16
 
 STREAMED_SIZE = 0xFFFFFFFF  # in a WAV header: the length is not known yet; players read to the end
 

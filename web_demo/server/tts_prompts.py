@@ -16,8 +16,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from utils.audio import SPEECH_RATE, WIRE_RATE, Audio, Samples
-from utils.vad import speech_spans
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio, Samples
+from web_demo.audio.vad import speech_spans
 from web_demo.errors import Forbidden, InvalidRequest, NotFound, TooLarge, UnsupportedMedia
 from web_demo.server.forms import FormLimits
 

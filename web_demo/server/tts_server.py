@@ -15,8 +15,8 @@ from typing import Any
 import prometheus_client
 from aiohttp import web
 
-from utils.audio import Samples
 from utils.threads import off_loop
+from web_demo.audio.samples import Samples
 from web_demo.engines import registry
 from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose

@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from utils.audio import from_wav, to_wav
+from web_demo.audio.samples import from_wav, to_wav
 from web_demo.engines.base import VoicePrompt
 from web_demo.errors import Forbidden, InvalidRequest, NotFound, SetupError, TooLarge
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from utils.audio import Samples
+from web_demo.audio.samples import Samples
 from web_demo.engines.base import SpeechRequest, TtsEngine
 from web_demo.server.tts_encode import join
 from web_demo.server.tts_metrics import TtsMetrics

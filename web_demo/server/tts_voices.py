@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import aiohttp
 from aiohttp import web
 
-from utils.audio import to_wav
 from utils.threads import off_loop
+from web_demo.audio.samples import to_wav
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
 from web_demo.server.forms import read_form

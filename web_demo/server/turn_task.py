@@ -17,10 +17,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
-from utils.audio import WIRE_RATE, Samples
 from utils.channel import Channel
-from utils.opus import FRAME_S, Page
 from utils.threads import off_loop
+from web_demo.audio.opus import FRAME_S, Page
+from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
 from web_demo.server.chunker import Chunker

@@ -8,10 +8,10 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from utils.audio import SPEECH_RATE, Audio, Samples, from_int16, to_int16
-from utils.opus import Decoded
 from utils.threads import off_loop
-from utils.vad import FRAME_S, Edge, Endpointer, VadRules, VoiceDetector
+from web_demo.audio.opus import Decoded
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16, to_int16
+from web_demo.audio.vad import FRAME_S, Edge, Endpointer, VadRules, VoiceDetector
 from web_demo.server.events import AudioReader
 
 DECODE_MS = 500.0  # how much may wait to be decoded

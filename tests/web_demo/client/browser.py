@@ -15,7 +15,7 @@ from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright
 
 from tests.speech import FOLDER, recording
-from utils.audio import SPEECH_RATE, Audio, to_wav
+from web_demo.audio.samples import SPEECH_RATE, Audio, to_wav
 from web_demo.engines.base import Heard, SpeechText, Step, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.server import S2sSettings, create_app

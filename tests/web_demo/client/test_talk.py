@@ -25,7 +25,7 @@ from tests.web_demo.client.browser import (
     spoken_once,
     start,
 )
-from utils.audio import from_wav
+from web_demo.audio.samples import from_wav
 from web_demo.engines.base import SpeechText, TextDelta
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.errors import EngineFailed

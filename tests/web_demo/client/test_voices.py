@@ -17,7 +17,7 @@ from tests.talk import serving
 from tests.web_demo.client.browser import answering, chromium, opened, s2s
 from tests.web_demo.client.test_tools import NOWHERE, listening
 from tests.web_demo.server.tts_fakes import ToneTts
-from utils.audio import silence, to_wav
+from web_demo.audio.samples import silence, to_wav
 from web_demo.server.tts_server import create_app as create_tts
 from web_demo.server.tts_settings import TtsSettings
 

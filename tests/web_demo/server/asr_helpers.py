@@ -12,7 +12,7 @@ import numpy as np
 from aiohttp import FormData
 from aiohttp.test_utils import TestClient, TestServer
 
-from utils.audio import Audio, from_wav, to_int16
+from web_demo.audio.samples import Audio, from_wav, to_int16
 from web_demo.engines.base import Capabilities, Transcript
 from web_demo.server.asr_server import create_app
 from web_demo.server.asr_service import AsrSettings

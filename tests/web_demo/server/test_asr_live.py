@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.web_demo.server.asr_helpers import ScriptedAsr, eventually, go, health, serving, speech
-from utils.audio import Audio, to_int16
-from utils.opus import OpusWriter
+from web_demo.audio.opus import OpusWriter
+from web_demo.audio.samples import Audio, to_int16
 from web_demo.errors import EngineFailed
 from web_demo.server.service import LIFE
 

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from tests.web_demo.server.asr_helpers import GO, ScriptedAsr, eventually, form, serving, speech
-from utils.audio import to_wav
+from web_demo.audio.samples import to_wav
 
 
 def sdk(client) -> openai.AsyncOpenAI:

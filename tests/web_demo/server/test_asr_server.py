@@ -19,7 +19,7 @@ from tests.web_demo.server.asr_helpers import (
     serving,
     speech,
 )
-from utils.audio import silence, to_wav
+from web_demo.audio.samples import silence, to_wav
 from web_demo.errors import EngineFailed
 
 

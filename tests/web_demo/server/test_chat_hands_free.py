@@ -8,7 +8,7 @@ import sphn
 
 from tests.speech import recording
 from tests.talk import LONG, s2s, say, serving, talking, tone
-from utils.audio import silence
+from web_demo.audio.samples import silence
 from web_demo.engines.fakes import ScriptedS2s
 
 VAD = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}, "events": True}

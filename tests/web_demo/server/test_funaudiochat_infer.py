@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from utils.audio import Audio
 from utils.constant import DEFAULT_S2M_PROMPT, DEFAULT_S2T_PROMPT, SPOKEN_S2M_PROMPT
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import (
     Exchange,
     Sampling,

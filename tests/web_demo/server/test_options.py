@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.vad import VadRules
+from web_demo.audio.vad import VadRules
 from web_demo.engines.base import Sampling
 from web_demo.errors import InvalidRequest
 from web_demo.server.options import MAX_SYSTEM_PROMPT, SessionOptions, language_of, sampling_of, update

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.public_client import session
-from utils.opus import OpusReader
+from web_demo.audio.opus import OpusReader
 from web_demo.server.protocal import (
     MAX_AUDIO_BYTES,
     MAX_JSON_BYTES,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from aiohttp import WSCloseCode
 
-from utils.vad import VadRules
+from web_demo.audio.vad import VadRules
 from web_demo.server import chat, options, protocal
 from web_demo.server.options import SessionOptions
 from web_demo.server.session import SessionLimits

@@ -8,7 +8,7 @@ import pytest
 
 from tests.public_client import Sent, session
 from tests.talk import Talker, s2s, serving, talking, until
-from utils.vad import speech_spans
+from web_demo.audio.vad import speech_spans
 from web_demo.engines.base import Heard, SpeechText, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode

@@ -15,7 +15,7 @@ import pytest
 
 from tests.speech import FOLDER, recording
 from tests.web_demo.server.tts_fakes import ToneTts, serving
-from utils.audio import Audio, silence, to_wav
+from web_demo.audio.samples import Audio, silence, to_wav
 from web_demo.server.tts_settings import TtsSettings
 
 SPEECH = (FOLDER / "cards_001.wav").read_bytes()

@@ -10,7 +10,7 @@ import pocketsphinx
 import pytest
 
 from tests.web_demo.server.tts_fakes import samples_of, serving
-from utils.audio import SPEECH_RATE, WIRE_RATE, Audio, Samples, silence, to_int16
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio, Samples, silence, to_int16
 from web_demo.server.tts_settings import TtsSettings
 
 SENTENCES = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.web_demo.server.tts_fakes import samples_of
-from utils.audio import WIRE_RATE
+from web_demo.audio.samples import WIRE_RATE
 
 ROOT = Path(__file__).parents[3]
 SENTENCES = 60

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from tests.web_demo.server.tts_fakes import ToneTts, decoded, samples_of, serving, tone
-from utils.audio import WIRE_RATE
+from web_demo.audio.samples import WIRE_RATE
 from web_demo.server.tts_encode import CONTENT_TYPES
 from web_demo.server.tts_settings import TtsSettings
 

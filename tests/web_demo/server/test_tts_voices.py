@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.speech import FOLDER, TRANSCRIPTS, recording
 from tests.web_demo.server.tts_fakes import ToneTts, serving
-from utils.audio import WIRE_RATE, Audio, from_wav, to_wav
+from web_demo.audio.samples import WIRE_RATE, Audio, from_wav, to_wav
 from web_demo.server.tts_encode import encoder
 from web_demo.server.tts_settings import TtsSettings
 

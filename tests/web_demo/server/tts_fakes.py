@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from aiohttp import web
 
-from utils.audio import WIRE_RATE, Audio, Samples
+from web_demo.audio.samples import WIRE_RATE, Audio, Samples
 from web_demo.engines.base import Capabilities, SpeechRequest, TtsEngine
 from web_demo.errors import EngineFailed
 from web_demo.server.service import HEALTH

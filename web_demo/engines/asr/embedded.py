@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from utils.audio import SPEECH_RATE, Audio
 from utils.threads import off_loop
+from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
 from web_demo.engines.asr.workers import WorkerPool
 from web_demo.engines.base import Capabilities, Transcript

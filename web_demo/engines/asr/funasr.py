@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from utils.audio import SPEECH_RATE, Audio, Samples
 from utils.threads import off_loop
-from utils.vad import speech_spans
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
+from web_demo.audio.vad import speech_spans
 from web_demo.engines.asr.batching import BatchLimits, MicroBatcher
 from web_demo.engines.asr.languages import MLT_NANO, NAMES, NANO
 from web_demo.engines.base import Capabilities, Segment, Transcript

@@ -8,8 +8,8 @@ from typing import Any
 
 import openai
 
-from utils.audio import SPEECH_RATE, Audio, to_wav
 from utils.threads import off_loop
+from web_demo.audio.samples import SPEECH_RATE, Audio, to_wav
 from web_demo.engines.base import Capabilities, Segment, Transcript
 from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import pocketsphinx
 
-from utils.audio import SPEECH_RATE, Samples, to_int16
-from utils.vad import speech_spans
+from web_demo.audio.samples import SPEECH_RATE, Samples, to_int16
+from web_demo.audio.vad import speech_spans
 from web_demo.engines.base import Segment, Word
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-from utils.audio import Audio
 from utils.threads import off_loop
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import BackendSpec, Capabilities, Step, TurnRequest
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits

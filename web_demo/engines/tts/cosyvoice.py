@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from utils.audio import Samples, from_wav, to_wav
+from web_demo.audio.samples import Samples, from_wav, to_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
 from web_demo.engines.tts.normalize import normalize
 from web_demo.engines.tts.text import script_runs, spoken

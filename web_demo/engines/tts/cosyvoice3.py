@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from utils.audio import Samples, from_wav
 from utils.sentences import split_sentences
 from utils.threads import off_loop
+from web_demo.audio.samples import Samples, from_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
 from web_demo.engines.tts.cosyvoice import (
     BUILT_IN,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from utils.audio import WIRE_RATE, Samples
+from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.engines.base import BackendSpec, Capabilities, SpeechRequest
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
 from web_demo.engines.tts.text import has_words, spoken

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from utils.audio import WIRE_RATE, Samples, from_int16
+from web_demo.audio.samples import WIRE_RATE, Samples, from_int16
 from web_demo.engines.base import Window
 from web_demo.engines.tts.text import Script, has_words, script_runs, spoken
 from web_demo.errors import EngineFailed, NotFound, SetupError

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import openai
 
-from utils.audio import WIRE_RATE, Samples, from_int16, to_wav
+from web_demo.audio.samples import WIRE_RATE, Samples, from_int16, to_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
 from web_demo.engines.tts.espeak import CLASSIC_VOICES
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.audio import SPEECH_RATE, Audio
 from utils.cosyvoice_tokenizer import cpu_session, mel_filters
+from web_demo.audio.samples import SPEECH_RATE, Audio
 
 from .config import MelConfig
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.audio import SPEECH_RATE, Audio
 from utils.cosyvoice_tokenizer import SpeechTokenizer
+from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.errors import InvalidRequest
 
 from .config import CosyVoice3Config

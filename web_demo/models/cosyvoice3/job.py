@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from utils.audio import Samples
+from web_demo.audio.samples import Samples
 
 from .generate import LmInput, SilenceFilter
 from .lm_batch import Utterance

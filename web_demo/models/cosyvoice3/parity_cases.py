@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.audio import Audio, from_wav
+from web_demo.audio.samples import Audio, from_wav
 
 from . import ras
 from .config import load_config

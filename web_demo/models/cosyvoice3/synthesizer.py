@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from utils.audio import Samples
+from web_demo.audio.samples import Samples
 from web_demo.errors import Unavailable
 
 from .flow import Flow

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.audio import Samples
+from web_demo.audio.samples import Samples
 
 from .cursor import Cursor, Piece, Rules
 from .flow import LOOKAHEAD_LEFT, Flow

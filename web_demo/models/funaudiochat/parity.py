@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from utils.audio import Audio
+from web_demo.audio.samples import Audio
 from web_demo.models.funaudiochat.loader import load_model
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, truncated_codes

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, WhisperFeatureExtractor
 
-from utils.audio import Samples
 from utils.constant import CODES_PER_SECOND
+from web_demo.audio.samples import Samples
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, read_config
 

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import cast
 
-from utils.audio import Samples
+from web_demo.audio.samples import Samples
 from web_demo.engines.base import BackendSpec, Window
 
 LENGTH = struct.Struct(">I")

@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from utils.audio import Samples
+from web_demo.audio.samples import Samples
 from web_demo.engines.base import BackendSpec, Window
 from web_demo.errors import EngineFailed, SetupError, Unavailable
 from web_demo.server.detokenizer.messages import (

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
-from utils.audio import Samples
+from web_demo.audio.samples import Samples
 from web_demo.engines.base import DetokenizerBackend, Window
 from web_demo.engines.registry import load
 from web_demo.errors import DeviceLost

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.audio import Audio, from_wav
+from web_demo.audio.samples import Audio, from_wav
 
 SPEECH = Path(__file__).parents[3] / "data" / "speech"
 

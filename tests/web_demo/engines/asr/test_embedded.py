@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from utils.audio import Audio, silence
+from web_demo.audio.samples import Audio, silence
 from web_demo.engines.asr.embedded import EmbeddedAsr, create
 from web_demo.errors import EngineFailed, InvalidRequest
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.speech import recording
 from tests.web_demo.server.asr_helpers import ScriptedAsr, post, serving, speech
-from utils.audio import to_wav
+from web_demo.audio.samples import to_wav
 from web_demo.engines.asr.openai import OpenAiAsr, create
 from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
 from web_demo.server.asr_service import AsrSettings

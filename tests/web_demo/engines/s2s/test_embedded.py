@@ -6,8 +6,8 @@ import numpy as np
 
 from tests.speech import recording
 from tests.talk import s2s, serving, talking
-from utils.audio import Audio, silence
-from utils.vad import speech_spans
+from web_demo.audio.samples import Audio, silence
+from web_demo.audio.vad import speech_spans
 
 
 def speech_s(audio: Audio) -> float:

@@ -19,7 +19,7 @@ pytest.importorskip("torch", reason="requirements-models.txt")
 import torch
 
 from tests.talk import s2s, serving, talking, tone, until
-from utils.audio import Audio
+from web_demo.audio.samples import Audio
 from web_demo.engines import registry
 from web_demo.engines.base import BackendSpec, Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
 from web_demo.engines.s2s import funaudiochat

@@ -15,7 +15,7 @@ import pytest
 
 from tests.speech import recording
 from tests.web_demo.engines.tts.fake_upstream import SOURCE
-from utils.audio import silence, to_wav
+from web_demo.audio.samples import silence, to_wav
 from web_demo.engines.base import SpeechRequest, VoicePrompt
 from web_demo.engines.tts.cosyvoice import CosyVoiceTts, create, missing, plain
 from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError

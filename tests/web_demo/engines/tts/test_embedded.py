@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from utils.audio import WIRE_RATE, Audio, Samples
+from web_demo.audio.samples import WIRE_RATE, Audio, Samples
 from web_demo.engines.base import SpeechRequest, VoicePrompt
 from web_demo.engines.tts.embedded import EmbeddedTts, create
 from web_demo.errors import EngineFailed, InvalidRequest, NotFound

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from utils.audio import WIRE_RATE, Samples
+from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.engines.base import Window
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, QUIET, Espeak, EspeakBackend, EspeakVoice, create_backend
 from web_demo.engines.tts.text import Script

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from tests.web_demo.server.tts_fakes import ToneTts, serving, tone
-from utils.audio import Samples, from_wav, silence
+from web_demo.audio.samples import Samples, from_wav, silence
 from web_demo.engines.base import SpeechRequest, VoicePrompt
 from web_demo.engines.tts.openai import OpenAiTts
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable

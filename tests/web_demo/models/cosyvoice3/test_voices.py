@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.audio import Audio, from_wav
+from web_demo.audio.samples import Audio, from_wav
 from web_demo.errors import InvalidRequest, NotFound, SetupError
 from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.features import resample

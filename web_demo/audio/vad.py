@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from utils.audio import SPEECH_RATE, Samples
+from web_demo.audio.samples import SPEECH_RATE, Samples
 from web_demo.errors import SetupError
 
 FRAME_SAMPLES = 512  # 32 ms at 16 kHz: the only frame that the model takes at this rate

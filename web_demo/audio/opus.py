@@ -18,8 +18,8 @@ import av
 import numpy as np
 import sphn
 
-from utils import ogg
-from utils.audio import SPEECH_RATE, WIRE_RATE, Samples
+from web_demo.audio import ogg
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Samples
 
 FRAME_S = 0.04  # one packet, one page, one message
 BITRATE = 48_000

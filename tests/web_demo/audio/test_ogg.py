@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from tests.public_client import session
-from utils.ogg import CONTINUED, FIRST, LAST, Demuxer, checksum, write_page
+from web_demo.audio.ogg import CONTINUED, FIRST, LAST, Demuxer, checksum, write_page
 
 # The first page of every stream of sphn 0.2.1 at 24 kHz.
 SPHN_HEAD_PAGE = bytes.fromhex(

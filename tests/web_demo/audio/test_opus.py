@@ -9,9 +9,9 @@ import soundfile
 import sphn
 
 from tests.speech import recording
-from utils import ogg
-from utils.audio import Audio
-from utils.opus import OpusError, OpusReader, OpusWriter, packet_ms
+from web_demo.audio import ogg
+from web_demo.audio.opus import OpusError, OpusReader, OpusWriter, packet_ms
+from web_demo.audio.samples import Audio
 
 
 def tone(seconds: float, rate: int = 24_000) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.speech import TRANSCRIPTS, recording
-from utils.audio import SPEECH_RATE, Samples, silence
-from utils.vad import FRAME_S, FRAME_SAMPLES, Edge, Endpointer, VadRules, VoiceDetector, speech_spans
+from web_demo.audio.samples import SPEECH_RATE, Samples, silence
+from web_demo.audio.vad import FRAME_S, FRAME_SAMPLES, Edge, Endpointer, VadRules, VoiceDetector, speech_spans
 
 RULES = VadRules(threshold=0.5, min_speech_s=3 * FRAME_S, min_silence_s=4 * FRAME_S)
 

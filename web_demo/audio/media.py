@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from utils.audio import SPEECH_RATE, Audio, Samples
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.errors import TooLarge, UnsupportedMedia
 
 FORMATS = "wav, mp3, flac, ogg, opus, m4a, webm, aac, amr, aiff"
