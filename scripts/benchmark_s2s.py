@@ -41,7 +41,8 @@ from aiohttp import web  # noqa: E402
 
 from web_demo.audio.opus import FRAME_S, OpusWriter  # noqa: E402
 from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav  # noqa: E402
-from web_demo.engines.base import BackendSpec, SpeechText, Step, TextDelta, TurnRequest, Window  # noqa: E402
+from web_demo.detokenizer.backend import BackendSpec, Window  # noqa: E402
+from web_demo.engines.base import SpeechText, Step, TextDelta, TurnRequest  # noqa: E402
 from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
 from web_demo.server.protocal import Action, AudioData, Control, Text, decode, encode  # noqa: E402
 from web_demo.server.server import S2sSettings, create_app  # noqa: E402

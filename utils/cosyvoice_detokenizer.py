@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from web_demo.audio.samples import Samples, from_wav
-from web_demo.engines.base import Window
+from web_demo.detokenizer.backend import Window
 from web_demo.errors import DeviceLost, SetupError
 from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.features import SpeakerEncoder

@@ -13,7 +13,7 @@ from scripts.operations import modes
 from tests.scripts.operations.test_modes import cards
 from tests.scripts.test_service_manager import Yard
 from tests.web_demo.server.tiny_service import TinyService, serving
-from web_demo.server.detokenizer.supervisor import READY_TIMEOUT_S
+from web_demo.detokenizer.supervisor import READY_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "deploy" / "docker"

@@ -15,11 +15,12 @@ torch.set_num_threads(1)
 from tests.talk import s2s, serving, talking  # noqa: E402
 from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
 from utils.cosyvoice_detokenizer import create  # noqa: E402
-from web_demo.engines.base import BackendSpec, SpeechCodes, TextDelta, Window  # noqa: E402
+from web_demo.detokenizer.backend import BackendSpec, Window  # noqa: E402
+from web_demo.detokenizer.supervisor import Detokenizer  # noqa: E402
+from web_demo.engines.base import SpeechCodes, TextDelta  # noqa: E402
 from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
 from web_demo.errors import DeviceLost, EngineFailed, NotFound, SetupError  # noqa: E402
 from web_demo.server.chunker import Chunker  # noqa: E402
-from web_demo.server.detokenizer.supervisor import Detokenizer  # noqa: E402
 
 pytestmark = pytest.mark.models
 

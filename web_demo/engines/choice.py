@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from web_demo.detokenizer.backend import load
 from web_demo.engines import registry
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def choose(kind: str, settings: Any) -> Choice:
     reasons = []
     for name in preferred:
         module, _, _ = registry.ENGINES[kind][name].partition(":")
-        why_not = registry.load(f"{module}:unavailable")(settings)
+        why_not = load(f"{module}:unavailable")(settings)
         if why_not is None:
             return Choice(name, "its weights, packages and device are there")
         reasons.append(f"{name}: {why_not}")

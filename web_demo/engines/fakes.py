@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 import numpy as np
 
 from web_demo.audio.samples import WIRE_RATE, Samples
-from web_demo.engines.base import BackendSpec, Capabilities, Step, TurnRequest, Window
+from web_demo.detokenizer.backend import BackendSpec, Window
+from web_demo.engines.base import Capabilities, Step, TurnRequest
 from web_demo.errors import DeviceLost
 
 TONE_HZ = 440.0

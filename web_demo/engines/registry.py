@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
+from web_demo.detokenizer.backend import load
 from web_demo.errors import SetupError
 
 # kind -> name -> "module:factory". A factory takes the service's settings as one object and returns the engine.
@@ -30,13 +30,6 @@ ENGINES: dict[str, dict[str, str]] = {
 
 def names(kind: str) -> tuple[str, ...]:
     return tuple(ENGINES[kind])
-
-
-def load(reference: str) -> Callable[..., Any]:
-    """The callable behind "package.module:name"."""
-    module, _, attribute = reference.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return found
 
 
 def factory(kind: str, name: str) -> Callable[..., Any]:

@@ -19,13 +19,13 @@ import prometheus_client
 from aiohttp import WSCloseCode, web
 
 from web_demo.audio.samples import WIRE_RATE
+from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines import registry
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import ServiceError, SetupError, Unavailable
 from web_demo.server import protocal
 from web_demo.server.chat import ChatWire, new_socket
-from web_demo.server.detokenizer.supervisor import Detokenizer
 from web_demo.server.health import Health
 from web_demo.server.metrics import S2sMetrics
 from web_demo.server.page import add_page

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from web_demo.audio.vad import Edge
+from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
-from web_demo.server.detokenizer.supervisor import Detokenizer
 from web_demo.server.events import (
     AudioIn,
     ClientEvent,

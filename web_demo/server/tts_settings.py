@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines import registry
-from web_demo.engines.base import BackendSpec
 from web_demo.errors import SetupError
-from web_demo.server.detokenizer.supervisor import Detokenizer
 from web_demo.server.settings import ServiceSettings, add_common_arguments, common_settings
 
 MODEL_PATH = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")

@@ -21,10 +21,10 @@ from utils.channel import Channel
 from utils.threads import off_loop
 from web_demo.audio.opus import FRAME_S, Page
 from web_demo.audio.samples import WIRE_RATE, Samples
+from web_demo.detokenizer.supervisor import Detokenizer, Speech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
 from web_demo.server.chunker import Chunker
-from web_demo.server.detokenizer.supervisor import Detokenizer, Speech
 from web_demo.server.events import (
     AnswerBegan,
     AnswerEnded,

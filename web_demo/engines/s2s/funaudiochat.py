@@ -18,7 +18,8 @@ from weakref import WeakKeyDictionary
 
 from utils.threads import off_loop
 from web_demo.audio.samples import Audio
-from web_demo.engines.base import BackendSpec, Capabilities, Step, TurnRequest
+from web_demo.detokenizer.backend import BackendSpec
+from web_demo.engines.base import Capabilities, Step, TurnRequest
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from web_demo.audio.samples import WIRE_RATE, Samples
-from web_demo.engines.base import BackendSpec, Capabilities, SpeechRequest
+from web_demo.detokenizer.backend import BackendSpec
+from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
 from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import InvalidRequest, NotFound, SetupError

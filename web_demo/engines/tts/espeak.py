@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 
 from web_demo.audio.samples import WIRE_RATE, Samples, from_int16
-from web_demo.engines.base import Window
+from web_demo.detokenizer.backend import Window
 from web_demo.engines.tts.text import Script, has_words, script_runs, spoken
 from web_demo.errors import EngineFailed, NotFound, SetupError
 

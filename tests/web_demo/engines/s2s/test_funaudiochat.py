@@ -20,8 +20,9 @@ import torch
 
 from tests.talk import s2s, serving, talking, tone, until
 from web_demo.audio.samples import Audio
+from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines import registry
-from web_demo.engines.base import BackendSpec, Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
+from web_demo.engines.base import Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
 from web_demo.engines.s2s import funaudiochat
 from web_demo.engines.s2s.funaudiochat import FunAudioChatS2s
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable

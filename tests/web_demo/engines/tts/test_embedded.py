@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from web_demo.audio.samples import WIRE_RATE, Audio, Samples
+from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import SpeechRequest, VoicePrompt
 from web_demo.engines.tts.embedded import EmbeddedTts, create
 from web_demo.errors import EngineFailed, InvalidRequest, NotFound
-from web_demo.server.detokenizer.supervisor import Detokenizer
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The detokenizer child: `python3 -m web_demo.server.detokenizer.worker FD`, started by the supervisor only.
+"""The detokenizer child: `python3 -m web_demo.detokenizer.worker FD`, started by the supervisor only.
 
 One thread reads commands, so that a cancellation counts at once; the main thread owns the backend and does the work in
 batches of one window a turn, the most urgent first.
@@ -16,10 +16,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from web_demo.audio.samples import Samples
-from web_demo.engines.base import DetokenizerBackend, Window
-from web_demo.engines.registry import load
-from web_demo.errors import DeviceLost
-from web_demo.server.detokenizer.messages import (
+from web_demo.detokenizer.backend import DetokenizerBackend, Window, load
+from web_demo.detokenizer.messages import (
     LENGTH,
     Close,
     Command,
@@ -38,6 +36,7 @@ from web_demo.server.detokenizer.messages import (
     pack,
     unpack_command,
 )
+from web_demo.errors import DeviceLost
 
 log = logging.getLogger("detokenizer")
 

@@ -20,9 +20,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from web_demo.audio.samples import Samples
-from web_demo.engines.base import BackendSpec, Window
-from web_demo.errors import EngineFailed, SetupError, Unavailable
-from web_demo.server.detokenizer.messages import (
+from web_demo.detokenizer.backend import BackendSpec, Window
+from web_demo.detokenizer.messages import (
     LENGTH,
     Close,
     Command,
@@ -40,6 +39,7 @@ from web_demo.server.detokenizer.messages import (
     pack,
     unpack_reply,
 )
+from web_demo.errors import EngineFailed, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ STOP_S = 5.0
 FIRST_BACKOFF_S = 0.2
 MAX_BACKOFF_S = 30.0
 STEADY_S = 60.0  # a child that lived so long is not in a crash loop
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class _Child:
@@ -71,7 +71,7 @@ class _Child:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "web_demo.server.detokenizer.worker",
+                "web_demo.detokenizer.worker",
                 str(theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,

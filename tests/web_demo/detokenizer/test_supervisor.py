@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.talk import until
-from web_demo.engines.base import BackendSpec
+from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.supervisor import Detokenizer, Speech
+from web_demo.detokenizer.worker import LOST_STATUS
 from web_demo.errors import EngineFailed, SetupError
-from web_demo.server.detokenizer.supervisor import Detokenizer, Speech
-from web_demo.server.detokenizer.worker import LOST_STATUS
 
 TONE = BackendSpec("web_demo.engines.fakes:ToneBackend")
 
@@ -146,7 +146,7 @@ async def test_closing_leaves_no_process():
 
 
 async def test_a_child_that_was_stopped_cold_is_killed_at_close(monkeypatch):
-    monkeypatch.setattr("web_demo.server.detokenizer.supervisor.STOP_S", 0.2)
+    monkeypatch.setattr("web_demo.detokenizer.supervisor.STOP_S", 0.2)
     detokenizer = Detokenizer(TONE)
     await detokenizer.start()
     pid = detokenizer.pid
@@ -156,8 +156,8 @@ async def test_a_child_that_was_stopped_cold_is_killed_at_close(monkeypatch):
 
 
 async def test_a_stuck_child_is_replaced(monkeypatch):
-    monkeypatch.setattr("web_demo.server.detokenizer.supervisor.PING_S", 0.05)
-    monkeypatch.setattr("web_demo.server.detokenizer.supervisor.SILENT_S", 0.3)
+    monkeypatch.setattr("web_demo.detokenizer.supervisor.PING_S", 0.05)
+    monkeypatch.setattr("web_demo.detokenizer.supervisor.SILENT_S", 0.3)
     async with Detokenizer(TONE) as detokenizer:
         pid = detokenizer.pid
         os.kill(pid, signal.SIGSTOP)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from web_demo.audio.samples import Samples
-from web_demo.engines.base import BackendSpec, Window
+from web_demo.detokenizer.backend import BackendSpec, Window
 
 LENGTH = struct.Struct(">I")
 
