@@ -11,8 +11,8 @@ from web_demo.errors import SetupError
 # kind -> name -> "module:factory". A factory takes the service's settings as one object and returns the engine.
 ENGINES: dict[str, dict[str, str]] = {
     "s2s": {
-        "embedded": "web_demo.engines.s2s.embedded:create",
-        "funaudiochat": "web_demo.engines.s2s.funaudiochat:create",
+        "embedded": "web_demo.engines.s2s.cascade.engine:create",
+        "funaudiochat": "web_demo.engines.s2s.funaudiochat.engine:create",
     },
     "asr": {
         "embedded": "web_demo.engines.asr.embedded:create",

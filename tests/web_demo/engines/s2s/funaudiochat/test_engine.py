@@ -23,14 +23,14 @@ from web_demo.audio.samples import Audio
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines import registry
 from web_demo.engines.base import Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
-from web_demo.engines.s2s import funaudiochat
-from web_demo.engines.s2s.funaudiochat import FunAudioChatS2s
+from web_demo.engines.s2s.funaudiochat import engine as funaudiochat
+from web_demo.engines.s2s.funaudiochat.engine import FunAudioChatS2s
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 
 pytestmark = pytest.mark.models
 
-CHECKPOINT = Path(__file__).parents[2] / "models" / "funaudiochat" / "golden" / "checkpoint"
+CHECKPOINT = Path(__file__).parents[3] / "models" / "funaudiochat" / "golden" / "checkpoint"
 TONE = BackendSpec("web_demo.engines.fakes:ToneBackend")
 LIMITS = Limits(slots=8, pages=400, page_tokens=16, max_context=600, max_new_tokens=12)
 

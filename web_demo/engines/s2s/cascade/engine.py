@@ -14,7 +14,7 @@ from utils.sentences import SentenceSplitter
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines.asr.embedded import create as create_recogniser
 from web_demo.engines.base import AsrEngine, Capabilities, Heard, SpeechText, Step, TextDelta, TurnRequest
-from web_demo.engines.s2s.responder import BuiltInResponder, LlmResponder, Responder
+from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, Responder
 from web_demo.errors import InvalidRequest
 
 NO_SPEECH = {

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="requirements-models.txt")
 
 from tests.talk import serving, talking, tone
-from tests.web_demo.engines.s2s.test_funaudiochat import CHECKPOINT
+from tests.web_demo.engines.s2s.funaudiochat.test_engine import CHECKPOINT
 from tests.web_demo.models.cosyvoice3.golden import expanded
 from web_demo.server.protocal import AudioData
 from web_demo.server.server import S2sSettings, create_app

@@ -20,12 +20,14 @@ from utils.threads import off_loop
 from web_demo.audio.samples import Audio
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines.base import Capabilities, Step, TurnRequest
+from web_demo.engines.s2s.funaudiochat.frames import Reply, TextStream
+from web_demo.engines.s2s.funaudiochat.prompt import conversation, generation_settings
+from web_demo.engines.s2s.funaudiochat.tools import may_be_tool_call, tool_calls, tool_settings
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
 from web_demo.models.funaudiochat.engine.thread import EngineStopped, EngineThread
 from web_demo.models.funaudiochat.settings import GenerationSettings
-from web_demo.server import funaudiochat_infer as infer
 
 if TYPE_CHECKING:
     from web_demo.models.funaudiochat.processor import Processor, Prompt, PromptAudio
@@ -113,16 +115,16 @@ class FunAudioChatS2s:
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """Raises InvalidRequest (too long, too short), Busy, EngineFailed or Unavailable."""
         if turn.tools and len(turn.tool_exchanges) < MAX_TOOL_ROUNDS:
-            calls = infer.tool_calls(await self._tool_text(turn), turn)
+            calls = tool_calls(await self._tool_text(turn), turn)
             for call in calls:
                 yield call
             if calls:
                 return
         loaded = self._ready()
-        settings = infer.generation_settings(turn.sampling, bad_words=loaded.bad_words, speech=turn.speech)
+        settings = generation_settings(turn.sampling, bad_words=loaded.bad_words, speech=turn.speech)
         prompt = await off_loop(self._prompt, turn, call_tools=False)
         request = Request(turn.turn_id, prompt, settings, turn.conversation_id)
-        reply = infer.Reply(self._decode, loaded.codes_end)
+        reply = Reply(self._decode, loaded.codes_end)
         async with aclosing(self._frames(request)) as frames:
             async for frame in frames:
                 for step in reply.push(frame.text_id, frame.codes):
@@ -132,12 +134,12 @@ class FunAudioChatS2s:
         """What the model writes when it may call a function; ends as soon as that can be no call."""
         prompt = await off_loop(self._prompt, turn, call_tools=True)
         text = ""
-        stream = infer.TextStream(self._decode)
-        request = Request(f"{turn.turn_id}.tools", prompt, infer.tool_settings())
+        stream = TextStream(self._decode)
+        request = Request(f"{turn.turn_id}.tools", prompt, tool_settings())
         async with aclosing(self._frames(request)) as frames:
             async for frame in frames:
                 text += stream.push(frame.text_id)
-                if not infer.may_be_tool_call(text):
+                if not may_be_tool_call(text):
                     return ""
         return text
 
@@ -182,7 +184,7 @@ class FunAudioChatS2s:
     def _prompt(self, turn: TurnRequest, *, call_tools: bool) -> Prompt:
         """Raises InvalidRequest for a turn without sound."""
         processor = self._ready().processor
-        messages, sounds = infer.conversation(turn, processor.audio_template, call_tools=call_tools)
+        messages, sounds = conversation(turn, processor.audio_template, call_tools=call_tools)
         try:
             return processor.prompt(processor.render(messages), [self._prompt_audio(sound) for sound in sounds])
         except ValueError as error:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from tests.talk import tone
 from web_demo.engines.base import Exchange, TurnRequest
-from web_demo.engines.s2s.responder import BuiltInResponder, LlmResponder, messages
+from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, messages
 from web_demo.errors import EngineFailed, SetupError
 
 NOON = datetime.datetime(2026, 3, 1, 12, 5, tzinfo=datetime.UTC)
