@@ -17,10 +17,10 @@ from web_demo.audio.samples import Samples, from_wav
 from web_demo.detokenizer.backend import Window
 from web_demo.errors import DeviceLost, SetupError
 from web_demo.models.cosyvoice3.config import load_config
+from web_demo.models.cosyvoice3.engine.token2wav import Stream, StreamSettings, Token2Wav, context_blocks, powers_of_two
 from web_demo.models.cosyvoice3.features import SpeakerEncoder
-from web_demo.models.cosyvoice3.flow_stream import slot_bytes
+from web_demo.models.cosyvoice3.flow.stream import slot_bytes
 from web_demo.models.cosyvoice3.load import choose_dtype, load_flow, load_vocoder
-from web_demo.models.cosyvoice3.token2wav import Stream, StreamSettings, Token2Wav, context_blocks, powers_of_two
 from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, SPEAKERS_NAME, Voice, VoiceStore, load_voices
 
 log = logging.getLogger(__name__)

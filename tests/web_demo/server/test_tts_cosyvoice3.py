@@ -22,7 +22,7 @@ from web_demo.server.tts_settings import TtsSettings  # noqa: E402
 async def client(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    monkeypatch.setattr("web_demo.models.cosyvoice3.generate.MAX_RATIO", 3)  # a random model does not stop by itself
+    monkeypatch.setattr("web_demo.models.cosyvoice3.lm.generate.MAX_RATIO", 3)  # a random model does not stop by itself
     folder = expanded(tmp_path_factory.mktemp("cosyvoice3") / "golden")
     settings = TtsSettings(
         port=0, engine="cosyvoice3", model_path=folder / "model", device="cpu", speakers_dir=tmp_path / "voices"

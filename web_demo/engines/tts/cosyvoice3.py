@@ -1,6 +1,6 @@
 """Fun-CosyVoice3 as a text-to-speech engine, in this project's own code: saved speakers, cloning, instructions.
 
-The work is done by one thread (`web_demo.models.cosyvoice3.synthesizer`) for all requests together; this module turns
+The work is done by one thread (`web_demo.models.cosyvoice3.engine.synthesizer`) for all requests together; this module turns
 requests into jobs and jobs into async generators.
 """
 
@@ -34,9 +34,9 @@ from web_demo.engines.tts.text import has_words, script_runs
 from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
 
 if TYPE_CHECKING:
-    from web_demo.models.cosyvoice3.bundle import CosyVoice3
-    from web_demo.models.cosyvoice3.generate import LmInput
-    from web_demo.models.cosyvoice3.job import Event
+    from web_demo.models.cosyvoice3.engine.bundle import CosyVoice3
+    from web_demo.models.cosyvoice3.engine.job import Event
+    from web_demo.models.cosyvoice3.lm.generate import LmInput
     from web_demo.models.cosyvoice3.voices import Voice
 
 LANGUAGES = ("zh", "en", "ja", "ko", "de", "es", "fr", "it", "ru")
@@ -87,7 +87,7 @@ class CosyVoice3Engine:
 
     async def start(self) -> None:
         """Load the weights and record the GPU's graphs; raises SetupError with what is missing."""
-        from web_demo.models.cosyvoice3.bundle import load_models
+        from web_demo.models.cosyvoice3.engine.bundle import load_models
 
         self._models = await off_loop(
             load_models, self._directory, device=self._device, dtype=self._dtype, streams=self._streams
@@ -106,7 +106,7 @@ class CosyVoice3Engine:
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         """Raises NotFound for an unknown voice, InvalidRequest for a bad recording, a speed out of range or a text
         without words, EngineFailed, and Unavailable once the synthesizer has stopped."""
-        from web_demo.models.cosyvoice3.job import Finished, new_job
+        from web_demo.models.cosyvoice3.engine.job import Finished, new_job
 
         models = self._loaded
         if not MIN_SPEED <= request.speed <= MAX_SPEED:
@@ -209,7 +209,7 @@ def unavailable(settings: Settings) -> str | None:
 def create(settings: Settings) -> CosyVoice3Engine:
     if why_not := unavailable(settings):
         raise SetupError(f"the cosyvoice3 engine cannot run: {why_not}")
-    from web_demo.models.cosyvoice3.bundle import default_device
+    from web_demo.models.cosyvoice3.engine.bundle import default_device
 
     assert settings.model_path is not None
     device = default_device() if settings.device == "auto" else settings.device

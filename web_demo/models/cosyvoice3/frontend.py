@@ -10,8 +10,8 @@ from web_demo.errors import InvalidRequest
 
 from .config import CosyVoice3Config
 from .features import MelSpectrogram, SpeakerEncoder, resample
-from .generate import LmInput
-from .text_tokens import END_OF_PROMPT_TOKEN, TextTokenizer
+from .lm.generate import LmInput
+from .lm.text_tokens import END_OF_PROMPT_TOKEN, TextTokenizer
 from .voices import Voice
 
 SYSTEM_PROMPT = "You are a helpful assistant."

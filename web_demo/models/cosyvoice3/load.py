@@ -10,9 +10,9 @@ from torch import nn
 from web_demo.errors import SetupError
 
 from .config import MAX_FRAMES, CosyVoice3Config, load_config
-from .flow import Flow
-from .noise import FixedNoise, fixed_noise
-from .vocoder import Vocoder
+from .flow.flow import Flow
+from .flow.noise import FixedNoise, fixed_noise
+from .vocoder.vocoder import Vocoder
 from .weights import Weights, fold_weight_norm, read_weights, take
 
 _ESTIMATOR = "decoder.estimator."

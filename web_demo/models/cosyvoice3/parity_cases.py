@@ -14,18 +14,18 @@ from torch.nn import functional as F
 
 from web_demo.audio.samples import Audio, from_wav
 
-from . import ras
 from .config import load_config
-from .dit import NoHistory, rotations
-from .flow import Flow
+from .engine.token2wav import Stream, StreamSettings, Token2Wav
+from .flow.dit import NoHistory, rotations
+from .flow.flow import Flow
+from .flow.noise import fixed_noise
 from .frontend import Frontend, with_system_prompt
-from .generate import LmInput, SilenceFilter, generate
-from .lm import SpeechLm, load_lm
+from .lm import ras
+from .lm.generate import LmInput, SilenceFilter, generate
+from .lm.lm import SpeechLm, load_lm
 from .load import load_flow, load_vocoder
-from .noise import fixed_noise
-from .stretch import stretched
-from .token2wav import Stream, StreamSettings, Token2Wav
-from .vocoder import Advance, Vocoder
+from .vocoder.stretch import stretched
+from .vocoder.vocoder import Advance, Vocoder
 from .voices import SPEAKERS_NAME, Voice, load_voices
 
 MEL, F0, SPEECH_GIVEN_SOURCE, LOGP = 1e-4, 1e-2, 2e-5, 1e-4

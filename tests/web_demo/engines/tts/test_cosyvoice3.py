@@ -31,7 +31,7 @@ def golden(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short_utterances(monkeypatch):
     """A random LM does not stop by itself: three tokens for a character are enough here."""
-    monkeypatch.setattr("web_demo.models.cosyvoice3.generate.MAX_RATIO", 3)
+    monkeypatch.setattr("web_demo.models.cosyvoice3.lm.generate.MAX_RATIO", 3)
 
 
 @pytest.fixture

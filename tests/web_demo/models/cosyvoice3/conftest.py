@@ -9,10 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
-from web_demo.models.cosyvoice3.flow import Flow  # noqa: E402
-from web_demo.models.cosyvoice3.lm import SpeechLm, load_lm  # noqa: E402
+from web_demo.models.cosyvoice3.flow.flow import Flow  # noqa: E402
+from web_demo.models.cosyvoice3.lm.lm import SpeechLm, load_lm  # noqa: E402
 from web_demo.models.cosyvoice3.load import load_flow, load_vocoder  # noqa: E402
-from web_demo.models.cosyvoice3.vocoder import Vocoder  # noqa: E402
+from web_demo.models.cosyvoice3.vocoder.vocoder import Vocoder  # noqa: E402
 
 from .golden import expanded  # noqa: E402
 

@@ -1,0 +1,178 @@
+"""The flow's estimator: a diffusion transformer over mel frames, for several streams at once.
+
+Source: DiT (arXiv 2212.09748) as F5-TTS and CosyVoice3 use it. Rows come in pairs, 2i conditional and 2i + 1
+unconditional (classifier-free guidance). What depends on the Euler time only (all modulations) is computed once when
+the weights are loaded; what depends on the conditions only, once a chunk.
+
+Rotary positions turn the first head alone: the reference applies them to the projection before it is split into heads.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import DiTConfig
+
+CONV_GROUPS = 16
+CONV_KERNEL = 31
+_TIME_FREQUENCIES = 256
+
+
+class History(Protocol):
+    """What a chunk attends to besides itself, during one Euler step."""
+
+    def conv_input(self, index: int, x: Tensor) -> Tensor:
+        """[2B, T, dim] -> [2B, tail + T, dim] for position convolution 0 or 1."""
+        ...
+
+    def keys_values(self, layer: int, new: Tensor) -> Tensor:
+        """Keys and values side by side, [2B, T, 2 * inner] -> [2B, context + T, 2 * inner]."""
+        ...
+
+
+class NoHistory:
+    """A whole utterance: nothing came before it."""
+
+    def conv_input(self, index: int, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, CONV_KERNEL - 1, 0))
+
+    def keys_values(self, layer: int, new: Tensor) -> Tensor:
+        return new
+
+
+class TimeEmbedding(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.time_mlp = nn.Sequential(nn.Linear(_TIME_FREQUENCIES, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, times: Tensor) -> Tensor:
+        """[S] -> [S, dim]"""
+        half = _TIME_FREQUENCIES // 2
+        scale = math.log(10_000) / (half - 1)
+        frequencies = torch.exp(torch.arange(half, device=times.device, dtype=torch.float32) * -scale)
+        angle = 1000 * times[:, None] * frequencies
+        embedded: Tensor = self.time_mlp(torch.cat([angle.sin(), angle.cos()], dim=-1))
+        return embedded
+
+
+class PositionConv(nn.Module):
+    """Two grouped causal convolutions that tell a frame what is around it."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv1d(dim, dim, CONV_KERNEL, groups=CONV_GROUPS) for _ in range(2))
+
+    def forward(self, x: Tensor, history: History) -> Tensor:
+        for index, conv in enumerate(self.convs):
+            x = F.mish(conv(history.conv_input(index, x).transpose(1, 2))).transpose(1, 2)
+        return x
+
+
+class Block(nn.Module):
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self._heads, self._dim_head = config.heads, config.dim_head
+        inner = config.heads * config.dim_head
+        self.qkv = nn.Linear(config.dim, 3 * inner)
+        self.to_out = nn.Linear(inner, config.dim)
+        self.ff_in = nn.Linear(config.dim, config.dim * config.ff_mult)
+        self.ff_out = nn.Linear(config.dim * config.ff_mult, config.dim)
+
+    def forward(
+        self, x: Tensor, modulation: Tensor, rotation: Tensor, mask: Tensor | None, layer: int, history: History
+    ) -> Tensor:
+        """x: [2B, T, dim]; modulation: [6, dim]; rotation: see `rotations`; mask: [2B, 1, T, context + T]."""
+        shift, scale, gate, ff_shift, ff_scale, ff_gate = modulation
+        qkv = self.qkv(modulated(x, shift, scale))
+        inner = qkv.shape[2] // 3
+        rotate(torch.unflatten(qkv, 2, (3, inner))[:, :, :2, : self._dim_head], rotation)
+        query, new = torch.split(qkv, [inner, 2 * inner], dim=2)
+        key, value = history.keys_values(layer, new).chunk(2, dim=2)
+        attended = F.scaled_dot_product_attention(
+            self._split(query), self._split(key), self._split(value), attn_mask=mask
+        )
+        x = torch.addcmul(x, gate, self.to_out(attended.transpose(1, 2).flatten(2)))
+        wide = F.gelu(self.ff_in(modulated(x, ff_shift, ff_scale)), approximate="tanh")
+        return torch.addcmul(x, ff_gate, self.ff_out(wide))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return torch.unflatten(x, 2, (self._heads, -1)).transpose(1, 2)
+
+
+class DiT(nn.Module):
+    """Velocity of mel frames; `tabulate` must be called once the weights are loaded."""
+
+    modulations: Tensor  # [steps, depth, 6, dim]: shift, 1 + scale, gate of the attention, then of the MLP
+    final_modulations: Tensor  # [steps, 2, dim]: 1 + scale, shift
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.dim
+        self.time_embed = TimeEmbedding(dim)
+        self.proj = nn.Linear(2 * config.mel_dim + config.mu_dim + config.spk_dim, dim)
+        self.conv_pos_embed = PositionConv(dim)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.attn_norms = nn.ModuleList(nn.Linear(dim, 6 * dim) for _ in range(config.depth))
+        self.norm_out = nn.Linear(dim, 2 * dim)
+        self.proj_out = nn.Linear(dim, config.mel_dim)
+        self.register_buffer("modulations", torch.zeros(0), persistent=False)
+        self.register_buffer("final_modulations", torch.zeros(0), persistent=False)
+
+    def tabulate(self, times: Tensor, dtype: torch.dtype) -> None:
+        """Compute every modulation for the Euler times [S] in float32, then drop the layers that made them."""
+        silu = F.silu(self.time_embed(times))
+        layers = [linear(silu).view(len(times), 6, -1) for linear in self.attn_norms]
+        modulations = torch.stack(layers, dim=1)
+        modulations[:, :, [1, 4]] += 1
+        final = self.norm_out(silu).view(len(times), 2, -1)
+        final[:, 0] += 1
+        self.modulations, self.final_modulations = modulations.to(dtype), final.to(dtype)
+        del self.time_embed, self.attn_norms, self.norm_out
+
+    def condition(self, mu: Tensor, cond: Tensor, speaker: Tensor) -> Tensor:
+        """Projection of all inputs but the state: mu, cond [B, T, mel], speaker [B, mel] -> [2B, T, dim]."""
+        config = self.config
+        _, w_cond, w_mu, w_speaker = torch.split(
+            self.proj.weight, [config.mel_dim, config.mel_dim, config.mu_dim, config.spk_dim], dim=1
+        )
+        with_condition = F.linear(cond, w_cond) + F.linear(mu, w_mu) + F.linear(speaker, w_speaker)[:, None]
+        pairs = torch.stack([with_condition, torch.zeros_like(with_condition)], dim=1)
+        return pairs.flatten(0, 1) + self.proj.bias
+
+    def forward(
+        self, x: Tensor, condition: Tensor, step: int, rotation: Tensor, mask: Tensor | None, history: History
+    ) -> Tensor:
+        """x: [B, T, mel], the state at Euler step `step` -> velocities [2B, T, mel]."""
+        projected = F.linear(x, self.proj.weight[:, : self.config.mel_dim])
+        h = condition + projected.repeat_interleave(2, dim=0)
+        h = h + self.conv_pos_embed(h, history)
+        for layer, block in enumerate(self.blocks):
+            h = block(h, self.modulations[step, layer], rotation, mask, layer, history)
+        scale, shift = self.final_modulations[step]
+        velocity: Tensor = self.proj_out(modulated(h, shift, scale))
+        return velocity
+
+
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Layer norm, times `scale` (the one is in it already), plus `shift`: every row is at the same Euler time, so the
+    modulation is the norm's own weight and bias."""
+    return F.layer_norm(x, x.shape[-1:], scale, shift, eps=1e-6)
+
+
+def rotations(positions: Tensor, dim_head: int) -> Tensor:
+    """Unit complex numbers, complex64 [2B, T, 1, dim_head / 2], for frame positions [B, T]."""
+    exponent = torch.arange(0, dim_head, 2, device=positions.device, dtype=torch.float32) / dim_head
+    angle = positions[..., None].to(torch.float32) * (1.0 / 10_000**exponent)
+    return torch.polar(torch.ones_like(angle), angle).repeat_interleave(2, dim=0)[:, :, None]
+
+
+def rotate(heads: Tensor, rotation: Tensor) -> None:
+    """Turn the pairs (2i, 2i + 1) of the first heads of query and key, [2B, T, 2, dim_head], in place."""
+    pairs = torch.view_as_complex(torch.unflatten(heads.to(torch.float32), 3, (-1, 2)).contiguous())
+    heads.copy_(torch.view_as_real(pairs * rotation).flatten(3))

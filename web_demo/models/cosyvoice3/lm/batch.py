@@ -1,0 +1,142 @@
+"""Speech tokens for many utterances at once: one decoding step of all of them, over slots of a static cache.
+
+An utterance's tokens depend on its input and its seed alone, not on the utterances beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..graphs import GraphCache
+from . import ras
+from .generate import LmInput
+from .lm import Place, SpeechLm
+
+_CONTEXT_STEP = 512  # positions; what a step looks at is rounded up to a multiple
+
+
+@dataclass(eq=False)
+class Utterance:
+    """One utterance being generated; `tokens` grows by one at most with each step."""
+
+    given: LmInput
+    slot: int
+    uniforms: np.random.Generator
+    max_tokens: int
+    position: int = 0  # of the next input
+    tokens: list[int] = field(default_factory=list)
+    ended: bool = False
+
+
+class LmBatch:
+    """`slots` utterances at once, each with `capacity` positions for its text, prompt and tokens. Used by one thread."""
+
+    def __init__(self, lm: SpeechLm, *, slots: int, capacity: int, batches: Sequence[int], graphs: bool = True) -> None:
+        self.lm = lm
+        self.capacity = capacity
+        self._batches = tuple(batches)
+        self._cache = lm.new_cache(slots, capacity)
+        self._padding = slots
+        self._free = list(range(slots - 1, -1, -1))
+        self._device = lm.speech_embedding.weight.device
+        self._graphs = GraphCache(self._device, enabled=graphs)
+
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
+    @property
+    def largest(self) -> int:
+        """Utterances that one step takes at most."""
+        return self._batches[-1]
+
+    @torch.inference_mode()
+    def add(self, given: LmInput, seed: int) -> Utterance:
+        """Read the input (prefill) and draw the first token. Raises ValueError when the input leaves no room."""
+        prompt = self.lm.prompt((*given.prompt_text, *given.text), given.prompt_speech)
+        length = prompt.shape[1]
+        if length + given.min_tokens > self.capacity:
+            raise ValueError(
+                f"text and prompt are {length} positions long and need {given.min_tokens} more to be spoken; "
+                f"there is room for {self.capacity}: shorten the text or the reference recording"
+            )
+        if not self._free:
+            raise RuntimeError("every slot of the LM is in use")
+        slot = self._free.pop()
+        most = min(given.max_tokens, self.capacity - length)
+        utterance = Utterance(given, slot, np.random.default_rng(seed), most, position=length)
+        positions = torch.arange(length, device=self._device)[None]
+        place = Place(torch.tensor([slot], device=self._device), positions, length)
+        logp = self.lm(prompt, place, self._cache)
+        numbers, uniforms = self._rows([utterance], 1)
+        self._accept([utterance], self._choose(logp, numbers, uniforms))
+        return utterance
+
+    def remove(self, utterance: Utterance) -> None:
+        """Give the slot back, at the end or when cancelled."""
+        self._free.append(utterance.slot)
+
+    @torch.inference_mode()
+    def step(self, utterances: Sequence[Utterance]) -> None:
+        """One more token (or the end) for each of these, none of which has ended."""
+        rows = next(size for size in self._batches if size >= len(utterances))
+        numbers, uniforms = self._rows(utterances, rows)
+        reach = max(utterance.position for utterance in utterances) + 1
+        context = min(self.capacity, -(-reach // _CONTEXT_STEP) * _CONTEXT_STEP)
+        key = (rows, context)
+        tokens = self._graphs.run(key, lambda n, u: self._step(n, u, context), (numbers, uniforms))
+        self._accept(utterances, tokens)
+
+    @torch.inference_mode()
+    def warm_up(self) -> int:
+        """Capture every size, where graphs are on; returns how many."""
+        for rows in self._batches:
+            numbers, uniforms = self._rows([], rows)
+            for context in range(_CONTEXT_STEP, self.capacity + _CONTEXT_STEP, _CONTEXT_STEP):
+                reach = min(context, self.capacity)
+                self._graphs.capture(
+                    (rows, reach), lambda n, u, reach=reach: self._step(n, u, reach), (numbers, uniforms)
+                )
+        return self._graphs.captured
+
+    def _step(self, numbers: Tensor, uniforms: Tensor, context: int) -> Tensor:
+        slots, positions, tokens = numbers[:, 0], numbers[:, 1:2], numbers[:, 2:3]
+        logp = self.lm(self.lm.speech_embedding(tokens), Place(slots, positions, context), self._cache)
+        return self._choose(logp, numbers, uniforms)
+
+    def _choose(self, logp: Tensor, numbers: Tensor, uniforms: Tensor) -> Tensor:
+        """Tokens [B]; before the shortest length no id that would end the utterance."""
+        stop = torch.arange(logp.shape[1], device=logp.device) >= self.lm.first_stop_id
+        too_early = numbers[:, 3:4].bool()
+        allowed = logp.masked_fill(stop & too_early, -torch.inf)
+        return ras.draw_batch(allowed, numbers[:, 4:], uniforms, self.lm.config)
+
+    def _rows(self, utterances: Sequence[Utterance], rows: int) -> tuple[Tensor, Tensor]:
+        """Per row: slot, position, last token, whether ending is too early, the last tokens [B, 4 + window]; and two
+        uniform numbers [B, 2]."""
+        window = self.lm.config.win_size
+        numbers = np.full((rows, 4 + window), -1, dtype=np.int64)
+        numbers[:, :4] = (self._padding, 0, 0, 0)
+        uniforms = np.zeros((rows, 2), dtype=np.float64)
+        for row, utterance in enumerate(utterances):
+            recent = utterance.tokens[-window:]
+            early = len(utterance.tokens) < min(utterance.given.min_tokens, utterance.max_tokens)
+            numbers[row, :4] = (utterance.slot, utterance.position, recent[-1] if recent else 0, early)
+            numbers[row, 4 : 4 + len(recent)] = recent
+            uniforms[row] = utterance.uniforms.random(2)
+        return torch.from_numpy(numbers).to(self._device), torch.from_numpy(uniforms).to(self._device)
+
+    def _accept(self, utterances: Sequence[Utterance], tokens: Tensor) -> None:
+        for utterance, token in zip(utterances, tokens.tolist(), strict=False):
+            if utterance.tokens:
+                utterance.position += 1
+            if token >= self.lm.first_stop_id:
+                utterance.ended = True
+                continue
+            utterance.tokens.append(token)
+            utterance.ended = len(utterance.tokens) >= utterance.max_tokens
