@@ -53,11 +53,11 @@ from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder, Span
 from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.graphs import DISABLE_VARIABLE
-from web_demo.models.funaudiochat.engine.kernels import Kernels
-from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
 from web_demo.models.funaudiochat.engine.runner import Runner, bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Request, Turn, prefix_keys
+from web_demo.models.funaudiochat.kernels.base import Kernels
+from web_demo.models.funaudiochat.kernels.best import best_kernels
 from web_demo.models.funaudiochat.loader import load_model, random_model
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, PromptAudio, rounded_up_codes

@@ -214,7 +214,7 @@ class FunAudioChatS2s:
 
         from web_demo.models.funaudiochat.engine.capacity import measured_limits
         from web_demo.models.funaudiochat.engine.engine import Engine
-        from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
+        from web_demo.models.funaudiochat.kernels.best import best_kernels
         from web_demo.models.funaudiochat.loader import DTYPES, load_model
         from web_demo.models.funaudiochat.processor import Processor
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 
 from web_demo.errors import SetupError
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach, Weight
 from web_demo.models.funaudiochat.float8 import Float8Weight
+from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach, Weight
 from web_demo.models.funaudiochat.loader import SCALE
 
 Attend = Callable[[Tensor, tuple[Tensor, Tensor], LayerCache], Tensor]  # qkv, norms of q and k -> [N, heads * dim]

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from web_demo.models.funaudiochat.engine import graphs
 from web_demo.models.funaudiochat.engine.decoder import PagedDecoder, Span
-from web_demo.models.funaudiochat.engine.kernels import Kernels
-from web_demo.models.funaudiochat.engine.sampling import SamplingRows, banned, penalised
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Turn
 from web_demo.models.funaudiochat.engine.state import SlotState
+from web_demo.models.funaudiochat.kernels.base import Kernels
+from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, banned, penalised
 from web_demo.models.funaudiochat.model import FunAudioChat
 
 BATCH_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)

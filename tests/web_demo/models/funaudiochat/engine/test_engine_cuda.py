@@ -11,9 +11,9 @@ import torch
 
 from tests.web_demo.models.funaudiochat.engine.test_engine import GREEDY, LIMITS, SAMPLED, alone, spoken, together
 from web_demo.models.funaudiochat.engine.engine import Engine
-from web_demo.models.funaudiochat.engine.kernels import Kernels
-from web_demo.models.funaudiochat.engine.kernels_choice import best_kernels
 from web_demo.models.funaudiochat.engine.sequence import Request
+from web_demo.models.funaudiochat.kernels.base import Kernels
+from web_demo.models.funaudiochat.kernels.best import best_kernels
 from web_demo.models.funaudiochat.loader import load_model
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.parity import check

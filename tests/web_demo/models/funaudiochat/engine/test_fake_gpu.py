@@ -10,9 +10,9 @@ import torch
 
 from tests.fake_gpu import DEVICE, fake_gpu
 from tests.web_demo.models.funaudiochat.engine.test_engine import LIMITS, SAMPLED
-from web_demo.models.funaudiochat.engine.kernels import Kernels
 from web_demo.models.funaudiochat.engine.runner import Runner
 from web_demo.models.funaudiochat.engine.sequence import Request, Turn, prefix_keys
+from web_demo.models.funaudiochat.kernels.base import Kernels
 from web_demo.models.funaudiochat.loader import load_model
 from web_demo.models.funaudiochat.processor import Processor
 

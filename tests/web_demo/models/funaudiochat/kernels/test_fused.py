@@ -7,11 +7,11 @@ import torch
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
-from web_demo.models.funaudiochat.engine import triton_attend
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach
-from web_demo.models.funaudiochat.engine.kernels_triton import TritonKernels
-from web_demo.models.funaudiochat.engine.sampling import SamplingRows
 from web_demo.models.funaudiochat.float8 import Float8Weight, rounded, widened
+from web_demo.models.funaudiochat.kernels import attend
+from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach
+from web_demo.models.funaudiochat.kernels.fused import TritonKernels
+from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
 
 pytestmark = pytest.mark.models
 
@@ -62,7 +62,7 @@ def test_gated() -> None:
 def test_heads_are_placed_and_attended(
     heads: int, kv_heads: int, dim: int, splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triton_attend, "splits_for", lambda rows, kv_heads: splits)
+    monkeypatch.setattr(attend, "splits_for", lambda rows, kv_heads: splits)
     shape = HeadShape(heads, kv_heads, dim, 1e-6)
     rows, page_size, pages_a_row = 4, 20, 11
     positions = (rows * pages_a_row + 1) * page_size
@@ -129,4 +129,4 @@ def test_choose_among_ties_few_and_one(kind: str, top_k: int) -> None:
 
 
 def test_a_context_is_split_as_far_as_a_batch_leaves_the_gpu_empty() -> None:
-    assert [triton_attend.splits_for(rows, 8) for rows in (1, 4, 16, 64, 128, 256)] == [16, 8, 4, 4, 2, 1]
+    assert [attend.splits_for(rows, 8) for rows in (1, 4, 16, 64, 128, 256)] == [16, 8, 4, 4, 2, 1]

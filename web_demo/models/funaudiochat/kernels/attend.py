@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, LayerCache, Reach
+from web_demo.models.funaudiochat.kernels.base import HeadShape, LayerCache, Reach
 
 BLOCK_POSITIONS = 64
 _DOT_ROWS = 16  # the fewest that a tensor core product takes; a group of query heads is padded to it

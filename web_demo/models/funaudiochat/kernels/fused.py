@@ -1,7 +1,7 @@
-"""The operations of `kernels`, fused in Triton for CUDA: few launches a layer, and attention that reads no padding.
+"""The operations of `base`, fused in Triton for CUDA: few launches a layer, and attention that reads no padding.
 
 A frame is 36 backbone layers and five times 28 speech head layers for a handful of rows, so launches and passes over
-memory are what it costs: a layer takes five kernels (`triton_linear`, `triton_attend`). Here are those of longer inputs,
+memory are what it costs: a layer takes five kernels (`linear`, `attend`). Here are those of longer inputs,
 and the choice of tokens.
 """
 
@@ -15,10 +15,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.engine import triton_choose, triton_linear
-from web_demo.models.funaudiochat.engine.kernels import HeadShape, Kernels, LayerCache, Reach, Weight
-from web_demo.models.funaudiochat.engine.sampling import SamplingRows
-from web_demo.models.funaudiochat.engine.triton_attend import Attention
+from web_demo.models.funaudiochat.kernels import choose as triton_choose
+from web_demo.models.funaudiochat.kernels import linear as triton_linear
+from web_demo.models.funaudiochat.kernels.attend import Attention
+from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach, Weight
+from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
 
 
 @triton.jit

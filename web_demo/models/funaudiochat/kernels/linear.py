@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.engine.kernels import Weight
+from web_demo.models.funaudiochat.kernels.base import Weight
 
 MAX_ROWS = 8  # more are better served by a product of large tiles, and by its own kernels around it
 MAX_ROWS_8_BITS = 64  # of a product alone: no other one here reads 8 bits

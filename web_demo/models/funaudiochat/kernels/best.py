@@ -7,7 +7,7 @@ import logging
 
 import torch
 
-from web_demo.models.funaudiochat.engine.kernels import Kernels
+from web_demo.models.funaudiochat.kernels.base import Kernels
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ def best_kernels(device: torch.device) -> Kernels:
     """The fused ones on CUDA where triton is installed (it comes with torch's CUDA builds), plain torch elsewhere."""
     if device.type == "cuda":
         if importlib.util.find_spec("triton") is not None:
-            from web_demo.models.funaudiochat.engine.kernels_triton import TritonKernels
+            from web_demo.models.funaudiochat.kernels.fused import TritonKernels
 
             return TritonKernels()
         logger.warning("triton is not installed: frames run unfused torch operations and read the padding of a batch")

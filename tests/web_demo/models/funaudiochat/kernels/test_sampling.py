@@ -10,8 +10,8 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from web_demo.models.funaudiochat.engine.sampling import SamplingRows, banned, choose, penalised
 from web_demo.models.funaudiochat.engine.state import MAX_BAD_WORD_TOKENS
+from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, banned, choose, penalised
 
 pytestmark = pytest.mark.models
 

@@ -1,6 +1,6 @@
-"""Compiles every kernel of `kernels_triton` for a GPU that need not be there, with the sizes of the 8B checkpoint.
+"""Compiles every Triton kernel for a GPU that need not be there, with the sizes of the 8B checkpoint.
 
-    python3 -m tests.web_demo.models.funaudiochat.engine.compile_kernels 80
+    python3 -m tests.web_demo.models.funaudiochat.kernels.compile_kernels 80
 
 In a process of its own, because Triton's interpreter (for the other tests) is chosen at its import. The argument is the
 compute capability without its point. Prints a line a kernel; exits 1 when one does not compile.
@@ -17,7 +17,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
-from web_demo.models.funaudiochat.engine import kernels_triton, triton_attend, triton_choose, triton_linear
+from web_demo.models.funaudiochat.kernels import attend as triton_attend
+from web_demo.models.funaudiochat.kernels import choose as triton_choose
+from web_demo.models.funaudiochat.kernels import fused
+from web_demo.models.funaudiochat.kernels import linear as triton_linear
 
 HIDDEN, DIM, KV_HEADS = "*bf16", 128, 8
 BACKBONE_HEADS, CRQ_HEADS = 32, 16
@@ -44,13 +47,13 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
     }  # fmt: skip
     blocks = {"BLOCK": triton_choose.BLOCK, "BLOCKS": 128}
     found: list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]] = [
-        (kernels_triton._gated_kernel, {"gate_up": HIDDEN, "out": HIDDEN, "width": "i32"}, {"BLOCK": 1024}, {}),
+        (fused._gated_kernel, {"gate_up": HIDDEN, "out": HIDDEN, "width": "i32"}, {"BLOCK": 1024}, {}),
         (triton_choose._narrow_kernel, choose, {"BLOCK": triton_choose.NARROW, "BITS": 30}, {"num_warps": 8}),
         (triton_choose._wide_best_kernel, choose | {"best": "*fp32"}, {"BLOCK": triton_choose.BLOCK}, {}),
         (triton_choose._wide_mass_kernel, wide, {"PASSES": 6, "DIGIT_BITS": 5} | blocks, {}),
         (triton_choose._wide_draw_kernel, wide | {"floor": "*i32", "blocks": "i32"}, blocks, {}),
-        (kernels_triton._add_norm_kernel, norm, {"HAS_RESIDUAL": True, "BLOCK": 4096}, {}),
-        (kernels_triton._add_norm_kernel, norm, {"HAS_RESIDUAL": False, "residual": None, "BLOCK": 1024}, {}),
+        (fused._add_norm_kernel, norm, {"HAS_RESIDUAL": True, "BLOCK": 4096}, {}),
+        (fused._add_norm_kernel, norm, {"HAS_RESIDUAL": False, "residual": None, "BLOCK": 1024}, {}),
     ]
     for by_mass in (False, True):
         for number in (0, 3):
@@ -58,7 +61,7 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
             found.append((triton_choose._wide_pass_kernel, wide, sizes, {}))
     for count in (BACKBONE_HEADS, CRQ_HEADS):
         sizes = {"HEADS": count, "KV_HEADS": KV_HEADS, "DIM": DIM}
-        found.append((kernels_triton._place_heads_kernel, heads, sizes, {}))
+        found.append((fused._place_heads_kernel, heads, sizes, {}))
         for splits in (1, 16):
             parts = sizes | {"ROWS": 16, "BLOCK": triton_attend.BLOCK_POSITIONS, "SPLITS": splits}
             found.append((triton_attend._attend_kernel, attend, parts, {"num_stages": 3}))

@@ -20,7 +20,7 @@ SHARED_MEMORY = {80: 163 << 10, 86: 99 << 10, 90: 227 << 10}  # bytes that one p
 def test_every_kernel_compiles_and_fits_into_shared_memory(capability: int, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     found = subprocess.run(
-        [sys.executable, "-m", "tests.web_demo.models.funaudiochat.engine.compile_kernels", str(capability)],
+        [sys.executable, "-m", "tests.web_demo.models.funaudiochat.kernels.compile_kernels", str(capability)],
         env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

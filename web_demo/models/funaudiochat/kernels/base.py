@@ -1,4 +1,4 @@
-"""What a decoder layer is made of, in plain torch. `kernels_triton` does the same fused for CUDA, held to the same tests."""
+"""What a decoder layer is made of, in plain torch. `fused` does the same fused for CUDA, held to the same tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from web_demo.models.funaudiochat.engine.sampling import SamplingRows, choose
 from web_demo.models.funaudiochat.float8 import Float8Weight
+from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, choose
 
 
 @dataclass(frozen=True, eq=False)
