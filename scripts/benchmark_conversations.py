@@ -309,9 +309,9 @@ def random_detokenizer(*, device: str, slots: int) -> Any:
 def serve_random(folder: Path, port: int, slots: int) -> int:
     from web_demo.detokenizer.backend import BackendSpec
     from web_demo.engines.s2s.funaudiochat.engine import FunAudioChatS2s
+    from web_demo.server.common.service import run
+    from web_demo.server.common.settings import configure_logging
     from web_demo.server.server import S2sSettings, create_app
-    from web_demo.server.service import run
-    from web_demo.server.settings import configure_logging
 
     configure_logging("INFO")
     speech = BackendSpec("scripts.benchmark_conversations:random_detokenizer", {"device": "cuda:0", "slots": slots})

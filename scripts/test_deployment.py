@@ -30,6 +30,7 @@ import numpy as np
 
 from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter
 from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav, silence, to_wav
+from web_demo.server.common.settings import API_KEY_VARIABLE
 from web_demo.server.protocal import (
     Action,
     AudioData,
@@ -43,7 +44,6 @@ from web_demo.server.protocal import (
     decode,
     encode,
 )
-from web_demo.server.settings import API_KEY_VARIABLE
 
 DEFAULT_AUDIO = Path(__file__).resolve().parent / "data" / "go_forward_ten_meters.wav"
 SPOKEN_TEST = "你好，这是一次测试。"  # for TTS, whose default speaker is a Chinese one

@@ -12,7 +12,7 @@ from scripts import healthcheck
 from scripts.operations import modes
 from tests.scripts.operations.test_modes import cards
 from tests.scripts.test_service_manager import Yard
-from tests.web_demo.server.tiny_service import TinyService, serving
+from tests.web_demo.server.common.tiny_service import TinyService, serving
 from web_demo.detokenizer.supervisor import READY_TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from web_demo.audio.samples import Audio, from_wav, silence, to_wav
 from web_demo.engines.base import Heard, SpeechText, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.errors import EngineFailed
-from web_demo.server.settings import API_KEY_VARIABLE
+from web_demo.server.common.settings import API_KEY_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 

@@ -28,7 +28,7 @@ from web_demo.server.asr_formats import segment_json
 from web_demo.server.asr_listener import Listener, Utterance
 from web_demo.server.asr_service import SERVICE, AsrService
 from web_demo.server.asr_transcriber import Options, shifted
-from web_demo.server.service import LIFE
+from web_demo.server.common.service import LIFE
 
 log = logging.getLogger(__name__)
 

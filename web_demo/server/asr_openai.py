@@ -18,8 +18,8 @@ from web_demo.errors import InvalidRequest, NotFound, ServiceError
 from web_demo.server import asr_formats
 from web_demo.server.asr_service import SERVICE, AsrService
 from web_demo.server.asr_transcriber import Options, join, join_texts
-from web_demo.server.forms import Form, read_form
-from web_demo.server.service import error_body
+from web_demo.server.common.forms import Form, read_form
+from web_demo.server.common.service import error_body
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 GRANULARITIES = ("segment", "word")

@@ -20,9 +20,9 @@ from web_demo.server import asr_live, asr_openai
 from web_demo.server.asr_formats import transcribe_json
 from web_demo.server.asr_metrics import AsrMetrics
 from web_demo.server.asr_service import SERVICE, AsrService, AsrSettings
-from web_demo.server.forms import read_form
-from web_demo.server.service import make_app, run_program
-from web_demo.server.settings import add_common_arguments, common_settings
+from web_demo.server.common.forms import read_form
+from web_demo.server.common.service import make_app, run_program
+from web_demo.server.common.settings import add_common_arguments, common_settings
 
 
 def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Application:

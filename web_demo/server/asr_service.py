@@ -22,9 +22,9 @@ from web_demo.engines.choice import Choice
 from web_demo.errors import Busy, InvalidRequest, SetupError
 from web_demo.server.asr_metrics import AsrMetrics
 from web_demo.server.asr_transcriber import Options, Transcriber
-from web_demo.server.forms import FormLimits
-from web_demo.server.health import Health
-from web_demo.server.settings import ServiceSettings
+from web_demo.server.common.forms import FormLimits
+from web_demo.server.common.health import Health
+from web_demo.server.common.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 

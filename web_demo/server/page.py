@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from web_demo.server.common.service import HEALTH
 from web_demo.server.forward import FORWARDER, Forwarder, add_forwarding
-from web_demo.server.service import HEALTH
 
 CLIENT = Path(__file__).parent.parent / "client"
 CONTENT_TYPES = {

@@ -26,16 +26,16 @@ from web_demo.engines.choice import Choice, choose
 from web_demo.errors import ServiceError, SetupError, Unavailable
 from web_demo.server import protocal
 from web_demo.server.chat import ChatWire, new_socket
-from web_demo.server.health import Health
-from web_demo.server.metrics import S2sMetrics
-from web_demo.server.page import add_page
-from web_demo.server.service import LIFE, make_app, run_program
-from web_demo.server.session import Session, SessionLimits
-from web_demo.server.settings import (
+from web_demo.server.common.health import Health
+from web_demo.server.common.service import LIFE, make_app, run_program
+from web_demo.server.common.settings import (
     ServiceSettings,
     add_common_arguments,
     common_settings,
 )
+from web_demo.server.metrics import S2sMetrics
+from web_demo.server.page import add_page
+from web_demo.server.session import Session, SessionLimits
 
 log = logging.getLogger(__name__)
 

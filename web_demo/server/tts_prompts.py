@@ -19,7 +19,7 @@ import numpy as np
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio, Samples
 from web_demo.audio.vad import speech_spans
 from web_demo.errors import Forbidden, InvalidRequest, NotFound, TooLarge, UnsupportedMedia
-from web_demo.server.forms import FormLimits
+from web_demo.server.common.forms import FormLimits
 
 MAX_PROMPT_BYTES = 12 << 20
 FORM_LIMITS = FormLimits(MAX_PROMPT_BYTES)

@@ -23,9 +23,9 @@ from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
 from web_demo.server import tts_answers, tts_prompts, tts_requests, tts_voices
-from web_demo.server.forms import read_form
-from web_demo.server.health import Health
-from web_demo.server.service import make_app, read_json, run_program
+from web_demo.server.common.forms import read_form
+from web_demo.server.common.health import Health
+from web_demo.server.common.service import make_app, read_json, run_program
 from web_demo.server.tts_metrics import TtsMetrics
 from web_demo.server.tts_queue import FairQueue
 from web_demo.server.tts_requests import SynthesisRequest

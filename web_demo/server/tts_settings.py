@@ -12,7 +12,7 @@ from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines import registry
 from web_demo.errors import SetupError
-from web_demo.server.settings import ServiceSettings, add_common_arguments, common_settings
+from web_demo.server.common.settings import ServiceSettings, add_common_arguments, common_settings
 
 MODEL_PATH = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
 REMOTE_KEY_VARIABLE = "TTS_API_KEY"

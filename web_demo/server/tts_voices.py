@@ -13,8 +13,8 @@ from utils.threads import off_loop
 from web_demo.audio.samples import to_wav
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
-from web_demo.server.forms import read_form
-from web_demo.server.health import Health
+from web_demo.server.common.forms import read_form
+from web_demo.server.common.health import Health
 from web_demo.server.tts_prompts import FORM_LIMITS, MAX_PROMPT_CHARS, decode
 from web_demo.server.tts_settings import TtsSettings
 from web_demo.server.tts_speakers import Speaker, SpeakerStore, check_name

@@ -6,7 +6,7 @@ import pytest
 
 from web_demo.engines import registry
 from web_demo.engines.choice import PREFERENCE, Choice, choose
-from web_demo.server.settings import ServiceSettings
+from web_demo.server.common.settings import ServiceSettings
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.web_demo.server.asr_helpers import ScriptedAsr, eventually, go, healt
 from web_demo.audio.opus import OpusWriter
 from web_demo.audio.samples import Audio, to_int16
 from web_demo.errors import EngineFailed
-from web_demo.server.service import LIFE
+from web_demo.server.common.service import LIFE
 
 URL = "/api/transcribe/stream"
 

@@ -16,8 +16,8 @@ import pytest
 from tests.speech import recording
 from tests.talk import PATIENCE_S, Talker
 from web_demo.errors import SetupError
+from web_demo.server.common.settings import API_KEY_VARIABLE
 from web_demo.server.server import parse_arguments
-from web_demo.server.settings import API_KEY_VARIABLE
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,8 +6,8 @@ import hmac
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from tests.web_demo.server.tiny_service import serving
-from web_demo.server import access
+from tests.web_demo.server.common.tiny_service import serving
+from web_demo.server.common import access
 
 KEY = "schlüssel-1234"
 

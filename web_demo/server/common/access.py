@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import Forbidden, Unauthorized
-from web_demo.server.settings import LOOPBACK, ServiceSettings
+from web_demo.server.common.settings import LOOPBACK, ServiceSettings
 
 PROTECTED = ("/api/", "/v1/", "/metrics")  # the page and /health stay open: they are needed to find out about the key
 

@@ -17,9 +17,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
-from web_demo.server import access
-from web_demo.server.health import Health
-from web_demo.server.settings import ServiceSettings, configure_logging
+from web_demo.server.common import access
+from web_demo.server.common.health import Health
+from web_demo.server.common.settings import ServiceSettings, configure_logging
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.web_demo.server.tiny_service import TinyService, serving
+from tests.web_demo.server.common.tiny_service import TinyService, serving
 from web_demo.errors import SetupError
-from web_demo.server.service import LIFE
+from web_demo.server.common.service import LIFE
 
 
 async def error_of(response) -> tuple[int, str, str]:

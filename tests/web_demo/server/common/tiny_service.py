@@ -9,9 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from web_demo.errors import Busy, EngineFailed
-from web_demo.server.health import Health
-from web_demo.server.service import make_app, read_json
-from web_demo.server.settings import ServiceSettings
+from web_demo.server.common.health import Health
+from web_demo.server.common.service import make_app, read_json
+from web_demo.server.common.settings import ServiceSettings
 
 
 class TinyService:
