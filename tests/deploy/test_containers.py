@@ -106,7 +106,7 @@ def test_a_pod_is_ready_by_health_alive_until_it_stays_unhealthy_and_may_drain(n
 def test_the_autoscaler_counts_a_metric_that_the_service_has_below_its_limit() -> None:
     from prometheus_client import CollectorRegistry
 
-    from web_demo.server.metrics import S2sMetrics
+    from web_demo.server.conversation.metrics import S2sMetrics
 
     (scaler,) = documents("s2s-autoscaler.yaml")
     deployment = documents("s2s.yaml")[0]

@@ -20,7 +20,7 @@ from web_demo.detokenizer.supervisor import Detokenizer  # noqa: E402
 from web_demo.engines.base import SpeechCodes, TextDelta  # noqa: E402
 from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
 from web_demo.errors import DeviceLost, EngineFailed, NotFound, SetupError  # noqa: E402
-from web_demo.server.chunker import Chunker  # noqa: E402
+from web_demo.server.conversation.chunker import Chunker  # noqa: E402
 
 pytestmark = pytest.mark.models
 

@@ -15,7 +15,7 @@ from web_demo.audio.opus import OpusReader, OpusWriter
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE
 from web_demo.errors import InvalidRequest
 from web_demo.server import protocal
-from web_demo.server.events import (
+from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
     AudioIn,
@@ -36,7 +36,7 @@ from web_demo.server.events import (
     ToolResults,
     Transcribed,
 )
-from web_demo.server.options import SessionOptions, language_of, sampling_of, tool_results, update
+from web_demo.server.conversation.options import SessionOptions, language_of, sampling_of, tool_results, update
 
 log = logging.getLogger(__name__)
 

@@ -33,9 +33,9 @@ from web_demo.server.common.settings import (
     add_common_arguments,
     common_settings,
 )
-from web_demo.server.metrics import S2sMetrics
+from web_demo.server.conversation.metrics import S2sMetrics
+from web_demo.server.conversation.session import Session, SessionLimits
 from web_demo.server.page import add_page
-from web_demo.server.session import Session, SessionLimits
 
 log = logging.getLogger(__name__)
 

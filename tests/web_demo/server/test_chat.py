@@ -19,8 +19,8 @@ from web_demo.engines.base import (
 )
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server import chat
+from web_demo.server.conversation.session import SessionLimits
 from web_demo.server.protocal import AudioData, Handshake, Ping
-from web_demo.server.session import SessionLimits
 
 
 async def test_the_handshake_comes_first_and_by_itself():

@@ -7,9 +7,10 @@ import pytest
 from aiohttp import WSCloseCode
 
 from web_demo.audio.vad import VadRules
-from web_demo.server import chat, options, protocal
-from web_demo.server.options import SessionOptions
-from web_demo.server.session import SessionLimits
+from web_demo.server import chat, protocal
+from web_demo.server.conversation import options
+from web_demo.server.conversation.options import SessionOptions
+from web_demo.server.conversation.session import SessionLimits
 
 PAGE = Path(protocal.__file__).with_name("PROTOCOL.md").read_text()
 

@@ -24,8 +24,8 @@ from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.detokenizer.supervisor import Detokenizer, Speech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
-from web_demo.server.chunker import Chunker
-from web_demo.server.events import (
+from web_demo.server.conversation.chunker import Chunker
+from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
     Problem,
@@ -36,9 +36,9 @@ from web_demo.server.events import (
     Transcribed,
     Wire,
 )
-from web_demo.server.metrics import S2sMetrics
-from web_demo.server.pacing import SampleClock
-from web_demo.server.reply import Reply
+from web_demo.server.conversation.metrics import S2sMetrics
+from web_demo.server.conversation.pacing import SampleClock
+from web_demo.server.conversation.reply import Reply
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from web_demo.server.turn import RULES, Command, Conversation, Event, Outcome, State
+from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, Outcome, State
 
 ALL = [(state, event) for state in State for event in Event]
 

@@ -12,7 +12,7 @@ from utils.threads import off_loop
 from web_demo.audio.opus import Decoded
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16, to_int16
 from web_demo.audio.vad import FRAME_S, Edge, Endpointer, VadRules, VoiceDetector
-from web_demo.server.events import AudioReader
+from web_demo.server.conversation.events import AudioReader
 
 DECODE_MS = 500.0  # how much may wait to be decoded
 HEAR_MS = 60.0  # the same, when voice activity listens along

@@ -5,7 +5,7 @@ import pytest
 from web_demo.audio.vad import VadRules
 from web_demo.engines.base import Sampling
 from web_demo.errors import InvalidRequest
-from web_demo.server.options import MAX_SYSTEM_PROMPT, SessionOptions, language_of, sampling_of, update
+from web_demo.server.conversation.options import MAX_SYSTEM_PROMPT, SessionOptions, language_of, sampling_of, update
 
 
 def test_a_system_prompt_is_taken_and_everything_else_stays():

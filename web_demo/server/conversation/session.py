@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from web_demo.audio.vad import Edge
 from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
-from web_demo.server.events import (
+from web_demo.server.conversation.events import (
     AudioIn,
     ClientEvent,
     Configure,
@@ -32,11 +32,11 @@ from web_demo.server.events import (
     ToolResults,
     Wire,
 )
-from web_demo.server.metrics import S2sMetrics
-from web_demo.server.options import SessionOptions
-from web_demo.server.turn import Command, Conversation, Event, State
-from web_demo.server.turn_task import Outcome, TurnTask
-from web_demo.server.user_audio import HEAR_MS, Ears, UserAudio
+from web_demo.server.conversation.metrics import S2sMetrics
+from web_demo.server.conversation.options import SessionOptions
+from web_demo.server.conversation.turn import Command, Conversation, Event, State
+from web_demo.server.conversation.turn_task import Outcome, TurnTask
+from web_demo.server.conversation.user_audio import HEAR_MS, Ears, UserAudio
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from web_demo.server.pacing import SampleClock
+from web_demo.server.conversation.pacing import SampleClock
 
 RATE = 24_000
 

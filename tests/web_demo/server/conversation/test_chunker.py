@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from web_demo.server.chunker import Chunker
+from web_demo.server.conversation.chunker import Chunker
 
 
 def test_the_first_window_is_small_and_the_last_size_repeats():

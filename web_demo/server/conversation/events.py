@@ -8,7 +8,7 @@ from typing import Protocol
 from web_demo.audio.opus import Decoded, Page
 from web_demo.audio.samples import Samples
 from web_demo.engines.base import ToolCall, ToolResult
-from web_demo.server.options import SessionOptions
+from web_demo.server.conversation.options import SessionOptions
 
 # --- from the client --------------------------------------------------------------------------------------------------
 

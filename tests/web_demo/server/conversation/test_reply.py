@@ -2,7 +2,7 @@
 
 import pytest
 
-from web_demo.server.reply import Reply
+from web_demo.server.conversation.reply import Reply
 
 
 def spoken(*utterances: tuple[str, int]) -> Reply:
