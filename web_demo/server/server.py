@@ -25,7 +25,6 @@ from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import ServiceError, SetupError, Unavailable
 from web_demo.server import protocal
-from web_demo.server.chat import ChatWire, new_socket
 from web_demo.server.common.health import Health
 from web_demo.server.common.service import LIFE, make_app, run_program
 from web_demo.server.common.settings import (
@@ -35,7 +34,8 @@ from web_demo.server.common.settings import (
 )
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session, SessionLimits
-from web_demo.server.page import add_page
+from web_demo.server.page.page import add_page
+from web_demo.server.wires.chat import ChatWire, new_socket
 
 log = logging.getLogger(__name__)
 

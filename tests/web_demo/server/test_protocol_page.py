@@ -7,10 +7,11 @@ import pytest
 from aiohttp import WSCloseCode
 
 from web_demo.audio.vad import VadRules
-from web_demo.server import chat, protocal
+from web_demo.server import protocal
 from web_demo.server.conversation import options
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.session import SessionLimits
+from web_demo.server.wires import chat
 
 PAGE = Path(protocal.__file__).with_name("PROTOCOL.md").read_text()
 

@@ -13,9 +13,9 @@ from web_demo.engines.base import (
     TurnRequest,
 )
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server import chat
 from web_demo.server.common.service import LIFE
 from web_demo.server.protocal import Action, AudioData, Control, Handshake, encode
+from web_demo.server.wires import chat
 
 
 async def test_an_engine_that_fails_ends_that_turn_with_a_message_and_not_the_session():

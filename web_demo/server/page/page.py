@@ -18,9 +18,9 @@ import aiohttp
 from aiohttp import web
 
 from web_demo.server.common.service import HEALTH
-from web_demo.server.forward import FORWARDER, Forwarder, add_forwarding
+from web_demo.server.page.forward import FORWARDER, Forwarder, add_forwarding
 
-CLIENT = Path(__file__).parent.parent / "client"
+CLIENT = Path(__file__).parents[2] / "client"
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

@@ -18,9 +18,9 @@ from web_demo.engines.base import (
     TurnRequest,
 )
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server import chat
 from web_demo.server.conversation.session import SessionLimits
 from web_demo.server.protocal import AudioData, Handshake, Ping
+from web_demo.server.wires import chat
 
 
 async def test_the_handshake_comes_first_and_by_itself():
