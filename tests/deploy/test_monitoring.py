@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from scripts.operations import scheme_b
 from scripts.operations.services import ASR, S2S, TTS
-from web_demo.server.asr_metrics import AsrMetrics
+from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.tts_metrics import TtsMetrics
 

@@ -16,10 +16,10 @@ from web_demo.engines import registry
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import InvalidRequest
-from web_demo.server import asr_live, asr_openai
-from web_demo.server.asr_formats import transcribe_json
-from web_demo.server.asr_metrics import AsrMetrics
-from web_demo.server.asr_service import SERVICE, AsrService, AsrSettings
+from web_demo.server.asr import live, openai
+from web_demo.server.asr.formats import transcribe_json
+from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.asr.service import SERVICE, AsrService, AsrSettings
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.service import make_app, run_program
 from web_demo.server.common.settings import add_common_arguments, common_settings
@@ -34,8 +34,8 @@ def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Ap
     app = make_app(settings, health=service.health, start=service.start, close=service.close, registry=metrics_registry)
     app[SERVICE] = service
     app.router.add_post("/api/transcribe", _transcribe)
-    app.router.add_get("/api/transcribe/stream", asr_live.handle)
-    asr_openai.add_routes(app)
+    app.router.add_get("/api/transcribe/stream", live.handle)
+    openai.add_routes(app)
     return app
 
 

@@ -25,8 +25,8 @@ from tests.web_demo.client.browser import (
     start,
 )
 from tests.web_demo.client.test_tools import NOWHERE, listening
+from web_demo.server.asr.service import AsrSettings
 from web_demo.server.asr_server import create_app as create_asr
-from web_demo.server.asr_service import AsrSettings
 from web_demo.server.server import S2sSettings
 from web_demo.server.server import create_app as create_s2s
 from web_demo.server.tts_server import create_app as create_tts

@@ -7,7 +7,7 @@ import wave
 import numpy as np
 import pytest
 
-from tests.web_demo.server.asr_helpers import (
+from tests.web_demo.server.asr.helpers import (
     GO,
     ScriptedAsr,
     encoded,

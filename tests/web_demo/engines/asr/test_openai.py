@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.speech import recording
-from tests.web_demo.server.asr_helpers import ScriptedAsr, post, serving, speech
+from tests.web_demo.server.asr.helpers import ScriptedAsr, post, serving, speech
 from web_demo.audio.samples import to_wav
 from web_demo.engines.asr.openai import OpenAiAsr, create
 from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
-from web_demo.server.asr_service import AsrSettings
+from web_demo.server.asr.service import AsrSettings
 
 
 @asynccontextmanager

@@ -24,10 +24,10 @@ from utils.threads import off_loop
 from web_demo.audio.opus import OpusError, OpusReader
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16
 from web_demo.errors import InvalidRequest, ServiceError
-from web_demo.server.asr_formats import segment_json
-from web_demo.server.asr_listener import Listener, Utterance
-from web_demo.server.asr_service import SERVICE, AsrService
-from web_demo.server.asr_transcriber import Options, shifted
+from web_demo.server.asr.formats import segment_json
+from web_demo.server.asr.listener import Listener, Utterance
+from web_demo.server.asr.service import SERVICE, AsrService
+from web_demo.server.asr.transcriber import Options, shifted
 from web_demo.server.common.service import LIFE
 
 log = logging.getLogger(__name__)

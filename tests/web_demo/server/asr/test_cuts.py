@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.web_demo.server.asr_helpers import go, speech
-from web_demo.server.asr_cuts import cuts, join, split
-from web_demo.server.asr_transcriber import join_texts
+from tests.web_demo.server.asr.helpers import go, speech
+from web_demo.server.asr.cuts import cuts, join, split
+from web_demo.server.asr.transcriber import join_texts
 
 RATE = 16_000
 

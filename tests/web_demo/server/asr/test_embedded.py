@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from tests.speech import FOLDER
-from tests.web_demo.server.asr_helpers import form
+from tests.web_demo.server.asr.helpers import form
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 GO = FOLDER / "go_forward_ten_meters.wav"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

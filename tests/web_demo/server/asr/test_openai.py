@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 
-from tests.web_demo.server.asr_helpers import GO, ScriptedAsr, eventually, form, serving, speech
+from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, eventually, form, serving, speech
 from web_demo.audio.samples import to_wav
 
 

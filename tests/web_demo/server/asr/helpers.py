@@ -14,10 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from web_demo.audio.samples import Audio, from_wav, to_int16
 from web_demo.engines.base import Capabilities, Transcript
+from web_demo.server.asr.service import AsrSettings
 from web_demo.server.asr_server import create_app
-from web_demo.server.asr_service import AsrSettings
 
-SPEECH = Path(__file__).parents[2] / "data" / "speech"
+SPEECH = Path(__file__).parents[3] / "data" / "speech"
 GO = SPEECH / "go_forward_ten_meters.wav"
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
-from web_demo.server.asr_cuts import cuts
-from web_demo.server.asr_metrics import AsrMetrics
+from web_demo.server.asr.cuts import cuts
+from web_demo.server.asr.metrics import AsrMetrics
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from aiohttp import web
 from web_demo.audio.samples import Audio
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest, NotFound, ServiceError
-from web_demo.server import asr_formats
-from web_demo.server.asr_service import SERVICE, AsrService
-from web_demo.server.asr_transcriber import Options, join, join_texts
+from web_demo.server.asr import formats
+from web_demo.server.asr.service import SERVICE, AsrService
+from web_demo.server.asr.transcriber import Options, join, join_texts
 from web_demo.server.common.forms import Form, read_form
 from web_demo.server.common.service import error_body
 
@@ -80,11 +80,11 @@ def _answer(transcript: Transcript, duration_s: float, shape: str, granularities
     if shape == "text":
         return web.Response(text=transcript.text + "\n")
     if shape == "srt":
-        return web.Response(text=asr_formats.srt(transcript), content_type="application/x-subrip")
+        return web.Response(text=formats.srt(transcript), content_type="application/x-subrip")
     if shape == "vtt":
-        return web.Response(text=asr_formats.vtt(transcript), content_type="text/vtt")
+        return web.Response(text=formats.vtt(transcript), content_type="text/vtt")
     if shape == "verbose_json":
-        return web.json_response(asr_formats.verbose_json(transcript, duration_s, granularities))
+        return web.json_response(formats.verbose_json(transcript, duration_s, granularities))
     return web.json_response({"text": transcript.text})
 
 

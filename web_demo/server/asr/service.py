@@ -20,8 +20,8 @@ from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
 from web_demo.errors import Busy, InvalidRequest, SetupError
-from web_demo.server.asr_metrics import AsrMetrics
-from web_demo.server.asr_transcriber import Options, Transcriber
+from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.asr.transcriber import Options, Transcriber
 from web_demo.server.common.forms import FormLimits
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings

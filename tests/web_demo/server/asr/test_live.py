@@ -8,7 +8,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from tests.web_demo.server.asr_helpers import ScriptedAsr, eventually, go, health, serving, speech
+from tests.web_demo.server.asr.helpers import ScriptedAsr, eventually, go, health, serving, speech
 from web_demo.audio.opus import OpusWriter
 from web_demo.audio.samples import Audio, to_int16
 from web_demo.errors import EngineFailed
