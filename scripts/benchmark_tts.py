@@ -44,8 +44,8 @@ from aiohttp import web  # noqa: E402
 from web_demo.audio.samples import WIRE_RATE, Samples  # noqa: E402
 from web_demo.engines.base import Capabilities, SpeechRequest  # noqa: E402
 from web_demo.server.common.service import HEALTH  # noqa: E402
+from web_demo.server.tts.settings import TtsSettings  # noqa: E402
 from web_demo.server.tts_server import create_app  # noqa: E402
-from web_demo.server.tts_settings import TtsSettings  # noqa: E402
 
 TEXTS = (
     "Good morning.",

@@ -11,7 +11,7 @@ from scripts.operations import scheme_b
 from scripts.operations.services import ASR, S2S, TTS
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.conversation.metrics import S2sMetrics
-from web_demo.server.tts_metrics import TtsMetrics
+from web_demo.server.tts.metrics import TtsMetrics
 
 MONITORING = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 METRIC = re.compile(r"\b(?:s2s|asr|tts|service)_[a-z_]+\b")

@@ -22,20 +22,20 @@ from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
-from web_demo.server import tts_answers, tts_prompts, tts_requests, tts_voices
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
 from web_demo.server.common.service import make_app, read_json, run_program
-from web_demo.server.tts_metrics import TtsMetrics
-from web_demo.server.tts_queue import FairQueue
-from web_demo.server.tts_requests import SynthesisRequest
-from web_demo.server.tts_settings import TtsSettings, parse_arguments
-from web_demo.server.tts_speakers import SpeakerStore
-from web_demo.server.tts_speech import ClientGone, SpeechStream, speech
+from web_demo.server.tts import answers, prompts, requests, voices
+from web_demo.server.tts.metrics import TtsMetrics
+from web_demo.server.tts.queue import FairQueue
+from web_demo.server.tts.requests import SynthesisRequest
+from web_demo.server.tts.settings import TtsSettings, parse_arguments
+from web_demo.server.tts.speakers import SpeakerStore
+from web_demo.server.tts.speech import ClientGone, SpeechStream, speech
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 2 * tts_prompts.MAX_PROMPT_BYTES  # base64 takes a third more than the recording
+MAX_BODY_BYTES = 2 * prompts.MAX_PROMPT_BYTES  # base64 takes a third more than the recording
 CLIENT_CLOSED = 499  # nginx's number for it: the answer that nobody reads
 
 
@@ -92,31 +92,31 @@ class TtsService:
         return [SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction) for piece in asked.pieces]
 
     async def _prompt(self, asked: SynthesisRequest) -> VoicePrompt:
-        tts_voices.require_cloning(self.engine)
+        voices.require_cloning(self.engine)
         if not asked.prompt_text:
             raise InvalidRequest("prompt_wav needs prompt_text: what is said in the recording, word for word")
-        if len(asked.prompt_text) > tts_prompts.MAX_PROMPT_CHARS:
+        if len(asked.prompt_text) > prompts.MAX_PROMPT_CHARS:
             raise InvalidRequest(
                 f"prompt_text has {len(asked.prompt_text)} characters; 30 s of speech have at most "
-                f"{tts_prompts.MAX_PROMPT_CHARS}"
+                f"{prompts.MAX_PROMPT_CHARS}"
             )
-        audio = await off_loop(tts_prompts.decode, await off_loop(self._recording, asked))
+        audio = await off_loop(prompts.decode, await off_loop(self._recording, asked))
         return VoicePrompt(audio, asked.prompt_text)
 
     def _recording(self, asked: SynthesisRequest) -> bytes:
         if asked.prompt_audio:
             return asked.prompt_audio
         if asked.prompt_wav.startswith("data:"):
-            return tts_prompts.from_base64(asked.prompt_wav)
+            return prompts.from_base64(asked.prompt_wav)
         if "://" in asked.prompt_wav:
             raise InvalidRequest("prompt_wav cannot be a URL: send the recording itself, as data:audio/wav;base64,…")
-        return tts_prompts.from_path(asked.prompt_wav, self.settings.prompt_dir)
+        return prompts.from_path(asked.prompt_wav, self.settings.prompt_dir)
 
     def _known_voice(self, voice: str) -> str:
         known = self.engine.capabilities.voices
         if not known or voice in known:  # an engine that lists none decides itself
             return voice
-        if (alias := tts_requests.OPENAI_VOICES.get(voice)) in known:
+        if (alias := requests.OPENAI_VOICES.get(voice)) in known:
             return str(alias)
         added = tuple(speaker.name for speaker in self.speakers.list())
         raise NotFound(f"there is no voice {voice[:100]!r}; there are: {', '.join((*added, *known))}")
@@ -130,10 +130,10 @@ async def _synthesize(request: web.Request) -> web.StreamResponse:
     service.health.require()
     limit = service.settings.max_text_chars
     if request.content_type.startswith("multipart/"):
-        form = await read_form(request, tts_prompts.FORM_LIMITS)
-        asked = tts_requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
+        form = await read_form(request, prompts.FORM_LIMITS)
+        asked = requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
     else:
-        asked = tts_requests.from_api(await read_json(request), limit)
+        asked = requests.from_api(await read_json(request), limit)
     wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
     return await _answer(request, service, asked, wants_file=wants_file)
 
@@ -141,7 +141,7 @@ async def _synthesize(request: web.Request) -> web.StreamResponse:
 async def _openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.health.require()
-    asked = tts_requests.from_openai(await read_json(request), service.settings.max_text_chars)
+    asked = requests.from_openai(await read_json(request), service.settings.max_text_chars)
     return await _answer(request, service, asked, wants_file=True)
 
 
@@ -193,10 +193,10 @@ async def _write(
     request: web.Request, asked: SynthesisRequest, chunks: AsyncGenerator[Samples, None], rate: int, *, wants_file: bool
 ) -> web.StreamResponse:
     if not wants_file:
-        return await tts_answers.whole(chunks, rate)
+        return await answers.whole(chunks, rate)
     if asked.framing == "sse":
-        return await tts_answers.events(request, chunks, asked.format, rate)
-    return await tts_answers.sound_file(request, chunks, asked.format, rate)
+        return await answers.events(request, chunks, asked.format, rate)
+    return await answers.sound_file(request, chunks, asked.format, rate)
 
 
 async def _openai_models(request: web.Request) -> web.Response:
@@ -238,7 +238,7 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     app.router.add_post("/api/synthesize", _synthesize)
     app.router.add_post("/v1/audio/speech", _openai_speech)
     app.router.add_get("/v1/models", _openai_models)
-    tts_voices.add_routes(app, service.health, service.engine, service.speakers, settings)
+    voices.add_routes(app, service.health, service.engine, service.speakers, settings)
     return app
 
 

@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 from tests.talk import serving
 from tests.web_demo.client.browser import answering, chromium, eventually, opened, s2s, said, say, sounds, start
 from tests.web_demo.client.test_voices import fill, speak_tab
-from tests.web_demo.server.tts_fakes import ToneTts
+from tests.web_demo.server.tts.fakes import ToneTts
 
 pytestmark = pytest.mark.browser
 

@@ -29,8 +29,8 @@ from web_demo.server.asr.service import AsrSettings
 from web_demo.server.asr_server import create_app as create_asr
 from web_demo.server.server import S2sSettings
 from web_demo.server.server import create_app as create_s2s
+from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app as create_tts
-from web_demo.server.tts_settings import TtsSettings
 
 pytestmark = pytest.mark.browser
 

@@ -16,8 +16,8 @@ from tests.speech import FOLDER, TRANSCRIPTS
 from tests.talk import serving
 from tests.web_demo.client.browser import answering, chromium, eventually, is_silent, opened, s2s, sounds
 from web_demo.audio.samples import from_wav
+from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app as create_tts
-from web_demo.server.tts_settings import TtsSettings
 
 pytestmark = pytest.mark.browser
 

@@ -16,10 +16,10 @@ from tests.speech import FOLDER, TRANSCRIPTS
 from tests.talk import serving
 from tests.web_demo.client.browser import answering, chromium, opened, s2s
 from tests.web_demo.client.test_tools import NOWHERE, listening
-from tests.web_demo.server.tts_fakes import ToneTts
+from tests.web_demo.server.tts.fakes import ToneTts
 from web_demo.audio.samples import silence, to_wav
+from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app as create_tts
-from web_demo.server.tts_settings import TtsSettings
 
 pytestmark = pytest.mark.browser
 

@@ -11,10 +11,10 @@ import numpy as np
 import openai
 import pytest
 
-from tests.web_demo.server.tts_fakes import ToneTts, decoded, samples_of, serving, tone
+from tests.web_demo.server.tts.fakes import ToneTts, decoded, samples_of, serving, tone
 from web_demo.audio.samples import WIRE_RATE
-from web_demo.server.tts_encode import CONTENT_TYPES
-from web_demo.server.tts_settings import TtsSettings
+from web_demo.server.tts.encode import CONTENT_TYPES
+from web_demo.server.tts.settings import TtsSettings
 
 EMBEDDED = TtsSettings(port=0, engine="embedded")
 

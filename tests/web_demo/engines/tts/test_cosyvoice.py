@@ -19,7 +19,7 @@ from web_demo.audio.samples import silence, to_wav
 from web_demo.engines.base import SpeechRequest, VoicePrompt
 from web_demo.engines.tts.cosyvoice import CosyVoiceTts, create, missing, plain
 from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError
-from web_demo.server.tts_settings import TtsSettings
+from web_demo.server.tts.settings import TtsSettings
 
 pytest.importorskip("wetext", reason="of requirements-models.txt")
 

@@ -12,13 +12,13 @@ torch.set_num_threads(1)
 
 from tests.talk import until  # noqa: E402
 from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
-from tests.web_demo.server.tts_fakes import serving  # noqa: E402
+from tests.web_demo.server.tts.fakes import serving  # noqa: E402
 from web_demo.audio.samples import Audio, from_wav  # noqa: E402
 from web_demo.engines.base import SpeechRequest, VoicePrompt  # noqa: E402
 from web_demo.engines.choice import choose  # noqa: E402
 from web_demo.engines.tts.cosyvoice3 import CosyVoice3Engine, create, unavailable  # noqa: E402
 from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable  # noqa: E402
-from web_demo.server.tts_settings import TtsSettings  # noqa: E402
+from web_demo.server.tts.settings import TtsSettings  # noqa: E402
 
 pytestmark = pytest.mark.models
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from tests.web_demo.server.tts_fakes import ToneTts, serving, tone
+from tests.web_demo.server.tts.fakes import ToneTts, serving, tone
 from web_demo.audio.samples import Samples, from_wav, silence
 from web_demo.engines.base import SpeechRequest, VoicePrompt
 from web_demo.engines.tts.openai import OpenAiTts

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from web_demo.errors import Busy
-from web_demo.server.tts_queue import FairQueue
+from web_demo.server.tts.queue import FairQueue
 
 
 async def served(queue: FairQueue, jobs: list[tuple[str, str, int]]) -> list[str]:

@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from tests.speech import FOLDER, TRANSCRIPTS, recording
-from tests.web_demo.server.tts_fakes import ToneTts, serving
+from tests.web_demo.server.tts.fakes import ToneTts, serving
 from web_demo.audio.samples import WIRE_RATE, Audio, from_wav, to_wav
-from web_demo.server.tts_encode import encoder
-from web_demo.server.tts_settings import TtsSettings
+from web_demo.server.tts.encode import encoder
+from web_demo.server.tts.settings import TtsSettings
 
 SPEECH = (FOLDER / "cards_001.wav").read_bytes()
 TEXT = TRANSCRIPTS["cards_001"]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.web_demo.server.tts_fakes import samples_of
+from tests.web_demo.server.tts.fakes import samples_of
 from web_demo.audio.samples import WIRE_RATE
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SENTENCES = 60
 
 

@@ -14,8 +14,8 @@ from aiohttp import web
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples
 from web_demo.errors import EngineFailed, ServiceError
-from web_demo.server.tts_encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
-from web_demo.server.tts_speech import ClientGone
+from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
+from web_demo.server.tts.speech import ClientGone
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.models
 
 from tests.speech import FOLDER, TRANSCRIPTS  # noqa: E402
 from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
-from tests.web_demo.server.tts_fakes import samples_of, serving  # noqa: E402
-from web_demo.server.tts_settings import TtsSettings  # noqa: E402
+from tests.web_demo.server.tts.fakes import samples_of, serving  # noqa: E402
+from web_demo.server.tts.settings import TtsSettings  # noqa: E402
 
 
 @pytest.fixture

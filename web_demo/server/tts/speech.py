@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 from web_demo.audio.samples import Samples
 from web_demo.engines.base import SpeechRequest, TtsEngine
-from web_demo.server.tts_encode import join
-from web_demo.server.tts_metrics import TtsMetrics
-from web_demo.server.tts_queue import FairQueue
+from web_demo.server.tts.encode import join
+from web_demo.server.tts.metrics import TtsMetrics
+from web_demo.server.tts.queue import FairQueue
 
 AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
 

@@ -4,11 +4,11 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
-from tests.web_demo.server.tts_fakes import ToneTts
+from tests.web_demo.server.tts.fakes import ToneTts
 from web_demo.engines.base import SpeechRequest
-from web_demo.server.tts_metrics import TtsMetrics
-from web_demo.server.tts_queue import FairQueue
-from web_demo.server.tts_speech import AHEAD_S, speech
+from web_demo.server.tts.metrics import TtsMetrics
+from web_demo.server.tts.queue import FairQueue
+from web_demo.server.tts.speech import AHEAD_S, speech
 
 TEN_SECONDS = "x" * 200
 

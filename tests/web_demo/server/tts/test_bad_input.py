@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tests.speech import FOLDER, recording
-from tests.web_demo.server.tts_fakes import ToneTts, serving
+from tests.web_demo.server.tts.fakes import ToneTts, serving
 from web_demo.audio.samples import Audio, silence, to_wav
-from web_demo.server.tts_settings import TtsSettings
+from web_demo.server.tts.settings import TtsSettings
 
 SPEECH = (FOLDER / "cards_001.wav").read_bytes()
 PNG = base64.b64decode(

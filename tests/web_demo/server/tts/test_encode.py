@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.web_demo.server.tts_fakes import decoded
+from tests.web_demo.server.tts.fakes import decoded
 from web_demo.audio.samples import WIRE_RATE, Samples
-from web_demo.server.tts_encode import CONTENT_TYPES, encoder, whole_wav
+from web_demo.server.tts.encode import CONTENT_TYPES, encoder, whole_wav
 
 TONE = (0.4 * np.sin(2 * np.pi * 500 / WIRE_RATE * np.arange(2 * WIRE_RATE))).astype(np.float32)
 

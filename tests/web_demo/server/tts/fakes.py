@@ -17,8 +17,8 @@ from web_demo.audio.samples import WIRE_RATE, Audio, Samples
 from web_demo.engines.base import Capabilities, SpeechRequest, TtsEngine
 from web_demo.errors import EngineFailed
 from web_demo.server.common.service import HEALTH
+from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app
-from web_demo.server.tts_settings import TtsSettings
 
 CHUNK = 4800  # 200 ms
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import pocketsphinx
 import pytest
 
-from tests.web_demo.server.tts_fakes import samples_of, serving
+from tests.web_demo.server.tts.fakes import samples_of, serving
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio, Samples, silence, to_int16
-from web_demo.server.tts_settings import TtsSettings
+from web_demo.server.tts.settings import TtsSettings
 
 SENTENCES = (
     "go forward ten meters",

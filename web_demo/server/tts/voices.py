@@ -15,9 +15,9 @@ from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
-from web_demo.server.tts_prompts import FORM_LIMITS, MAX_PROMPT_CHARS, decode
-from web_demo.server.tts_settings import TtsSettings
-from web_demo.server.tts_speakers import Speaker, SpeakerStore, check_name
+from web_demo.server.tts.prompts import FORM_LIMITS, MAX_PROMPT_CHARS, decode
+from web_demo.server.tts.settings import TtsSettings
+from web_demo.server.tts.speakers import Speaker, SpeakerStore, check_name
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import pytest
 import soundfile
 
 from tests.speech import FOLDER
-from tests.web_demo.server.tts_fakes import ToneTts, serving
-from web_demo.server.tts_settings import TtsSettings
+from tests.web_demo.server.tts.fakes import ToneTts, serving
+from web_demo.server.tts.settings import TtsSettings
 
-README = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+README = (Path(__file__).parents[4] / "README.md").read_text("utf-8")
 
 SPEAK = r"""curl -s http://localhost:8004/api/synthesize \
     -H 'Content-Type: application/json' -H 'Accept: audio/wav' \

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from web_demo.errors import SetupError
+from web_demo.server.tts.settings import TtsSettings, parse_arguments
 from web_demo.server.tts_server import SERVICE, create_app, main
-from web_demo.server.tts_settings import TtsSettings, parse_arguments
 
 
 def test_the_documented_command_line_is_understood() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from utils.sentences import split_sentences
 from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import InvalidRequest, TooLarge
-from web_demo.server.tts_encode import CONTENT_TYPES
+from web_demo.server.tts.encode import CONTENT_TYPES
 
 DEFAULT_VOICE = "中文女"
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
