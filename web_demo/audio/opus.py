@@ -4,7 +4,7 @@ Reading: packets are checked and then decoded by `sphn`, which is quick but brea
 seconds of sound out of an empty packet; so it only ever sees packets that were checked, in pages that are ours.
 Writing: libopus through `av`. Restricted low delay at 48 kbit/s and complexity 0 takes about an eighth of the time of
 sphn's encoder, lets other threads run, and, at not quite twice its bit rate, keeps the spectrum closer to the original
-(scripts/benchmark_opus.py).
+(scripts/benchmarks/opus.py).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from scripts.benchmark_cosyvoice3 import random_lm, random_token2wav, tiny
+from scripts.benchmarks.cosyvoice3 import random_lm, random_token2wav, tiny
 from tests.fake_gpu import fake_gpu
 from web_demo.models.cosyvoice3.engine.token2wav import Token2Wav
 from web_demo.models.cosyvoice3.lm.batch import LmBatch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.benchmark_conversations import START_BUFFER_PAGES, Playback
+from scripts.benchmarks.conversations import START_BUFFER_PAGES, Playback
 from web_demo.audio.opus import FRAME_S
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """How fast Fun-Audio-Chat answers, and how many people at once: tokens alone, no vocoder.
 
-    python3 scripts/benchmark_funaudiochat.py                                    # full size, random bf16 weights, cuda:0
-    python3 scripts/benchmark_funaudiochat.py --config DIR --device cpu --quick   # the shape of another checkpoint
-    python3 scripts/benchmark_funaudiochat.py --checkpoint DIR --only float8      # its weights too: what 8 bits do to them
+    python3 scripts/benchmarks/funaudiochat.py                                    # full size, random bf16 weights, cuda:0
+    python3 scripts/benchmarks/funaudiochat.py --config DIR --device cpu --quick   # the shape of another checkpoint
+    python3 scripts/benchmarks/funaudiochat.py --checkpoint DIR --only float8      # its weights too: what 8 bits do to them
 
 Method. The weights are random and of full size (what the model says means nothing; what it moves and computes is the same),
 unless a checkpoint is given.
@@ -40,7 +40,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +84,7 @@ FULL_SIZE: dict[str, Any] = {
     },
 }  # fmt: skip
 
-SPEECH = Path(__file__).resolve().parent.parent / "tests" / "data" / "speech"
+SPEECH = Path(__file__).resolve().parents[2] / "tests" / "data" / "speech"
 PAGE_TOKENS = 16
 SYSTEM_TOKENS = 40  # text of a prompt beside its speech
 SESSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -501,7 +501,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         print(
-            "benchmark_funaudiochat: no CUDA device; --device cpu --config DIR --quick runs a small model",
+            "benchmarks/funaudiochat.py: no CUDA device; --device cpu --config DIR --quick runs a small model",
             file=sys.stderr,
         )
         return 2

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Simulated people talk to an S2S service over WebSockets: is everyone answered soon, and without a gap?
 
-    python3 scripts/benchmark_conversations.py --url http://127.0.0.1:8002 --speakers 32          # any running service
-    python3 scripts/benchmark_conversations.py --random /scratch/random-8b --speakers 32          # no weights needed
+    python3 scripts/benchmarks/conversations.py --url http://127.0.0.1:8002 --speakers 32          # any running service
+    python3 scripts/benchmarks/conversations.py --random /scratch/random-8b --speakers 32          # no weights needed
 
 `--random` starts a service with Fun-Audio-Chat and the CosyVoice3 detokenizer at full size and random weights (what it says
 means nothing, what it computes is the same), from a checkpoint folder that is written first if it is not there (19 GB).
@@ -36,12 +36,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import aiohttp  # noqa: E402
 
-from scripts.benchmark_s2s import children, recorded_speech, resident_mb  # noqa: E402
+from scripts.benchmarks.s2s import children, recorded_speech, resident_mb  # noqa: E402
 from web_demo.audio.opus import FRAME_S, OpusWriter  # noqa: E402
 from web_demo.audio.samples import WIRE_RATE  # noqa: E402
 from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode  # noqa: E402
@@ -266,7 +266,7 @@ def write_random_checkpoint(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from scripts.benchmark_funaudiochat import FULL_SIZE
+    from scripts.benchmarks.funaudiochat import FULL_SIZE
     from web_demo.models.funaudiochat.config import read_config
     from web_demo.models.funaudiochat.loader import random_model
 
@@ -295,7 +295,7 @@ def random_detokenizer(*, device: str, slots: int) -> Any:
     """The CosyVoice3 backend with random weights (runs in the detokenizer child)."""
     import torch
 
-    from scripts.benchmark_cosyvoice3 import random_token2wav, released
+    from scripts.benchmarks.cosyvoice3 import random_token2wav, released
     from utils.cosyvoice_detokenizer import CosyVoiceBackend
     from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, Voice, VoiceStore
 
@@ -314,7 +314,7 @@ def serve_random(folder: Path, port: int, slots: int) -> int:
     from web_demo.server.server import S2sSettings, create_app
 
     configure_logging("INFO")
-    speech = BackendSpec("scripts.benchmark_conversations:random_detokenizer", {"device": "cuda:0", "slots": slots})
+    speech = BackendSpec("scripts.benchmarks.conversations:random_detokenizer", {"device": "cuda:0", "slots": slots})
     settings = S2sSettings(port=port, max_sessions=slots)
     return run(create_app(settings, FunAudioChatS2s(folder, "cuda:0", speech)), settings)
 

@@ -7,8 +7,8 @@ and the same concurrency. A ticker on the event loop records the longest time du
 `--checkpoint` runs the funasr engine on that folder (random weights say nothing about text, but their speed is real;
 `--max-tokens` fixes the length of its output), batched and with batches of one. Prints a table, then one line of JSON.
 
-    python3 scripts/benchmark_asr.py                       # the embedded engine
-    python3 scripts/benchmark_asr.py --checkpoint DIR --device cuda:0 --clients 1,32 --max-tokens 40
+    python3 scripts/benchmarks/asr.py                       # the embedded engine
+    python3 scripts/benchmarks/asr.py --checkpoint DIR --device cuda:0 --clients 1,32 --max-tokens 40
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from web_demo.audio.samples import Audio, from_wav  # noqa: E402

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measure CosyVoice3 in this project's code: token to wave, and text to speech, with random weights of full size.
 
-    python3 scripts/benchmark_cosyvoice3.py --device cuda:0
-    python3 scripts/benchmark_cosyvoice3.py --device cpu --size tiny --sessions 1 2 --streams 1 2   # tries the script
+    python3 scripts/benchmarks/cosyvoice3.py --device cuda:0
+    python3 scripts/benchmarks/cosyvoice3.py --device cpu --size tiny --sessions 1 2 --streams 1 2   # tries the script
 
 Method. Weights are random at the released sizes (quality means nothing, time and memory do), the flow and the LM in
 --dtype, the vocoder in float32, its pitch in float64. Every time is wall clock around a synchronised call, the median
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from web_demo.models.cosyvoice3.config import (
     CosyVoice3Config,

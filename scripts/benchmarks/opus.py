@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Which Opus encoder and setting to speak with: time, size, and closeness to the original, on human speech.
 
-    python3 scripts/benchmark_opus.py
+    python3 scripts/benchmarks/opus.py
 
 Every setting encodes all recordings of tests/data/speech at 24 kHz in 40 ms packets. Closeness is the log-spectral distance
 in dB (root mean square over 39 bands from 94 Hz to 12 kHz, mean over the frames that hold speech) between the original and
@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import av  # noqa: E402

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """How soon speech begins, and how fast it is made: the TTS service at 1, 4 and 16 clients.
 
-    python3 scripts/benchmark_tts.py                          # the embedded engine, in a service of its own
-    python3 scripts/benchmark_tts.py --engine null            # an engine that costs nothing: the service's own overhead
-    python3 scripts/benchmark_tts.py --url http://host:8004   # a service that runs already, with any engine
+    python3 scripts/benchmarks/tts.py                          # the embedded engine, in a service of its own
+    python3 scripts/benchmarks/tts.py --engine null            # an engine that costs nothing: the service's own overhead
+    python3 scripts/benchmarks/tts.py --url http://host:8004   # a service that runs already, with any engine
 
 Method. The service runs in a process of its own, the clients in this one, on the loopback address. Every client asks for
 one text after the other, over kept connections; the texts differ in length and language. Each request is asked for as a
@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import aiohttp  # noqa: E402

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How many conversations one core carries, and how soon an answer is heard: the S2S service without a big model.
 
-    python3 scripts/benchmark_s2s.py                      # null engine: 20 to 200 sessions
-    python3 scripts/benchmark_s2s.py --engine embedded    # the embedded engine on human speech, one session
+    python3 scripts/benchmarks/s2s.py                      # null engine: 20 to 200 sessions
+    python3 scripts/benchmarks/s2s.py --engine embedded    # the embedded engine on human speech, one session
 
 Method. The service and its detokenizer child run in processes of their own, kept to one core (Linux); the clients run in
 this process on the other cores. Every client sends a microphone stream without a pause, one 40 ms Opus page at a time in
@@ -32,7 +32,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import aiohttp  # noqa: E402
@@ -82,7 +82,7 @@ class NullS2s(ScriptedS2s):
     """Answers at once, one second of speech after the other."""
 
     def __init__(self, answer_s: int) -> None:
-        super().__init__(lambda turn: [], speech=BackendSpec("scripts.benchmark_s2s:RecordedBackend"))
+        super().__init__(lambda turn: [], speech=BackendSpec("scripts.benchmarks.s2s:RecordedBackend"))
         self._answer_s = answer_s
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
@@ -345,7 +345,7 @@ def main() -> int:
     parser.add_argument("--serve", choices=("null", "embedded"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        sys.modules["scripts.benchmark_s2s"] = sys.modules["__main__"]
+        sys.modules["scripts.benchmarks.s2s"] = sys.modules["__main__"]
         asyncio.run(serve(args.serve, args.answer_s))
         return 0
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
