@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { Conversation } from "../../../web_demo/client/talk/conversation.js";
+import { Conversation } from "../../../../web_demo/client/talk/conversation.js";
 
 let talk;
 beforeEach(() => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { JitterBuffer } from "../../../web_demo/client/audio/jitter.js";
+import { JitterBuffer } from "../../../../web_demo/client/audio/jitter.js";
 
 const RATE = 1000;
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { shortTime, subRip } from "../../../web_demo/client/transcribe/subtitles.js";
+import { shortTime, subRip } from "../../../../web_demo/client/transcribe/subtitles.js";
 
 test("segments become numbered subtitles with hours, minutes, seconds and milliseconds", () => {
   const segments = [

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ServiceError, Services } from "../../../web_demo/client/net/services.js";
-import { Speakers } from "../../../web_demo/client/speak/speakers.js";
+import { ServiceError, Services } from "../../../../web_demo/client/net/services.js";
+import { Speakers } from "../../../../web_demo/client/speak/speakers.js";
 
 /** What the page would send, as a server reads it; `answer` is the service's. */
 function asking(answer, status = 200) {

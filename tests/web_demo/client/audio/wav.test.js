@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Tape } from "../../../web_demo/client/audio/tape.js";
-import { header, wavBytes, WavStreamReader } from "../../../web_demo/client/audio/wav.js";
+import { Tape } from "../../../../web_demo/client/audio/tape.js";
+import { header, wavBytes, WavStreamReader } from "../../../../web_demo/client/audio/wav.js";
 
-const FILE = new Uint8Array(readFileSync(new URL("../../data/speech/cards_001.wav", import.meta.url)));
+const FILE = new Uint8Array(readFileSync(new URL("../../../data/speech/cards_001.wav", import.meta.url)));
 
 function read(bytes, sliceBytes) {
   const reader = new WavStreamReader();

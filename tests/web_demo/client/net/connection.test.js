@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { Connection } from "../../../web_demo/client/net/connection.js";
+import { Connection } from "../../../../web_demo/client/net/connection.js";
 
 class Socket {
   sent = [];

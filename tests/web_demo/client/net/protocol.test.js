@@ -8,7 +8,7 @@ import {
   encodeMetadata,
   encodePing,
   ProtocolError,
-} from "../../../web_demo/client/net/protocol.js";
+} from "../../../../web_demo/client/net/protocol.js";
 
 const message = (type, text) => new Uint8Array([type, ...new TextEncoder().encode(text)]).buffer;
 

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { checksum, OggDemuxer, OggWriter } from "../../../web_demo/client/audio/ogg.js";
-import { OpusStreamReader, OpusStreamWriter, packetSeconds } from "../../../web_demo/client/audio/opus.js";
+import { checksum, OggDemuxer, OggWriter } from "../../../../web_demo/client/audio/ogg.js";
+import { OpusStreamReader, OpusStreamWriter, packetSeconds } from "../../../../web_demo/client/audio/opus.js";
 
-const STREAM = new Uint8Array(readFileSync(new URL("data/cards_001.opus", import.meta.url)));
+const STREAM = new Uint8Array(readFileSync(new URL("../data/cards_001.opus", import.meta.url)));
 
 function pageOf(stream, start) {
   const segments = stream[start + 26];
