@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from web_demo.errors import SetupError
+from web_demo.models.runtime.device import prepare
 
 from .config import MAX_FRAMES, CosyVoice3Config, load_config
 from .flow.flow import Flow
@@ -76,6 +77,7 @@ def vocoder_weights(raw: Weights) -> Weights:
 
 def finish_flow(flow: Flow, noise: FixedNoise, device: str, dtype: torch.dtype) -> Flow:
     """Make the tables in float32, then move to the device and the dtype (times, noise and state stay float32)."""
+    prepare(device)
     flow.noise = noise.start
     flow.estimator.tabulate(flow.times, dtype)
     start = flow.noise

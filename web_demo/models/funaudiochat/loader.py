@@ -16,6 +16,7 @@ from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, read_config
 from web_demo.models.funaudiochat.float8 import is_rounded, rounded
 from web_demo.models.funaudiochat.model import FunAudioChat
+from web_demo.models.runtime.device import prepare
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def load_model(
     only, not on the reference path.
     """
     device = torch.device(device)
+    prepare(device)
     config = read_config(folder)
     model = _skeleton(config, device)
     wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
@@ -130,6 +132,7 @@ def random_model(
 ) -> FunAudioChat:
     """The model with random weights, made on the device: for speed and memory, never for what it says."""
     device = torch.device(device)
+    prepare(device)
     model = _skeleton(config, device)
     generator = torch.Generator(device=device).manual_seed(seed)
     for name, parameter in list(model.named_parameters()):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from tests.web_demo.models.cosyvoice3.golden import DATA
 from web_demo.models.cosyvoice3.parity import check
 from web_demo.models.cosyvoice3.voices import load_voices
 
@@ -17,6 +18,14 @@ def test_every_golden_case_is_met(golden):
     assert {result.name: result.problems for result in results if not result.passed} == {}
     listed = {case["name"] for case in json.loads((golden / "cases" / "index.json").read_text())["cases"]}
     assert {result.name for result in results} == listed | {"noise"}
+
+
+def test_the_tests_own_folder_is_read_as_it_lies_here(tmp_path):
+    compact = tmp_path / "golden"
+    shutil.copytree(DATA, compact)
+    keep_cases(compact, {"estimator_stream1", "lm"})
+    results = list(check(compact))
+    assert {result.name: result.problems for result in results} == {"noise": (), "estimator_stream1": (), "lm": ()}
 
 
 def keep_cases(directory, names):

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from web_demo.models.runtime.device import prepare
+
 from ..config import CosyVoice3Config, LmConfig, load_config
 from ..load import fill
 from ..masks import additive
@@ -164,6 +166,7 @@ def lm_weights(raw: Weights, depth: int) -> Weights:
 def load_lm(
     directory: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, config: CosyVoice3Config | None = None
 ) -> SpeechLm:
+    prepare(device)
     config = config or load_config(directory)
     with torch.device("meta"):
         lm = SpeechLm(config.lm)

@@ -268,6 +268,7 @@ class Runner:
         state.position[rows] += step
         state.frame[rows] = (state.frame[rows] + step).clamp(max=state.uniform.shape[1] - 1)
         state.recent[rows] = torch.cat([state.recent[rows, 1:], appended[:, None]], dim=1)
-        state.text_seen[rows, appended] = True
+        # not `= True`: a Python value written by index is a copy from the host, which no graph can capture
+        state.text_seen.index_put_((rows, appended), torch.ones_like(speaking))
         said = state.code_seen[rows].scatter(1, codes, True)
         state.code_seen[rows] = torch.where(emitted[:, None], said, state.code_seen[rows])

@@ -89,8 +89,13 @@ def _attend_kernel(
         k_low = tl.load(keys + place + half[None, :], mask=inside[:, None], other=0.0)
         k_high = tl.load(keys + place + HALF + half[None, :], mask=inside[:, None], other=0.0)
         v = tl.load(values + place + dim[None, :], mask=inside[:, None], other=0.0)
-        score = tl.dot(q_low, tl.trans(k_low), input_precision="ieee")
-        score = tl.dot(q_high, tl.trans(k_high), score, input_precision="ieee") * scale
+        if HALF >= 16:
+            score = tl.dot(q_low, tl.trans(k_low), input_precision="ieee")
+            score = tl.dot(q_high, tl.trans(k_high), score, input_precision="ieee") * scale
+        else:  # too narrow for a tensor core product
+            score = tl.sum(q_low.to(tl.float32)[:, None, :] * k_low.to(tl.float32)[None, :, :], 2)
+            score += tl.sum(q_high.to(tl.float32)[:, None, :] * k_high.to(tl.float32)[None, :, :], 2)
+            score *= scale
         score = tl.where(inside[None, :], score, float("-inf"))
         newer = tl.maximum(best, tl.max(score, 1))
         shrink = tl.exp(best - newer)

@@ -1,18 +1,22 @@
-"""What runs in CUDA graphs reads no value on the host and leaves nothing on the CPU: on a fake GPU, without one."""
+"""What runs in CUDA graphs does nothing that their capture refuses: on a fake GPU, without one."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.fake_gpu import DEVICE, fake_gpu
+pytest.importorskip("triton", reason="comes with CUDA builds of torch; elsewhere: requirements-dev.txt")
+
+from tests.fake_gpu import DEVICE, capture, fake_gpu
 from tests.web_demo.models.funaudiochat.engine.test_engine import LIMITS, SAMPLED
 from web_demo.models.funaudiochat.engine.runner import Runner
 from web_demo.models.funaudiochat.engine.sequence import Request, Turn, prefix_keys
 from web_demo.models.funaudiochat.kernels.base import Kernels
+from web_demo.models.funaudiochat.kernels.fused import TritonKernels
 from web_demo.models.funaudiochat.loader import load_model
 from web_demo.models.funaudiochat.processor import Processor
 
@@ -20,8 +24,9 @@ pytestmark = pytest.mark.models
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # whether weights are one storage
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("speech", [True, False])
-def test_a_frame_stays_on_the_device(golden: Path, processor: Processor, speech: bool) -> None:
+def test_a_frame_can_be_captured(golden: Path, processor: Processor, speech: bool, fused: bool) -> None:
     model, config = load_model(golden / "checkpoint", dtype=torch.bfloat16)
     prompt = processor.prompt(processor.render([("user", "Hi.")]))
     bad_words = ((config.audio_bos_id, 7),)
@@ -30,8 +35,8 @@ def test_a_frame_stays_on_the_device(golden: Path, processor: Processor, speech:
     turn = Turn(request, prefix_keys(prompt, config.audio_id), slot=0, pages=list(range(1, 20)))
     with fake_gpu() as gpu:
         gpu.take(model)
-        runner = Runner(model, LIMITS, Kernels())
+        runner = Runner(model, LIMITS, TritonKernels() if fused else Kernels())
         runner.admit(turn)
         rows = torch.zeros(4, dtype=torch.long, device=DEVICE)
-        packet = runner._compute(rows, speech=speech, pages=10)
+        packet = capture(partial(runner._compute, speech=speech, pages=10), rows)
     assert (packet.device.type, packet.shape) == ("gpu", (4, 3 + config.audio.group_size))

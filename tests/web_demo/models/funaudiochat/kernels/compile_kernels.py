@@ -1,4 +1,5 @@
-"""Compiles every Triton kernel for a GPU that need not be there, with the sizes of the 8B checkpoint.
+"""Compiles every Triton kernel for a GPU that need not be there, with the sizes of the 8B checkpoint and with those of the
+tests' tiny one.
 
     python3 -m tests.web_demo.models.funaudiochat.kernels.compile_kernels 80
 
@@ -22,8 +23,8 @@ from web_demo.models.funaudiochat.kernels import choose as triton_choose
 from web_demo.models.funaudiochat.kernels import fused
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
 
-HIDDEN, DIM, KV_HEADS = "*bf16", 128, 8
-BACKBONE_HEADS, CRQ_HEADS = 32, 16
+HIDDEN = "*bf16"
+BACKBONE, CRQ, TINY = (32, 8, 128), (16, 8, 128), (4, 2, 16)  # query heads, heads of keys and values, their size
 
 
 def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]]:
@@ -59,8 +60,8 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
         for number in (0, 3):
             sizes = {"BY_MASS": by_mass, "PASS": number, "PASSES": 6, "DIGIT_BITS": 5, "TILE": 256} | blocks
             found.append((triton_choose._wide_pass_kernel, wide, sizes, {}))
-    for count in (BACKBONE_HEADS, CRQ_HEADS):
-        sizes = {"HEADS": count, "KV_HEADS": KV_HEADS, "DIM": DIM}
+    for count, kv_heads, dim in (BACKBONE, CRQ, TINY):
+        sizes = {"HEADS": count, "KV_HEADS": kv_heads, "DIM": dim}
         found.append((fused._place_heads_kernel, heads, sizes, {}))
         for splits in (1, 16):
             parts = sizes | {"ROWS": 16, "BLOCK": triton_attend.BLOCK_POSITIONS, "SPLITS": splits}

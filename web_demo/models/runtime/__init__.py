@@ -1,0 +1,1 @@
+"""What every model here needs of torch and of the device, whichever model it is."""
