@@ -166,13 +166,15 @@ class PagedDecoder:
     def _layers(self, x: Tensor, attend: Attend) -> Tensor:
         """All layers over rows of any kind [N, W], normalised at the end; `attend` is what differs between them."""
         kernels, eps = self.kernels, self.shape.eps
-        residual: Tensor | None = None
-        for weights, cache in zip(self.layers, self.caches, strict=True):
-            qkv, residual = kernels.norm_linear(x, residual, weights.input_norm, eps, weights.qkv)
-            x = kernels.linear(attend(qkv, (weights.q_norm, weights.k_norm), cache), weights.out)
-            gated, residual = kernels.norm_gated(x, residual, weights.post_norm, eps, weights.gate_up)
-            x = kernels.linear(gated, weights.down)
-        return kernels.add_norm(x, residual, self.norm, eps)[0]
+        next_norms = [layer.input_norm for layer in self.layers[1:]] + [self.norm]
+        residual = kernels.enter(x, self.layers[0].input_norm, eps)
+        for weights, cache, next_norm in zip(self.layers, self.caches, next_norms, strict=True):
+            qkv = kernels.normed_linear(residual, weights.qkv)
+            seen = attend(qkv, (weights.q_norm, weights.k_norm), cache)
+            residual = kernels.add_linear(seen, weights.out, residual, weights.post_norm, eps)
+            gated = kernels.normed_gated(residual, weights.gate_up)
+            residual = kernels.add_linear(gated, weights.down, residual, next_norm, eps)
+        return kernels.leave(residual)
 
     def _places(self, span: Span) -> Tensor:
         """Cache indices of a row's positions from the first to the span's last, int64 [start + count]."""

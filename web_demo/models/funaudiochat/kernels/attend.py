@@ -117,13 +117,14 @@ def _attend_kernel(
         if tl.atomic_add(counter, 1) == SPLITS - 1:
             tl.store(counter, 0)  # for the next launch
             every = tl.arange(0, SPLITS)
-            for one in tl.static_range(GROUP):
-                head = row * HEADS + kv_head * GROUP + one
-                weight = tl.load(weights + head * SPLITS + every, cache_modifier=".cg")  # the first part is never empty
-                weight = tl.exp(weight - tl.max(weight, 0))
-                value = tl.load(parts + (head * SPLITS + every)[:, None] * DIM + dim, cache_modifier=".cg")
-                value = tl.sum(value * weight[:, None], 0) / tl.sum(weight, 0)
-                tl.store(out + head * DIM + dim, value.to(out.dtype.element_ty))
+            part = (row * HEADS + kv_head * GROUP + tl.arange(0, GROUP))[:, None] * SPLITS + every[None, :]
+            weight = tl.load(weights + part, cache_modifier=".cg")  # the first part is never empty
+            weight = tl.exp(weight - tl.max(weight, 1)[:, None])
+            weight = weight / tl.sum(weight, 1)[:, None]
+            value = tl.load(parts + part[:, :, None] * DIM + dim[None, None, :], cache_modifier=".cg")
+            value = tl.sum(value * weight[:, :, None], 1)
+            target = out + (row * HEADS + kv_head * GROUP + tl.arange(0, GROUP))[:, None] * DIM + dim[None, :]
+            tl.store(target, value.to(out.dtype.element_ty))
 
 
 def splits_for(rows: int, kv_heads: int) -> int:

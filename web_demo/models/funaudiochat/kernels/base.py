@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,15 @@ class HeadShape:
 Weight = Tensor | Float8Weight
 
 
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """The residual stream between two products. `normed` is made by `Kernels.enter` and `add_linear`, and belongs to them:
+    a subclass may leave some or all of the norm to the product that reads it."""
+
+    total: Tensor  # [N, W]
+    normed: Any
+
+
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
     """Rotary embedding (Su et al. 2021), halves convention: x [N, heads, dim], rope float32 [N, 2, dim] (cos, sin)."""
     cos, sin = rope[:, 0, None], rope[:, 1, None]
@@ -68,7 +78,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 class Kernels:
     """Any device. A subclass replaces what it does better.
 
-    Shapes: N rows of any kind, B rows of a batch, W hidden size. A norm comes as its weight (`gain`) and `eps`.
+    Shapes: N rows of any kind, B rows of a batch, W hidden size. A layer is: `normed_linear` (queries, keys, values),
+    `attend`, `add_linear`, `normed_gated`, `add_linear`.
     """
 
     reads_padding = True  # `attend` gathers whole pages: the padding of a batch too
@@ -80,24 +91,27 @@ class Kernels:
         # values of 8 bits fit into every wider format, so the scale can follow the product
         return (F.linear(x, weight.values.to(x.dtype)) * weight.scale).to(x.dtype)
 
-    def add_norm(self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """x [N, W] plus the residual, RMS-normalised; and the sum."""
-        total = x if residual is None else x + residual
-        return rms_norm(total, gain, eps), total
+    def enter(self, x: Tensor, gain: Tensor, eps: float) -> Residual:
+        """x [N, W] begins a stack of layers; the norm before its first product comes as its weight and `eps`."""
+        return Residual(x, rms_norm(x, gain, eps))
 
-    def norm_linear(
-        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, weight: Weight
-    ) -> tuple[Tensor, Tensor]:
-        """`add_norm`, then `linear`; and the sum."""
-        normed, total = self.add_norm(x, residual, gain, eps)
-        return self.linear(normed, weight), total
+    def normed_linear(self, residual: Residual, weight: Weight) -> Tensor:
+        """`linear` of the normalised residual stream."""
+        return self.linear(residual.normed, weight)
 
-    def norm_gated(
-        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, gate_up: Weight
-    ) -> tuple[Tensor, Tensor]:
-        """`add_norm`, then silu(gate) * up with the weights of both, [2 * I, W] -> [N, I]; and the sum."""
-        normed, total = self.add_norm(x, residual, gain, eps)
-        return self.gated(self.linear(normed, gate_up)), total
+    def normed_gated(self, residual: Residual, gate_up: Weight) -> Tensor:
+        """silu(gate) * up of the normalised residual stream with the weights of both, [2 * I, W] -> [N, I]."""
+        return self.gated(self.linear(residual.normed, gate_up))
+
+    def add_linear(self, x: Tensor, weight: Weight, residual: Residual, gain: Tensor, eps: float) -> Residual:
+        """The stream with `linear` of x [N, in] added; `gain` and `eps` are the norm's before its next product."""
+        total = residual.total + self.linear(x, weight)
+        return Residual(total, rms_norm(total, gain, eps))
+
+    def leave(self, residual: Residual) -> Tensor:
+        """The normalised stream after the last layer [N, W]."""
+        normed: Tensor = residual.normed
+        return normed
 
     def gated(self, gate_up: Tensor) -> Tensor:
         """silu(gate) * up, of [N, 2 * I] -> [N, I]."""

@@ -1,8 +1,7 @@
 """The operations of `base`, fused in Triton for CUDA: few launches a layer, and attention that reads no padding.
 
 A frame is 36 backbone layers and five times 28 speech head layers for a handful of rows, so launches and passes over
-memory are what it costs: a layer takes five kernels (`linear`, `attend`). Here are those of longer inputs,
-and the choice of tokens.
+memory are what it costs: a layer takes five kernels (`linear`, `attend`). Here are those of longer inputs.
 """
 
 # Kernels are written in Triton's own language, which only looks like Python to a type checker.
@@ -18,7 +17,8 @@ from torch import Tensor
 from web_demo.models.funaudiochat.kernels import choose as triton_choose
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
 from web_demo.models.funaudiochat.kernels.attend import Attention
-from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach, Weight
+from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach, Residual, Weight
+from web_demo.models.funaudiochat.kernels.linear import Entering
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
 
 
@@ -81,15 +81,12 @@ def _gated_kernel(gate_up, out, width, BLOCK: tl.constexpr):
     tl.store(out + row * width + at, (gate / (1 + tl.exp(-gate)) * up).to(out.dtype.element_ty), mask=inside)
 
 
-def _few(x: Tensor, weight: Weight) -> bool:
-    """Few enough rows for a product that is all reading of weights."""
-    most = triton_linear.MAX_ROWS if isinstance(weight, Tensor) else triton_linear.MAX_ROWS_8_BITS
-    return x.shape[0] <= most
-
-
-def _few_unnormed(x: Tensor) -> bool:
-    """The norm's factor may follow the product, except where large values leave the format's range before it."""
-    return x.shape[0] <= triton_linear.MAX_ROWS and x.dtype is not torch.float16
+def _few(x: Tensor, weight: Weight | None = None) -> bool:
+    """Few enough rows for a product that is all reading of weights. In float16 the norm's factor must not follow the
+    product: large values would leave the format's range before it."""
+    if x.dtype is torch.float16 and weight is None:
+        return False
+    return x.shape[0] <= triton_linear.MAX_ROWS
 
 
 class TritonKernels(Kernels):
@@ -101,21 +98,33 @@ class TritonKernels(Kernels):
         self._attention = Attention()
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
-        return triton_linear.linear(x, weight)[0] if _few(x, weight) else super().linear(x, weight)
+        return triton_linear.linear(x, weight) if _few(x, weight) else super().linear(x, weight)
 
-    def norm_linear(
-        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, weight: Weight
-    ) -> tuple[Tensor, Tensor]:
-        if not _few_unnormed(x):
-            return super().norm_linear(x, residual, gain, eps, weight)
-        return triton_linear.linear(x, weight, gain=gain, residual=residual, eps=eps)
+    def enter(self, x: Tensor, gain: Tensor, eps: float) -> Residual:
+        x = x.contiguous()
+        return Residual(x, triton_linear.enter(x, gain, eps) if _few(x) else self.add_norm(x, None, gain, eps)[0])
 
-    def norm_gated(
-        self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float, gate_up: Weight
-    ) -> tuple[Tensor, Tensor]:
-        if not _few_unnormed(x):
-            return super().norm_gated(x, residual, gain, eps, gate_up)
-        return triton_linear.linear(x, gate_up, gain=gain, residual=residual, eps=eps, gated=True)
+    def normed_linear(self, residual: Residual, weight: Weight) -> Tensor:
+        if isinstance(residual.normed, Entering):
+            return triton_linear.linear(residual.normed, weight)
+        return self.linear(residual.normed, weight)
+
+    def normed_gated(self, residual: Residual, gate_up: Weight) -> Tensor:
+        if isinstance(residual.normed, Entering):
+            return triton_linear.linear(residual.normed, gate_up, gated=True)
+        return super().normed_gated(residual, gate_up)
+
+    def add_linear(self, x: Tensor, weight: Weight, residual: Residual, gain: Tensor, eps: float) -> Residual:
+        if isinstance(residual.normed, Entering):
+            return Residual(*triton_linear.linear_add(x, weight, residual.total, gain, eps))
+        normed, total = self.add_norm(self.linear(x, weight), residual.total, gain, eps)
+        return Residual(total, normed)
+
+    def leave(self, residual: Residual) -> Tensor:
+        if isinstance(residual.normed, Entering):
+            return self.add_norm(residual.total, None, residual.normed.gain, residual.normed.eps)[0]
+        normed: Tensor = residual.normed
+        return normed
 
     def attend(
         self,
@@ -129,6 +138,7 @@ class TritonKernels(Kernels):
         return self._attention(qkv, norms, rope, reach, cache, shape)
 
     def add_norm(self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """x [N, W] plus the residual, RMS-normalised; and the sum."""
         x = x.contiguous()
         out = torch.empty_like(x)
         total = x if residual is None else torch.empty_like(x)

@@ -27,7 +27,16 @@ HIDDEN = "*bf16"
 BACKBONE, CRQ, TINY = (32, 8, 128), (16, 8, 128), (4, 2, 16)  # query heads, heads of keys and values, their size
 
 
-def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]]:
+# Input and output width of the products of a layer of the backbone, then of the speech head, and what is done with them.
+_QKV = {"NORM": True, "GATED": False, "ADD": False}
+_GATED = {"NORM": True, "GATED": True, "ADD": False}
+_ADD = {"NORM": False, "GATED": False, "ADD": True}
+LAYER = ((4096, 6144, _QKV), (4096, 4096, _ADD), (4096, 12288, _GATED), (12288, 4096, _ADD), (1024, 4096, _QKV),
+         (2048, 1024, _ADD), (1024, 3072, _GATED), (3072, 1024, _ADD))  # fmt: skip
+SHARED_MEMORY = {80: 163 << 10, 86: 99 << 10, 90: 227 << 10}  # bytes that one program may take, by compute capability
+
+
+def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]]:
     """Kernel, types of its arguments, its constants, options."""
     norm = dict.fromkeys(("x", "residual", "weight", "out", "total"), HIDDEN) | {"width": "i32", "eps": "fp32"}
     heads = dict.fromkeys(("qkv", "q_norm", "k_norm", "q_out", "keys", "values"), HIDDEN) | {
@@ -40,8 +49,11 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
     choose = dict.fromkeys(("scores", "temperature", "top_p", "uniform"), "*fp32") | {
         "top_k": "*i64", "out": "*i64", "width": "i32", "scores_stride": "i32",
     }  # fmt: skip
-    linear = dict.fromkeys(("x", "residual", "gain", "total", "out"), HIDDEN) | {
-        "weight": HIDDEN, "scale": "*fp32", "rows": "i32", "width": "i32", "outputs": "i32", "eps": "fp32",
+    one_row = dict.fromkeys(("x", "gain", "residual", "out"), HIDDEN) | {
+        "scale": "*fp32", "width": "i32", "outputs": "i32", "eps": "fp32",
+    }  # fmt: skip
+    some_rows = one_row | {
+        "scaled": HIDDEN, "squares": "*fp32", "squares_out": "*fp32", "rows": "i32", "parts": "i32",
     }  # fmt: skip
     wide = choose | dict.fromkeys(("best", "before", "sums", "totals", "mass"), "*fp32") | {
         "floors": "*i32", "floor_out": "*i32", "last": "*i32",
@@ -66,26 +78,30 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]
         for splits in (1, 16):
             parts = sizes | {"ROWS": 16, "BLOCK": triton_attend.BLOCK_POSITIONS, "SPLITS": splits}
             found.append((triton_attend._attend_kernel, attend, parts, {"num_stages": 3}))
-    for rows, outputs in ((1, 4096), (1, 12288), (32, 12288), (64, 12288)):
-        sizes = triton_linear.tiles(rows, outputs)
-        options = {name: sizes.pop(name) for name in ("num_warps", "num_stages")}
-        for eight_bits in (False, True):
-            kind = {"weight": "*u8" if eight_bits else HIDDEN}
-            scale = {} if eight_bits else {"scale": None}
-            some = sizes | {"EIGHT_BITS": eight_bits} | scale
-            plain = {"NORM": False, "HAS_RESIDUAL": False, "GATED": False, "residual": None, "gain": None}
-            normed = {"NORM": True, "HAS_RESIDUAL": True, "GATED": False}
-            if rows > triton_linear.MAX_ROWS:
-                found += [(triton_linear._linear_kernel, linear | kind, some | plain, options)] if eight_bits else []
-                continue
-            for what in (plain, normed, normed | {"GATED": True}):
-                found.append((triton_linear._linear_kernel, linear | kind, some | what, options))
+    shared = SHARED_MEMORY[capability]
+    for eight_bits in (False, True):
+        kind = {"weight": "*u8" if eight_bits else HIDDEN}
+        scale = {"EIGHT_BITS": eight_bits} | ({} if eight_bits else {"scale": None})
+        for width, outputs, use in LAYER:
+            sizes = triton_linear.one_row_tiles(width)
+            options = {"num_warps": sizes.pop("num_warps")}
+            missing = {name: None for name, wanted in (("gain", use["NORM"]), ("residual", use["ADD"])) if not wanted}
+            found.append((triton_linear._one_row_kernel, one_row | kind, sizes | use | scale | missing, options))
+            for rows in (2, 32, triton_linear.MAX_ROWS):
+                sizes = triton_linear.tiles(rows, outputs, gated=use["GATED"], bytes_each=2, shared=shared)
+                options = {"num_warps": sizes.pop("num_warps"), "num_stages": sizes["STAGES"]}
+                missing = {"squares": None} if not use["NORM"] else {}
+                missing |= {"residual": None, "gain": None} if not use["ADD"] else {}
+                some = sizes | use | scale | missing | {"PARTS": 128}
+                found.append((triton_linear._rows_kernel, some_rows | kind, some, options))
+    enter = {"x": HIDDEN, "gain": HIDDEN, "scaled": HIDDEN, "squares": "*fp32", "width": "i32"}
+    found.append((triton_linear._enter_kernel, enter, {"BLOCK": 4096}, {}))
     return found
 
 
 def main(capability: int) -> int:
     failed = 0
-    for kernel, types, constants, options in variants():
+    for kernel, types, constants, options in variants(capability):
         signature = {name: "constexpr" if name in constants else types[name] for name in kernel.arg_names}
         aligned = [
             [index]

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its compiler: requirements-dev.txt")
 
-pytestmark = pytest.mark.models
+from tests.web_demo.models.funaudiochat.kernels.compile_kernels import SHARED_MEMORY
 
-SHARED_MEMORY = {80: 163 << 10, 86: 99 << 10, 90: 227 << 10}  # bytes that one program may take
+pytestmark = pytest.mark.models
 
 
 @pytest.mark.parametrize("capability", SHARED_MEMORY)

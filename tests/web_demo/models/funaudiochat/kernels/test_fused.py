@@ -7,8 +7,8 @@ import torch
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
-from web_demo.models.funaudiochat.float8 import Float8Weight, rounded, widened
-from web_demo.models.funaudiochat.kernels import attend
+from web_demo.models.funaudiochat.float8 import rounded, widened
+from web_demo.models.funaudiochat.kernels import attend, linear
 from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach
 from web_demo.models.funaudiochat.kernels.fused import TritonKernels
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
@@ -28,28 +28,29 @@ def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> None
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("with_residual", [False, True])
-def test_add_norm(with_residual: bool) -> None:
-    x, gain = randn(3, 48), randn(48)
-    residual = randn(4, 48)[:3] if with_residual else None
-    same(PLAIN.add_norm(x, residual, gain, 1e-6), FUSED.add_norm(x, residual, gain, 1e-6))
-
-
 @pytest.mark.parametrize("eight_bits", [False, True])
-@pytest.mark.parametrize(("rows", "outputs", "width"), [(1, 40, 300), (7, 16, 64), (17, 48, 64), (70, 16, 32)])
-def test_products_alone_after_a_norm_and_gated(rows: int, outputs: int, width: int, eight_bits: bool) -> None:
-    x, residual, gain = randn(rows, width), randn(rows + 1, width)[1:] * 3, randn(width)
-    matrix = randn(2 * outputs, width)
-    weight = rounded(matrix) if eight_bits else matrix
-    expected = torch.nn.functional.linear(x, widened(weight) if isinstance(weight, Float8Weight) else weight)
+@pytest.mark.parametrize(
+    ("rows", "width"), [(1, 300), (1, 5000), (2, 64), (7, 300), (17, 64), (linear.MAX_ROWS + 1, 32)]
+)
+def test_products_between_norms(rows: int, width: int, eight_bits: bool) -> None:
+    """A layer's products: the first norm, a product, its sum with the stream, the next norm, a gated one, the last norm."""
+    stream, gains, outputs = randn(rows + 1, width)[1:] * 3, [randn(width), randn(width + 1)[1:], randn(width)], 40
+    shapes = [(outputs, width), (width, outputs), (2 * outputs + 2, width), (width, outputs + 1)]
+    matrices = [randn(*shape) * shape[1] ** -0.5 for shape in shapes]
+    first, out, gate_up, down = (rounded(matrix) if eight_bits else matrix for matrix in matrices)
+    results = []
     for kernels in (PLAIN, FUSED):
-        torch.testing.assert_close(kernels.linear(x, weight), expected, atol=1e-4, rtol=1e-4)
-    for before in (None, residual):
-        same(
-            PLAIN.norm_linear(x, before, gain, 1e-6, weight),
-            FUSED.norm_linear(x, before, gain, 1e-6, weight),
-        )
-        same(PLAIN.norm_gated(x, before, gain, 1e-6, weight), FUSED.norm_gated(x, before, gain, 1e-6, weight))
+        entered = kernels.enter(stream, gains[0], 1e-6)
+        product = kernels.normed_linear(entered, first)
+        after = kernels.add_linear(product, out, entered, gains[1], 1e-6)
+        gated = kernels.normed_gated(after, gate_up)
+        last = kernels.add_linear(gated, down, after, gains[2], 1e-6)
+        results.append((product, after.total, gated, last.total, kernels.leave(last)))
+    same(*results)
+    weight = first if isinstance(first, torch.Tensor) else widened(first)
+    expected = torch.nn.functional.linear(stream, weight)
+    for kernels in (PLAIN, FUSED):
+        torch.testing.assert_close(kernels.linear(stream, first), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_gated() -> None:
