@@ -47,13 +47,13 @@ from web_demo.models.cosyvoice3.engine.synthesizer import Synthesizer
 from web_demo.models.cosyvoice3.engine.token2wav import Stream, StreamSettings, Token2Wav, powers_of_two
 from web_demo.models.cosyvoice3.flow.flow import Flow
 from web_demo.models.cosyvoice3.flow.noise import fixed_noise
-from web_demo.models.cosyvoice3.graphs import GraphCache
 from web_demo.models.cosyvoice3.lm.batch import LmBatch
 from web_demo.models.cosyvoice3.lm.generate import END_OF_PROMPT, LmInput
 from web_demo.models.cosyvoice3.lm.lm import SpeechLm
 from web_demo.models.cosyvoice3.load import DTYPES, finish_flow, finish_vocoder
 from web_demo.models.cosyvoice3.vocoder.vocoder import Vocoder
 from web_demo.models.cosyvoice3.voices import Voice
+from web_demo.models.runtime.graphs import GraphCache
 
 POSITIONS_S = (2, 10, 30, 60)
 TOKENS_A_SECOND = 25

@@ -50,9 +50,8 @@ from torch import Tensor
 from utils.constant import SPOKEN_S2M_PROMPT
 from web_demo.audio.samples import from_wav
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config, read_config
-from web_demo.models.funaudiochat.engine.decoder import PagedDecoder, Span
+from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
 from web_demo.models.funaudiochat.engine.engine import Engine
-from web_demo.models.funaudiochat.engine.graphs import DISABLE_VARIABLE
 from web_demo.models.funaudiochat.engine.runner import Runner, bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Request, Turn, prefix_keys
@@ -63,6 +62,7 @@ from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, PromptAudio, rounded_up_codes
 from web_demo.models.funaudiochat.reference import generate
 from web_demo.models.funaudiochat.settings import GenerationSettings
+from web_demo.models.runtime.graphs import DISABLE_VARIABLE
 
 # The public 8B checkpoint's sizes.
 FULL_SIZE: dict[str, Any] = {
@@ -413,17 +413,17 @@ class Bench:
 
     @torch.inference_mode()
     def _logits_of(self, runner: Runner, prompt: Prompt) -> tuple[Tensor, Tensor]:
-        model = self.model
-        ids = torch.tensor(prompt.ids, device=self.device)
-        blocks = torch.arange(1, runner.limits.pages, device=self.device)
-        text = model.merge(ids, [model.embed_audio(audio.codes, audio.features) for audio in prompt.audios])
-        span = Span(0, len(ids), blocks)
-        hidden = runner.backbone.prefill(text, [span])
-        head = model.audio_invert_tower
-        sub_positions = head.input_matching(head.expand((hidden + text)[None])[0])
-        inner = runner.crq.prefill(sub_positions, [span.times(self.config.audio.group_size)])
+        model, head = self.model, self.model.audio_invert_tower
+        turn = Turn(Request("logits", prompt, self.settings(16)), prefix_keys(prompt, self.config.audio_id), slot=0)
+        turn.pages = list(range(1, runner.limits.pages))
+        runner.admit(turn)
+        count = turn.prefill_length
+        batch = runner.prompt_batch([PrefillChunk(turn, 0, count)])
+        hidden, inner = runner.prompt_states(len(batch.vectors), batch.numbers, batch.vectors, speech=True)
+        assert inner is not None
+        inner = inner[: count * self.config.audio.group_size]
         speech = F.linear(head.output_matching(inner), model.codebook)
-        return F.linear(hidden, model.language_model.lm_head.weight).float().cpu(), speech.float().cpu()
+        return F.linear(hidden[:count], model.language_model.lm_head.weight).float().cpu(), speech.float().cpu()
 
     def profile(self) -> None:
         if self.device.type != "cuda":

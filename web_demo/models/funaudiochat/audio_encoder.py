@@ -76,23 +76,57 @@ class ContinuousAudioEncoder(nn.Module):
         self.ln_post = nn.LayerNorm(config.d_model)
         self.proj = nn.Linear(config.d_model, config.output_dim)
         self.audio_bos_eos_token = nn.Embedding(2, config.output_dim)
+        self._table: Tensor | None = None
 
     def chunk_inputs(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Mel features, one [mel, frames] an audio, to (x [C, n, d], kept bool [C, n]): convolutions and positions.
+        """Mel features, one [mel, frames] an audio, to (x [C, n, d], kept bool [C, n]): convolutions and positions."""
+        chunks = [chunk for one in features for chunk in torch.split(one, 2 * self.n_window, dim=1)]
+        longest = max(chunk.shape[1] for chunk in chunks)
+        mel = torch.stack([F.pad(chunk, (0, longest - chunk.shape[1])) for chunk in chunks])
+        frames = torch.tensor([chunk.shape[1] for chunk in chunks], device=mel.device)
+        return self._positions(mel, frames)
+
+    def _positions(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Padded chunks [C, mel, longest] and their lengths int64 [C] -> (x [C, n, d], kept bool [C, n]).
 
         The frames past a chunk's end are zeroed again after the first convolution, so that padding changes nothing.
         """
-        chunks = [chunk for one in features for chunk in torch.split(one, 2 * self.n_window, dim=1)]
-        frames = torch.tensor([chunk.shape[1] for chunk in chunks])
-        longest = int(frames.max())
-        mel = torch.stack([F.pad(chunk, (0, longest - chunk.shape[1])) for chunk in chunks])
-        mel = mel.to(self.conv1.weight)
-        exists = (torch.arange(longest) < frames[:, None]).to(mel.device)
+        mel, frames = mel.to(self.conv1.weight), frames.to(self.conv1.weight.device)
+        exists = torch.arange(mel.shape[2], device=mel.device) < frames[:, None]
         x = F.gelu(self.conv1(mel)) * exists[:, None, :]
         x = F.gelu(self.conv2(x)).transpose(1, 2)
-        x = x + sinusoids(x.shape[1], x.shape[2]).to(x)
-        kept = (torch.arange(x.shape[1]) < ((frames - 1) // 2 + 1)[:, None]).to(mel.device)
-        return x, kept
+        x = x + self._sinusoids(x)
+        return x, torch.arange(x.shape[1], device=mel.device) < ((frames - 1) // 2 + 1)[:, None]
+
+    def _sinusoids(self, x: Tensor) -> Tensor:
+        """The position table [n, d] for x, made once: a copy from the host has no place in a graph."""
+        if self._table is None or len(self._table) < x.shape[1] or self._table.device != x.device:
+            self._table = sinusoids(max(self.n_window, x.shape[1]), x.shape[2]).to(x)
+        return self._table[: x.shape[1]].to(x)
+
+    @property
+    def chunk_vectors(self) -> int:
+        """Vectors that a whole chunk gives, where every chunk gives as many as its own positions; 0 where a pair of
+        positions can lie across a border."""
+        return self.n_window // 2 if self.n_window % 2 == 0 else 0
+
+    def encode_chunks(self, mel: Tensor, frames: Tensor, alone: Tensor) -> Tensor:
+        """Chunks [C, mel, 2 * n_window], their lengths int64 [C] (0: nothing there) and whether each is its audio's only
+        one, bool [C] -> vectors [C, chunk_vectors, output_dim], zero where the sound has ended.
+
+        `forward` of all audios at once, without a shape that depends on a length.
+        """
+        x, kept = self._positions(mel, frames)
+        attended = kept | (torch.arange(kept.shape[1], device=x.device) == 0)  # an empty chunk attends to something
+        for layer in self.layers:
+            x = layer(x, attended[:, None, None, :])
+        pooled = x.reshape(len(x), self.chunk_vectors, 2, -1).mean(dim=2)
+        pairs = kept.reshape(len(x), self.chunk_vectors, 2).all(dim=2)
+        single = (frames.to(x.device) > 0) & (frames.to(x.device) <= 2) & alone.to(x.device)  # one position stays one
+        first = torch.arange(self.chunk_vectors, device=x.device) == 0
+        taken = (single[:, None] & first)[:, :, None]
+        pooled = torch.where(taken, x[:, :1], pooled)
+        return torch.as_tensor(self.proj(self.ln_post(pooled))) * (pairs[:, :, None] | taken)
 
     def forward(self, features: Sequence[Tensor], traced: list[Tensor] | None = None) -> list[Tensor]:
         """One [mel, frames] float tensor an audio -> one [vectors, output_dim] an audio.

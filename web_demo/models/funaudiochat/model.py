@@ -54,6 +54,19 @@ class FunAudioChat(nn.Module):
         """`embed_audios` of one."""
         return self.embed_audios([(codes, features)])[0]
 
+    @property
+    def chunk_slots(self) -> int:
+        """Slots of a whole chunk of the audio encoder, where chunks and groups end together; else 0."""
+        vectors, group = self.continuous_audio_tower.chunk_vectors, self.config.audio.group_size
+        return vectors // group if vectors % group == 0 else 0
+
+    def embed_chunks(self, mel: Tensor, frames: Tensor, alone: Tensor, codes: Tensor) -> Tensor:
+        """Chunks of audios (see `ContinuousAudioEncoder.encode_chunks`) and their codes int64 [C, chunk_slots, group],
+        padded with the pad code -> slots [C, chunk_slots, H]. The same as `embed_audios`, in shapes that lengths do not
+        change."""
+        vectors = self.continuous_audio_tower.encode_chunks(mel, frames, alone)
+        return self.audio_tower.joined(codes, vectors.reshape(*codes.shape, -1))
+
     def merge(self, ids: Tensor, audios: Sequence[Tensor]) -> Tensor:
         """Text ids int64 [L] with the vectors of each audio on its slots -> backbone inputs [L, H]."""
         embeds = self.embed_text(ids)

@@ -35,7 +35,11 @@ class DiscreteSpeechEncoder(nn.Module):
         if continuous is None:
             return self.embed_groups(padded.view(slots, group))
         vectors = F.pad(continuous[: slots * group], (0, 0, 0, max(0, slots * group - continuous.shape[0])))
-        heard = torch.as_tensor(self.continual_output_matching(vectors.view(slots, group, -1).mean(dim=1)))
+        return self.joined(padded.view(slots, group), vectors.view(slots, group, -1))
+
+    def joined(self, codes: Tensor, vectors: Tensor) -> Tensor:
+        """Whole groups: codes int64 [..., group] and continuous vectors [..., group, H] -> slots [..., H]."""
+        sound = torch.as_tensor(self.continual_output_matching(vectors.mean(dim=-2)))
         if self.config.continuous_mode == "replace":
-            return heard
-        return self.embed_groups(padded.view(slots, group)) + heard
+            return sound
+        return self.embed_groups(codes) + sound

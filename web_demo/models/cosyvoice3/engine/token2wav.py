@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from web_demo.audio.samples import Samples
+from web_demo.models.runtime.graphs import GraphCache
 
 from ..flow.flow import LOOKAHEAD_LEFT, Flow
 from ..flow.stream import FlowChunk, FlowPool
-from ..graphs import GraphCache
 from ..vocoder.vocoder import Advance, Vocoder, VocoderState
 from ..voices import Voice
 from .cursor import Cursor, Piece, Rules

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graphs import GraphCache
+from web_demo.models.runtime.graphs import GraphCache
+
 from . import ras
 from .generate import LmInput
 from .lm import Place, SpeechLm

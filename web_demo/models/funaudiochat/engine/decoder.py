@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.bias import causal_lower_right
 
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach, Weight
+from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, PromptMetadata, Reach, Weight
 from web_demo.models.funaudiochat.loader import SCALE
 
 Attend = Callable[[Tensor, tuple[Tensor, Tensor], LayerCache], Tensor]  # qkv, norms of q and k -> [N, heads * dim]
@@ -86,19 +84,6 @@ def _rope_table(stack: Any, positions: int, device: torch.device) -> Tensor:
     return torch.stack([cos[0], sin[0]], dim=1).float().contiguous()
 
 
-@dataclass(frozen=True, eq=False)
-class Span:
-    """`count` positions of one row from `start` on; `blocks` int64 [n], the row's pages."""
-
-    start: int
-    count: int
-    blocks: Tensor
-
-    def times(self, factor: int) -> Span:
-        """The same span of a stack with `factor` positions for each one."""
-        return Span(self.start * factor, self.count * factor, self.blocks)
-
-
 class PagedDecoder:
     """Weights of a transformers Qwen3Model (shared, not copied) with caches of `pages * page_size` positions.
 
@@ -149,17 +134,13 @@ class PagedDecoder:
 
         return self._layers(x, attend)
 
-    def prefill(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Positions of some rows, one span after the other: x [T, W] -> normalised [T, W]."""
-        reaches = [self._places(span) for span in spans]
-        counts = [span.count for span in spans]
-        position = torch.cat([torch.arange(span.start, span.start + span.count, device=x.device) for span in spans])
-        target = torch.cat([index[span.start :] for index, span in zip(reaches, spans, strict=True)])
+    def prefill(self, x: Tensor, metadata: PromptMetadata) -> Tensor:
+        """New positions of some turns: x [T, W] -> normalised [T, W]."""
 
         def attend(qkv: Tensor, norms: tuple[Tensor, Tensor], cache: LayerCache) -> Tensor:
-            q = self.kernels.place_heads(qkv, norms, self.rope, position, target, cache, self.shape)
-            parts = zip(torch.split(q, counts), reaches, strict=True)
-            return torch.cat([self._attend_causal(part, cache, index) for part, index in parts])
+            place = (metadata.position, metadata.target)
+            q = self.kernels.place_heads(qkv, norms, self.rope, *place, cache, self.shape)
+            return self.kernels.attend_prompt(q, metadata, cache, self.shape)
 
         return self._layers(x, attend)
 
@@ -175,18 +156,3 @@ class PagedDecoder:
             gated = kernels.normed_gated(residual, weights.gate_up)
             residual = kernels.add_linear(gated, weights.down, residual, next_norm, eps)
         return kernels.leave(residual)
-
-    def _places(self, span: Span) -> Tensor:
-        """Cache indices of a row's positions from the first to the span's last, int64 [start + count]."""
-        every = torch.arange(span.start + span.count, device=span.blocks.device)
-        return span.blocks[every // self.page_size] * self.page_size + every % self.page_size
-
-    def _attend_causal(self, q: Tensor, cache: LayerCache, index: Tensor) -> Tensor:
-        """q [T, heads, dim], the newest of the cached positions `index` [L] -> [T, heads * dim]."""
-        repeat = self.shape.heads // self.shape.kv_heads
-        k, v = (
-            side[index].repeat_interleave(repeat, dim=1).transpose(0, 1)[None] for side in (cache.keys, cache.values)
-        )
-        bias = causal_lower_right(q.shape[0], index.shape[0])
-        out = F.scaled_dot_product_attention(q.transpose(0, 1)[None], k, v, attn_mask=bias)
-        return out[0].transpose(0, 1).reshape(q.shape[0], -1)

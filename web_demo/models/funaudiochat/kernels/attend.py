@@ -40,7 +40,7 @@ def _attend_kernel(
     qkv, q_gain, k_gain, rope, keys, values, blocks, position, parts, weights, arrived, out,
     block_stride, page_size, scale, eps,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     kv_head = tl.program_id(1)
@@ -69,26 +69,26 @@ def _attend_kernel(
         k_low, k_high = k_low.to(kind), k_high.to(kind)
         v = tl.load(source + (HEADS + KV_HEADS + kv_head) * DIM + dim)
         page = tl.load(blocks + row * block_stride + newest // page_size)
-        place = ((page * page_size + newest % page_size) * KV_HEADS + kv_head) * DIM
-        tl.store(keys + place + half[None, :], k_low)
-        tl.store(keys + place + HALF + half[None, :], k_high)
-        tl.store(values + place + dim, v.to(kind))
+        new_at = ((page * page_size + newest % page_size) * KV_HEADS + kv_head) * DIM
+        tl.store(keys + new_at + half[None, :], k_low)
+        tl.store(keys + new_at + HALF + half[None, :], k_high)
+        tl.store(values + new_at + dim, v.to(kind))
         score = tl.sum(q_low.to(tl.float32) * k_low.to(tl.float32), 1)
         best = (score + tl.sum(q_high.to(tl.float32) * k_high.to(tl.float32), 1)) * scale
         total += 1.0
         gathered += v.to(kind).to(tl.float32)[None, :]
 
-    share = tl.cdiv(tl.cdiv(newest, SPLITS), BLOCK) * BLOCK
-    start = split * share
-    end = tl.minimum(start + share, newest)
-    for first in range(start, end, BLOCK):
-        at = first + tl.arange(0, BLOCK)
+    length = tl.cdiv(tl.cdiv(newest, SPLITS), BLOCK) * BLOCK
+    start = split * length
+    end = tl.minimum(start + length, newest)
+    for begin in tl.range(start, end, BLOCK, num_stages=STAGES):
+        at = begin + tl.arange(0, BLOCK)
         inside = at < end
         page = tl.load(blocks + row * block_stride + at // page_size, mask=inside, other=0).to(tl.int64)
-        place = (((page * page_size + at % page_size) * KV_HEADS + kv_head) * DIM)[:, None]
-        k_low = tl.load(keys + place + half[None, :], mask=inside[:, None], other=0.0)
-        k_high = tl.load(keys + place + HALF + half[None, :], mask=inside[:, None], other=0.0)
-        v = tl.load(values + place + dim[None, :], mask=inside[:, None], other=0.0)
+        source_at = (((page * page_size + at % page_size) * KV_HEADS + kv_head) * DIM)[:, None]
+        k_low = tl.load(keys + source_at + half[None, :], mask=inside[:, None], other=0.0)
+        k_high = tl.load(keys + source_at + HALF + half[None, :], mask=inside[:, None], other=0.0)
+        v = tl.load(values + source_at + dim[None, :], mask=inside[:, None], other=0.0)
         if HALF >= 16:
             score = tl.dot(q_low, tl.trans(k_low), input_precision="ieee")
             score = tl.dot(q_high, tl.trans(k_high), score, input_precision="ieee") * scale
@@ -116,15 +116,14 @@ def _attend_kernel(
         counter = arrived + row * KV_HEADS + kv_head
         if tl.atomic_add(counter, 1) == SPLITS - 1:
             tl.store(counter, 0)  # for the next launch
-            every = tl.arange(0, SPLITS)
-            part = (row * HEADS + kv_head * GROUP + tl.arange(0, GROUP))[:, None] * SPLITS + every[None, :]
-            weight = tl.load(weights + part, cache_modifier=".cg")  # the first part is never empty
-            weight = tl.exp(weight - tl.max(weight, 1)[:, None])
-            weight = weight / tl.sum(weight, 1)[:, None]
-            value = tl.load(parts + part[:, :, None] * DIM + dim[None, None, :], cache_modifier=".cg")
-            value = tl.sum(value * weight[:, :, None], 1)
-            target = out + (row * HEADS + kv_head * GROUP + tl.arange(0, GROUP))[:, None] * DIM + dim[None, :]
-            tl.store(target, value.to(out.dtype.element_ty))
+            mine = row * HEADS + kv_head * GROUP + tl.arange(0, GROUP)
+            place = mine[:, None] * SPLITS + tl.arange(0, SPLITS)[None, :]
+            share = tl.load(weights + place, cache_modifier=".cg")  # the first part is never empty
+            share = tl.exp(share - tl.max(share, 1)[:, None])
+            share = share / tl.sum(share, 1)[:, None]
+            found = tl.load(parts + place[:, :, None] * DIM + dim[None, None, :], cache_modifier=".cg")
+            found = tl.sum(found * share[:, :, None], 1)
+            tl.store(out + mine[:, None] * DIM + dim[None, :], found.to(out.dtype.element_ty))
 
 
 def splits_for(rows: int, kv_heads: int) -> int:
@@ -156,6 +155,6 @@ class Attention:
             out, reach.blocks.stride(0), reach.page_size, dim**-0.5, shape.eps,
             HEADS=heads, KV_HEADS=shape.kv_heads, DIM=dim,
             ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // shape.kv_heads)), BLOCK=BLOCK_POSITIONS, SPLITS=splits,
-            num_warps=4, num_stages=3,
+            STAGES=3, num_warps=4, num_stages=3,
         )  # fmt: skip
         return out

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 
 from web_demo.models.funaudiochat.float8 import Float8Weight
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, choose
@@ -39,6 +40,23 @@ class Reach:
         """The cache index of each row's new position, int64 [B]."""
         page = self.blocks.gather(1, (self.position // self.page_size)[:, None])[:, 0]
         return page * self.page_size + self.position % self.page_size
+
+
+@dataclass(frozen=True, eq=False)
+class PromptMetadata:
+    """Where the T tokens of a prefill stand: runs of new positions of some turns, and padding.
+
+    `position` int64 [T]; `target` int64 [T] the cache index of each token, padding in the scratch page; `tables` int64
+    [slots + 1, pages] the pages of every slot; `runs` int64 [n, 4]: slot, first token, number of tokens (at most
+    `run_tokens`; 0: unused) and first position. A token attends to its turn's positions up to its own.
+    """
+
+    position: Tensor
+    target: Tensor
+    tables: Tensor
+    runs: Tensor
+    page_size: int
+    run_tokens: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +101,7 @@ class Kernels:
     """
 
     reads_padding = True  # `attend` gathers whole pages: the padding of a batch too
+    reads_runs = True  # `attend_prompt` reads the runs on the host, so it fits into no graph
 
     def linear(self, x: Tensor, weight: Weight) -> Tensor:
         """x [N, in] times the transposed weight [out, in] -> [N, out]."""
@@ -153,6 +172,24 @@ class Kernels:
         k, v = cache.keys[index].transpose(1, 2), cache.values[index].transpose(1, 2)
         out = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=mask[:, None, None], enable_gqa=True)
         return out.reshape(q.shape[0], -1)
+
+    def attend_prompt(self, q: Tensor, metadata: PromptMetadata, cache: LayerCache, shape: HeadShape) -> Tensor:
+        """Attention of a prefill, whose keys and values are stored already: q [T, heads, dim] -> [T, heads * dim]."""
+        out = torch.zeros_like(q)
+        repeat = shape.heads // shape.kv_heads
+        for slot, first, count, start in metadata.runs.tolist():
+            if not count:
+                continue
+            every = torch.arange(start + count, device=q.device)
+            index = metadata.tables[slot][every // metadata.page_size] * metadata.page_size + every % metadata.page_size
+            k, v = (
+                side[index].repeat_interleave(repeat, dim=1).transpose(0, 1)[None]
+                for side in (cache.keys, cache.values)
+            )
+            mine = q[first : first + count].transpose(0, 1)[None]
+            seen = F.scaled_dot_product_attention(mine, k, v, attn_mask=causal_lower_right(count, len(index)))
+            out[first : first + count] = seen[0].transpose(0, 1)
+        return out.flatten(1)
 
     def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
         """One token a row: see `sampling.choose`."""

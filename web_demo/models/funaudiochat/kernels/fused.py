@@ -17,7 +17,16 @@ from torch import Tensor
 from web_demo.models.funaudiochat.kernels import choose as triton_choose
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
 from web_demo.models.funaudiochat.kernels.attend import Attention
-from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach, Residual, Weight
+from web_demo.models.funaudiochat.kernels.attend_prompt import attend_prompt
+from web_demo.models.funaudiochat.kernels.base import (
+    HeadShape,
+    Kernels,
+    LayerCache,
+    PromptMetadata,
+    Reach,
+    Residual,
+    Weight,
+)
 from web_demo.models.funaudiochat.kernels.linear import Entering
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
 
@@ -90,9 +99,10 @@ def _few(x: Tensor, weight: Weight | None = None) -> bool:
 
 
 class TritonKernels(Kernels):
-    """CUDA only (or Triton's interpreter, in tests). Head sizes must be powers of two."""
+    """CUDA only (or Triton's interpreter, in tests). Head sizes, and query heads for each head of keys, must be
+    powers of two."""
 
-    reads_padding = False
+    reads_padding = reads_runs = False
 
     def __init__(self) -> None:
         self._attention = Attention()
@@ -173,6 +183,9 @@ class TritonKernels(Kernels):
         block = 1024
         _gated_kernel[(rows, triton.cdiv(width, block))](gate_up, out, width, BLOCK=block)
         return out
+
+    def attend_prompt(self, q: Tensor, metadata: PromptMetadata, cache: LayerCache, shape: HeadShape) -> Tensor:
+        return attend_prompt(q, metadata, cache, shape)
 
     def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
         return triton_choose.choose(scores, rows, uniform)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -18,9 +18,10 @@ from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Reque
 from web_demo.models.funaudiochat.engine.state import uniform_table
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.parity import read_audio, run_settings
-from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt
+from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, PromptAudio
 from web_demo.models.funaudiochat.reference import generate, inverse_cumulative
 from web_demo.models.funaudiochat.settings import GenerationSettings
+from web_demo.models.runtime.graphs import GraphCache
 
 pytestmark = pytest.mark.models
 
@@ -116,7 +117,7 @@ def test_the_answer_is_the_same_with_and_without_the_kept_prompt(model: FunAudio
     messages = [("system", "You talk."), ("user", processor.audio_template), ("assistant", "Hello.")]
     text = processor.render([*messages, ("user", processor.audio_template)])
     second = processor.prompt(text, [*first.audios, *spoken(processor, 2).audios])
-    with patch.object(model, "embed_audios", wraps=model.embed_audios) as encoder:
+    with patch.object(engine.runner, "_encode_chunks", wraps=engine.runner._encode_chunks) as encoder:
         answers, _ = together(engine, {0: [Request("second", second, SAMPLED, "talk")]})
         encoded = [audio for call in encoder.call_args_list for audio in call.args[0]]
         assert len(encoded) == 1  # the first audio lies in the kept part and is not encoded again
@@ -174,16 +175,17 @@ def test_a_nan_in_one_row_ends_that_turn_alone_and_leaves_no_trace(model: FunAud
 def test_running_out_of_memory_in_a_prefill_ends_that_turn_alone(model: FunAudioChat, processor: Processor) -> None:
     engine = Engine(model, LIMITS)
     first, second = (Request(name, spoken(processor, seed), GREEDY) for name, seed in (("first", 1), ("second", 2)))
-    encode = model.embed_audios
+    encode = engine.runner._encode_chunks
     sizes = []
 
-    def short_of_memory(audios: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> list[torch.Tensor]:
-        sizes.append(len(audios))
-        if any(features is second.prompt.audios[0].features for _, features in audios):
+    def short_of_memory(sounds: Sequence[tuple[dict[int, torch.Tensor], int, PromptAudio]]) -> None:
+        sizes.append(len(sounds))
+        if any(audio is second.prompt.audios[0] for _, _, audio in sounds):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return encode(audios)
+        encode(sounds)
 
-    with patch.object(model, "embed_audios", short_of_memory), patch.object(engine.scheduler, "limits", ROOMY):
+    short = patch.object(engine.runner, "_encode_chunks", short_of_memory)
+    with short, patch.object(engine.scheduler, "limits", ROOMY):
         answers, ends = together(engine, {0: [first, second]})
     assert ends["second"].end is EndReason.FAILED
     assert answers["first"] == alone(model, first.prompt, GREEDY)
@@ -263,13 +265,58 @@ def test_engines_on_one_model_share_its_weights(model: FunAudioChat) -> None:
     assert layer.self_attn.q_proj.weight.data_ptr() == one.runner.backbone.layers[0].qkv.data_ptr()
 
 
-def test_a_warm_engine_has_every_frame_that_its_slots_can_ask_for(model: FunAudioChat, processor: Processor) -> None:
-    engine = Engine(model, replace(LIMITS, slots=5, prefill_turns=5, prefill_tokens=512))
+class Asked(GraphCache):
+    """Captures nothing and remembers what was to be captured, and what was run."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+        self.enabled = True
+        self.warm: set[Hashable] = set()
+        self.used: set[Hashable] = set()
+
+    def capture(self, key: Hashable, function: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...]) -> None:
+        self.warm.add(key)
+        function(*inputs)
+
+    def run(
+        self, key: Hashable, function: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        self.used.add(key)
+        return function(*inputs)
+
+
+def test_a_warm_engine_has_every_graph_that_it_asks_for(model: FunAudioChat, processor: Processor) -> None:
+    """And what the padding to captured sizes adds changes no token."""
+    engine = Engine(model, replace(LIMITS, slots=5, prefill_turns=5, prefill_tokens=300))
+    asked = engine.runner.graphs = Asked()
+    engine.runner._captures_prompts = True
     engine.runner._pages_matter = False  # as on a GPU, where a frame does not depend on the length of contexts
     engine.runner.warm_up()
-    warm = set(engine.runner._graphs)
+    warm = set(asked.warm)
     silent = replace(GREEDY, speech=False, force_audio_bos=False)
     for kind in (GREEDY, silent):
-        requests = [Request(f"r{seed}", spoken(processor, seed, 0.5), kind) for seed in range(5)]
-        together(engine, {0: requests[:1], 3: requests[1:2], 5: requests[2:]})
-    assert set(engine.runner._graphs) == warm
+        requests = [Request(f"r{seed}", spoken(processor, seed, 0.5 + seed), kind) for seed in range(5)]
+        answers, _ = together(engine, {0: requests[:1], 3: requests[1:2], 5: requests[2:]})
+        for request in requests:
+            assert answers[request.request_id] == alone(model, request.prompt, request.settings)
+    assert asked.warm == warm
+    assert asked.used <= warm
+    assert {key[0] for key in asked.used if isinstance(key, tuple)} == {"frame", "prefill", "sound"}
+
+
+@pytest.mark.parametrize("samples", [[1, 200], [320], [400, 16_000, 1], [32_000, 32_001], [31_999, 70_000]])
+def test_audios_in_chunks_are_those_of_the_encoder(
+    model: FunAudioChat, samples: list[int], processor: Processor
+) -> None:
+    """Ends inside a chunk, on its border, one position after it, and sounds of a single position."""
+    rng = np.random.default_rng(3)
+    sounds = [AudioInput(rng.standard_normal(count).astype(np.float32), 1 + count * 25 // 16_000) for count in samples]
+    text = processor.render([("user", processor.audio_template * len(sounds))])
+    prompt = processor.prompt(text, sounds)
+    runner = Engine(model, LIMITS).runner
+    found: dict[int, torch.Tensor] = {}
+    with torch.inference_mode():
+        runner._encode_chunks([(found, index, audio) for index, audio in enumerate(prompt.audios)])
+        wanted = model.embed_audios([(audio.codes, audio.features) for audio in prompt.audios])
+    for index, vectors in enumerate(wanted):
+        torch.testing.assert_close(found[index], vectors, atol=1e-5, rtol=1e-4)

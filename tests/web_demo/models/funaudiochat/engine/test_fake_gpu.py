@@ -24,6 +24,21 @@ pytestmark = pytest.mark.models
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # whether weights are one storage
+def test_a_prefill_and_the_encoder_of_sounds_can_be_captured(golden: Path) -> None:
+    model, config = load_model(golden / "checkpoint", dtype=torch.bfloat16)
+    with fake_gpu() as gpu:
+        gpu.take(model)
+        runner = Runner(model, LIMITS, TritonKernels())
+        layout = runner._layout(32)
+        numbers = torch.zeros(layout.size, dtype=torch.long, device=DEVICE)
+        vectors = torch.zeros(32, config.hidden_size, dtype=torch.bfloat16, device=DEVICE)
+        hidden = capture(partial(runner._prefill, 32, speech=True), numbers, vectors)
+        sounds = capture(model.embed_chunks, *(one.to(DEVICE) for one in runner._sound_inputs(4)))
+    assert (hidden.device.type, hidden.shape) == ("gpu", (32, config.hidden_size))
+    assert (sounds.device.type, sounds.shape) == ("gpu", (4, 10, config.hidden_size))
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # whether weights are one storage
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("speech", [True, False])
 def test_a_frame_can_be_captured(golden: Path, processor: Processor, speech: bool, fused: bool) -> None:

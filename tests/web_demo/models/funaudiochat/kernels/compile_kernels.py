@@ -18,9 +18,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
+from web_demo.models.funaudiochat.engine.runner import RUN_TOKENS
 from web_demo.models.funaudiochat.kernels import attend as triton_attend
+from web_demo.models.funaudiochat.kernels import attend_prompt, fused
 from web_demo.models.funaudiochat.kernels import choose as triton_choose
-from web_demo.models.funaudiochat.kernels import fused
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
 
 HIDDEN = "*bf16"
@@ -45,6 +46,9 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
     attend = dict.fromkeys(("qkv", "q_gain", "k_gain", "keys", "values", "out"), HIDDEN) | {
         "rope": "*fp32", "blocks": "*i64", "position": "*i64", "parts": "*fp32", "weights": "*fp32", "arrived": "*i32",
         "block_stride": "i32", "page_size": "i32", "scale": "fp32", "eps": "fp32",
+    }  # fmt: skip
+    prompts = dict.fromkeys(("q", "keys", "values", "out"), HIDDEN) | {
+        "tables": "*i64", "runs": "*i64", "table_stride": "i32", "page_size": "i32", "scale": "fp32",
     }  # fmt: skip
     choose = dict.fromkeys(("scores", "temperature", "top_p", "uniform"), "*fp32") | {
         "top_k": "*i64", "out": "*i64", "width": "i32", "scores_stride": "i32",
@@ -76,8 +80,10 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
         sizes = {"HEADS": count, "KV_HEADS": kv_heads, "DIM": dim}
         found.append((fused._place_heads_kernel, heads, sizes, {}))
         for splits in (1, 16):
-            parts = sizes | {"ROWS": 16, "BLOCK": triton_attend.BLOCK_POSITIONS, "SPLITS": splits}
+            parts = sizes | {"ROWS": 16, "BLOCK": triton_attend.BLOCK_POSITIONS, "SPLITS": splits, "STAGES": 3}
             found.append((triton_attend._attend_kernel, attend, parts, {"num_stages": 3}))
+        parts = sizes | {"TOKENS": RUN_TOKENS, "BLOCK": attend_prompt.BLOCK_POSITIONS}
+        found.append((attend_prompt._attend_prompt_kernel, prompts, parts, {"num_stages": 2}))
     shared = SHARED_MEMORY[capability]
     for eight_bits in (False, True):
         kind = {"weight": "*u8" if eight_bits else HIDDEN}

@@ -9,7 +9,7 @@ pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its i
 
 from web_demo.models.funaudiochat.float8 import rounded, widened
 from web_demo.models.funaudiochat.kernels import attend, linear
-from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, Reach
+from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, PromptMetadata, Reach
 from web_demo.models.funaudiochat.kernels.fused import TritonKernels
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
 
@@ -88,6 +88,22 @@ def test_heads_are_placed_and_attended(
         FUSED.place_heads(*place, alone, shape), PLAIN.place_heads(*place, plain, shape), atol=1e-5, rtol=1e-5
     )
     same((alone.keys, alone.values), (plain.keys, plain.values))
+
+
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
+def test_prompts_are_attended(heads: int, kv_heads: int, dim: int) -> None:
+    """Runs that begin a turn, go on with one, share a turn, end in a block and past one; padding belongs to no run."""
+    shape = HeadShape(heads, kv_heads, dim, 1e-6)
+    page_size, pages, slots = 20, 9, 3
+    positions = (slots * pages + 1) * page_size
+    cache = LayerCache(randn(positions, kv_heads, dim), randn(positions + 1, kv_heads, dim)[1:])
+    order = torch.randperm(slots * pages, generator=torch.Generator().manual_seed(1)).to(DEVICE) + 1
+    runs = [[0, 0, 16, 0], [0, 16, 5, 16], [2, 21, 16, 100], [2, 37, 1, 116], [1, 38, 2, 63], [0, 0, 0, 0]]
+    tokens = torch.zeros(48, dtype=torch.long, device=DEVICE)  # not read by the attention
+    table = order.view(slots, pages)
+    metadata = PromptMetadata(tokens, tokens, table, torch.tensor(runs, device=DEVICE), page_size, run_tokens=16)
+    q = randn(48, heads, dim)
+    same(*((kernels.attend_prompt(q, metadata, cache, shape),) for kernels in (PLAIN, FUSED)))
 
 
 LIMITS = [(1.0, 0), (0.9, 0), (0.01, 0), (1.0, 3), (0.7, 10), (0.9, 1)]  # top-p, top-k

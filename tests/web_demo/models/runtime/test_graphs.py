@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from web_demo.models.cosyvoice3.graphs import GraphCache
+from web_demo.models.runtime.graphs import GraphCache
 
 pytestmark = pytest.mark.models
 

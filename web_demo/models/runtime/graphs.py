@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_WARM_UP_RUNS = 3  # lets libraries choose algorithms and allocate workspaces outside the capture
+DISABLE_VARIABLE = "NO_CUDA_GRAPHS"
+_WARM_UP_RUNS = 2  # lets libraries choose algorithms and allocate workspaces outside the capture
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,13 @@ class _Graph:
 class GraphCache:
     """One graph for each key. An output is only good until the next call of any key: graphs share their memory.
 
-    A captured function must take tensors, return one tensor, and change no tensor that it allocated outside; running
-    it for warm-up must do no harm, so the caller gives inputs that touch only the padding slot.
+    A captured function takes tensors, returns one tensor, and keeps none that it allocated; what else it reads and writes
+    stays at the same addresses. The warm-up and the capture run it with all its effects, on inputs that must therefore be
+    harmless: they touch the padding slot alone. Used by one thread at a time.
     """
 
     def __init__(self, device: torch.device, *, enabled: bool = True) -> None:
-        self.enabled = enabled and device.type == "cuda"
+        self.enabled = enabled and device.type == "cuda" and os.environ.get(DISABLE_VARIABLE, "") in ("", "0")
         self._device = device
         self._graphs: dict[Hashable, _Graph] = {}
         self._pool: Any = None
@@ -37,7 +40,7 @@ class GraphCache:
         return len(self._graphs)
 
     def capture(self, key: Hashable, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
-        """Record `function(*inputs)`; does nothing where graphs are off."""
+        """Record `function(*inputs)`; does nothing where graphs are off, or when the key is there already."""
         if not self.enabled or key in self._graphs:
             return
         with torch.cuda.device(self._device):  # the current device is a thread's own, and may be another
@@ -46,7 +49,7 @@ class GraphCache:
     def _record(self, function: Callable[..., Tensor], held: tuple[Tensor, ...]) -> _Graph:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP_RUNS):
@@ -58,14 +61,16 @@ class GraphCache:
         return _Graph(graph, held, output)
 
     def run(self, key: Hashable, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
-        """Replay the graph of `key`, or call the function where none was captured."""
+        """Replay the graph of `key`, or call the function where none was captured. Raises ValueError for inputs of another
+        shape or dtype than were captured."""
         recorded = self._graphs.get(key)
         if recorded is None:
             return function(*inputs)
         for held, value in zip(recorded.inputs, inputs, strict=True):
             if held.shape != value.shape or held.dtype != value.dtype:
                 raise ValueError(
-                    f"graph {key} takes {held.dtype} {list(held.shape)}, got {value.dtype} {list(value.shape)}"
+                    f"graph {key} takes {held.dtype} {list(held.shape)}, got {value.dtype} {list(value.shape)}; "
+                    f"{DISABLE_VARIABLE}=1 runs without graphs"
                 )
             held.copy_(value, non_blocking=True)
         with torch.cuda.device(self._device):
