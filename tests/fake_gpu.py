@@ -16,12 +16,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorDeviceMismatchError,
-    FakeTensorMode,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -106,7 +101,9 @@ def capture(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         function(*inputs)
         with _Capture() as captured:
             output = function(*inputs)
-    except (DataDependentOutputException, DynamicOutputShapeException, FakeTensorDeviceMismatchError) as error:
+    except CaptureError:
+        raise
+    except (DataDependentOutputException, DynamicOutputShapeException, RuntimeError) as error:
         raise CaptureError(f"a value is read on the host, or tensors of two devices are mixed: {error}") from error
     gc.collect()
     held = [value for one in captured.allocated if (value := one()) is not None and _memory(value) != _memory(output)]

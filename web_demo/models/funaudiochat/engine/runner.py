@@ -360,7 +360,7 @@ class Runner:
         heard = (text + self.model.audio_tower.embed_groups(state.codes[rows])) / 2
         joined = (speaking & state.given[rows])[:, None]
         hidden = self.backbone.decode(torch.where(joined, heard, text), position, blocks)
-        logits = F.linear(hidden, self.model.language_model.lm_head.weight).float()
+        logits = self.kernels.linear(hidden, self.model.language_model.lm_head.weight).float()
         broken = ~logits.isfinite().all(dim=-1)
 
         emitted = speaking & state.speech[rows]
@@ -388,16 +388,16 @@ class Runner:
     ) -> tuple[Tensor, Tensor]:
         """The speech head's group: codes int64 [B, group], and whether all logits were finite, bool [B]."""
         model, state = self.model, self.state
-        head = model.audio_invert_tower
+        head, linear = model.audio_invert_tower, self.kernels.linear
         sub_positions = head.expand(crq_in[:, None])  # [B, group, H]
         seen = state.code_seen[rows]
         code = state.last_code[rows]
         finite = torch.ones_like(state.speech[rows])
         codes = []
         for index in range(self.group):
-            x = head.input_matching(sub_positions[:, index] + F.embedding(code, model.codebook))
+            x = linear(sub_positions[:, index] + F.embedding(code, model.codebook), head.input_matching.weight)
             hidden = self.crq.decode(x, position * self.group + index, blocks)
-            logits = F.linear(head.output_matching(hidden), model.codebook).float()
+            logits = linear(linear(hidden, head.output_matching.weight), model.codebook).float()
             finite = finite & logits.isfinite().all(dim=-1)
             code = self.kernels.choose(penalised(logits, seen, settings.penalty), settings, uniform[:, index])
             seen = seen.scatter(1, code[:, None], True)

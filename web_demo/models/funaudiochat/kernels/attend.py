@@ -9,6 +9,8 @@ The context is split over programs and combined (flash decoding: Dao et al. 2023
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
@@ -16,7 +18,6 @@ from torch import Tensor
 
 from web_demo.models.funaudiochat.kernels.base import HeadShape, LayerCache, Reach
 
-BLOCK_POSITIONS = 64
 _DOT_ROWS = 16  # the fewest that a tensor core product takes; a group of query heads is padded to it
 
 
@@ -126,12 +127,23 @@ def _attend_kernel(
             tl.store(out + mine[:, None] * DIM + dim[None, :], found.to(out.dtype.element_ty))
 
 
-def splits_for(rows: int, kv_heads: int) -> int:
-    """Parts of a context that are read at the same time: enough programs to fill a GPU, and, for larger batches, some so
-    that one long row does not keep the others waiting."""
-    to_fill = int(triton.next_power_of_2(triton.cdiv(256, rows * kv_heads)))
-    to_balance = 4 if rows <= 64 else 2 if rows <= 128 else 1
-    return min(16, max(to_balance, to_fill))
+@dataclass(frozen=True)
+class Tiles:
+    """How a batch is shared out: positions a program reads at once, parts of a context, warps, loads ahead (the first of
+    them is spent on the page numbers). Measured on an H100, see deploy/benchmarks."""
+
+    block: int
+    splits: int
+    warps: int
+    stages: int
+
+
+def tiles_for(rows: int) -> Tiles:
+    """Few rows are split so far that their parts fill a GPU. More fill it by themselves, with many small programs; the two
+    parts are there so that one long row does not keep the others waiting."""
+    if rows <= 8:
+        return Tiles(block=128, splits=16 if rows == 1 else 8 if rows == 2 else 4, warps=4, stages=3)
+    return Tiles(block=32, splits=2, warps=1, stages=5)
 
 
 class Attention:
@@ -144,7 +156,8 @@ class Attention:
         self, qkv: Tensor, norms: tuple[Tensor, Tensor], rope: Tensor, reach: Reach, cache: LayerCache, shape: HeadShape
     ) -> Tensor:
         rows, heads, dim = qkv.shape[0], shape.heads, shape.head_dim
-        splits = splits_for(rows, shape.kv_heads)
+        tiles = tiles_for(rows)
+        splits = tiles.splits
         if self._arrived is None or len(self._arrived) < rows * shape.kv_heads:
             self._arrived = torch.zeros(max(4096, rows * shape.kv_heads), dtype=torch.int32, device=qkv.device)
         parts = torch.empty(rows, heads, splits, dim, dtype=torch.float32, device=qkv.device)
@@ -154,7 +167,7 @@ class Attention:
             qkv, *norms, rope, cache.keys, cache.values, reach.blocks, reach.position, parts, weights, self._arrived,
             out, reach.blocks.stride(0), reach.page_size, dim**-0.5, shape.eps,
             HEADS=heads, KV_HEADS=shape.kv_heads, DIM=dim,
-            ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // shape.kv_heads)), BLOCK=BLOCK_POSITIONS, SPLITS=splits,
-            STAGES=3, num_warps=4, num_stages=3,
+            ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // shape.kv_heads)), BLOCK=tiles.block, SPLITS=splits,
+            STAGES=tiles.stages, num_warps=tiles.warps, num_stages=tiles.stages,
         )  # fmt: skip
         return out

@@ -79,9 +79,10 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
     for count, kv_heads, dim in (BACKBONE, CRQ, TINY):
         sizes = {"HEADS": count, "KV_HEADS": kv_heads, "DIM": dim}
         found.append((fused._place_heads_kernel, heads, sizes, {}))
-        for splits in (1, 16):
-            parts = sizes | {"ROWS": 16, "BLOCK": triton_attend.BLOCK_POSITIONS, "SPLITS": splits, "STAGES": 3}
-            found.append((triton_attend._attend_kernel, attend, parts, {"num_stages": 3}))
+        for tiles in (triton_attend.tiles_for(1), triton_attend.tiles_for(64)):
+            parts = sizes | {"ROWS": 16, "BLOCK": tiles.block, "SPLITS": tiles.splits, "STAGES": tiles.stages}
+            options = {"num_warps": tiles.warps, "num_stages": tiles.stages}
+            found.append((triton_attend._attend_kernel, attend, parts, options))
         parts = sizes | {"TOKENS": RUN_TOKENS, "BLOCK": attend_prompt.BLOCK_POSITIONS}
         found.append((attend_prompt._attend_prompt_kernel, prompts, parts, {"num_stages": 2}))
     shared = SHARED_MEMORY[capability]
@@ -93,7 +94,7 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
             options = {"num_warps": sizes.pop("num_warps")}
             missing = {name: None for name, wanted in (("gain", use["NORM"]), ("residual", use["ADD"])) if not wanted}
             found.append((triton_linear._one_row_kernel, one_row | kind, sizes | use | scale | missing, options))
-            for rows in (2, 32, triton_linear.MAX_ROWS):
+            for rows in (2, triton_linear.MAX_ROWS):
                 sizes = triton_linear.tiles(rows, outputs, gated=use["GATED"], bytes_each=2, shared=shared)
                 options = {"num_warps": sizes.pop("num_warps"), "num_stages": sizes["STAGES"]}
                 missing = {"squares": None} if not use["NORM"] else {}

@@ -58,12 +58,12 @@ def test_gated() -> None:
     torch.testing.assert_close(PLAIN.gated(value), FUSED.gated(value), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("splits", [1, 4, 16])
+@pytest.mark.parametrize("tiles", [attend.Tiles(64, 1, 4, 3), attend.tiles_for(1), attend.tiles_for(32)])
 @pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
 def test_heads_are_placed_and_attended(
-    heads: int, kv_heads: int, dim: int, splits: int, monkeypatch: pytest.MonkeyPatch
+    heads: int, kv_heads: int, dim: int, tiles: attend.Tiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attend, "splits_for", lambda rows, kv_heads: splits)
+    monkeypatch.setattr(attend, "tiles_for", lambda rows: tiles)
     shape = HeadShape(heads, kv_heads, dim, 1e-6)
     rows, page_size, pages_a_row = 4, 20, 11
     positions = (rows * pages_a_row + 1) * page_size
@@ -143,7 +143,3 @@ def test_choose_among_ties_few_and_one(kind: str, top_k: int) -> None:
     settings = SamplingRows(ones.bool(), ones, ones * 0.8, (ones * top_k).long(), ones)
     uniform = torch.tensor([0.0, 0.4, 0.99], device=DEVICE)
     assert torch.equal(PLAIN.choose(scores, settings, uniform), FUSED.choose(scores, settings, uniform))
-
-
-def test_a_context_is_split_as_far_as_a_batch_leaves_the_gpu_empty() -> None:
-    assert [attend.splits_for(rows, 8) for rows in (1, 4, 16, 64, 128, 256)] == [16, 8, 4, 4, 2, 1]
