@@ -212,13 +212,19 @@ async def wait_until_healthy(url: str) -> dict[str, Any]:
             await asyncio.sleep(0.5)
 
 
-async def lateness(url: str) -> dict[str, float]:
-    """The server's own histogram: the share of frames sent within 20 ms of their time."""
+async def server_metrics(url: str) -> dict[str, Any]:
+    """The server's own: the share of frames sent within 20 ms of their time, and the mean of each stage of a turn."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
-        values = dict(line.rsplit(" ", 1) for line in (await response.text()).splitlines() if not line.startswith("#"))
-    count = float(values["s2s_frame_lateness_seconds_count"])
-    within = float(values['s2s_frame_lateness_seconds_bucket{le="0.02"}'])
-    return {"frames": count, "within_20ms": round(within / count, 5) if count else float("nan")}
+        lines = [line for line in (await response.text()).splitlines() if not line.startswith("#")]
+    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    count = values["s2s_frame_lateness_seconds_count"]
+    within = values['s2s_frame_lateness_seconds_bucket{le="0.02"}']
+    stages = {}
+    for name, total in values.items():
+        if name.startswith("s2s_stage_seconds_sum{"):
+            of = values[name.replace("_sum{", "_count{")]
+            stages[name.split('"')[1]] = round(total / of * 1000, 1) if of else None
+    return {"frames": count, "within_20ms": round(within / count, 5) if count else float("nan"), "stages_mean_ms": stages}
 
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:
@@ -253,7 +259,7 @@ async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[s
         "gap_ms_worst": round(max(tally.gaps_s, default=0.0) * 1000, 1),
         "errors": len(tally.errors),
         "first_errors": sorted(set(tally.errors))[:3],
-        **await lateness(url),
+        **await server_metrics(url),
         **memory.report(),
     }
 
