@@ -224,7 +224,11 @@ async def server_metrics(url: str) -> dict[str, Any]:
         if name.startswith("s2s_stage_seconds_sum{"):
             of = values[name.replace("_sum{", "_count{")]
             stages[name.split('"')[1]] = round(total / of * 1000, 1) if of else None
-    return {"frames": count, "within_20ms": round(within / count, 5) if count else float("nan"), "stages_mean_ms": stages}
+    return {
+        "frames": count,
+        "within_20ms": round(within / count, 5) if count else float("nan"),
+        "stages_mean_ms": stages,
+    }
 
 
 def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:

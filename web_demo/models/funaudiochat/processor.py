@@ -21,7 +21,7 @@ from web_demo.models.funaudiochat.config import FunAudioChatConfig, read_config
 
 Message = tuple[str, str]  # role ("system", "user", "assistant", …), content
 
-_STFT_TAIL_FRAMES = 3  # silence after the last frame that its window, or the reflection at the end, can reach
+_STFT_TAIL_FRAMES = 3  # silence after the last frame that its window, or the reflection at the end, can metadata
 
 
 @dataclass(frozen=True, eq=False)

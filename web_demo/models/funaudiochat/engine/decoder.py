@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, PromptMetadata, Reach, Weight
+from web_demo.models.funaudiochat.kernels.base import (
+    DecodeMetadata,
+    HeadShape,
+    Kernels,
+    LayerCache,
+    PromptMetadata,
+    Weight,
+)
 from web_demo.models.funaudiochat.loader import SCALE
 
 Attend = Callable[[Tensor, tuple[Tensor, Tensor], LayerCache], Tensor]  # qkv, norms of q and k -> [N, heads * dim]
@@ -125,12 +132,12 @@ class PagedDecoder:
         for page in pages:
             self.memory[:, :, page * self.page_size : (page + 1) * self.page_size] = 0
 
-    def decode(self, x: Tensor, position: Tensor, blocks: Tensor) -> Tensor:
-        """One new position a row: x [B, W], position int64 [B], blocks int64 [B, n] -> normalised [B, W]."""
-        reach = Reach(position, blocks, self.page_size)
+    def decode(self, x: Tensor, position: Tensor, block_table: Tensor) -> Tensor:
+        """One new position a row: x [B, W], position int64 [B], block_table int64 [B, n] -> normalised [B, W]."""
+        metadata = DecodeMetadata(position, block_table, self.page_size)
 
         def attend(qkv: Tensor, norms: tuple[Tensor, Tensor], cache: LayerCache) -> Tensor:
-            return self.kernels.attend(qkv, norms, self.rope, reach, cache, self.shape)
+            return self.kernels.attend(qkv, norms, self.rope, metadata, cache, self.shape)
 
         return self._layers(x, attend)
 
@@ -139,7 +146,7 @@ class PagedDecoder:
 
         def attend(qkv: Tensor, norms: tuple[Tensor, Tensor], cache: LayerCache) -> Tensor:
             place = (metadata.position, metadata.target)
-            q = self.kernels.place_heads(qkv, norms, self.rope, *place, cache, self.shape)
+            q = self.kernels.store_kv(qkv, norms, self.rope, *place, cache, self.shape)
             return self.kernels.attend_prompt(q, metadata, cache, self.shape)
 
         return self._layers(x, attend)

@@ -16,7 +16,7 @@ SCRATCH_PAGE = 0  # written by the padding rows of a batch; never given out
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class CachedPrefix:
     """The filled start of an earlier prompt. `speech`: whether the speech head's cache is filled too."""
 
     keys: tuple[Hashable, ...]
@@ -33,22 +33,22 @@ class PagePool:
         self.page_tokens = page_tokens
         self.total = pages - 1
         self._free = list(range(pages - 1, SCRATCH_PAGE, -1))
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._prefixes: OrderedDict[str, CachedPrefix] = OrderedDict()
 
     @property
     def free(self) -> int:
         return len(self._free)
 
     @property
-    def kept_conversations(self) -> int:
-        return len(self._kept)
+    def cached_conversations(self) -> int:
+        return len(self._prefixes)
 
     def pages_for(self, positions: int) -> int:
         return -(-positions // self.page_tokens)
 
     def reuse(self, conversation_id: str, keys: tuple[Hashable, ...], *, speech: bool) -> tuple[int, list[int]]:
         """Take over what an earlier turn left: (positions that need no prefill, their pages). Gives up the rest."""
-        kept = self._kept.pop(conversation_id, None)
+        kept = self._prefixes.pop(conversation_id, None)
         if kept is None:
             return 0, []
         length = common_length(kept.keys, keys) if kept.speech or not speech else 0
@@ -58,21 +58,21 @@ class PagePool:
 
     def take(self, count: int) -> list[int] | None:
         """`count` pages, evicting kept prompts when it must; None (and nothing evicted) when there are too few."""
-        reclaimable = sum(len(kept.pages) for kept in self._kept.values())
+        reclaimable = sum(len(kept.pages) for kept in self._prefixes.values())
         if count > len(self._free) + reclaimable:
             return None
         while count > len(self._free):
-            self.release(self._kept.popitem(last=False)[1].pages)
+            self.release(self._prefixes.popitem(last=False)[1].pages)
         return [self._free.pop() for _ in range(count)]
 
     def release(self, pages: Iterable[int]) -> None:
         self._free.extend(pages)
 
-    def keep(self, conversation_id: str, kept: Kept) -> None:
+    def keep(self, conversation_id: str, kept: CachedPrefix) -> None:
         self.forget(conversation_id)
-        self._kept[conversation_id] = kept
+        self._prefixes[conversation_id] = kept
 
     def forget(self, conversation_id: str) -> None:
-        kept = self._kept.pop(conversation_id, None)
+        kept = self._prefixes.pop(conversation_id, None)
         if kept is not None:
             self.release(kept.pages)

@@ -223,12 +223,12 @@ class Runner:
         return hidden, self.crq.prefill(sub_positions, self._metadata(rows, position, next(runs), page_size))
 
     def _metadata(self, rows: Tensor, position: Tensor, runs: Tensor, page_size: int) -> PromptMetadata:
-        tables = self.state.blocks
+        tables = self.state.block_tables
         page = tables.flatten()[rows * tables.shape[1] + position // page_size]
         return PromptMetadata(position, page * page_size + position % page_size, tables, runs, page_size, RUN_TOKENS)
 
     def _encode(self, chunks: Sequence[PrefillChunk]) -> None:
-        """Encode, all at once, the audios that these chunks reach and that were not encoded yet."""
+        """Encode, all at once, the audios that these chunks metadata and that were not encoded yet."""
         wanted = [
             (self._vectors[chunk.turn.slot], index, audio)
             for chunk in chunks
@@ -352,21 +352,21 @@ class Runner:
         """The frame itself, from slot indices [B] to a packet int64 [B, 3 + group]; no value is read by the host."""
         state, audio = self.state, self.config.audio
         token, frame = state.token[rows], state.frame[rows]
-        position, blocks = state.position[rows], state.blocks[rows, :pages]
+        position, block_table = state.position[rows], state.block_tables[rows, :pages]
         settings, uniform = state.sampling(rows), state.uniform[rows, frame]
         speaking = state.speaking[rows] | (token == self.config.audio_bos_id)
 
         text = self.model.embed_text(token)
         heard = (text + self.model.audio_tower.embed_groups(state.codes[rows])) / 2
         joined = (speaking & state.given[rows])[:, None]
-        hidden = self.backbone.decode(torch.where(joined, heard, text), position, blocks)
+        hidden = self.backbone.decode(torch.where(joined, heard, text), position, block_table)
         logits = self.kernels.linear(hidden, self.model.language_model.lm_head.weight).float()
         broken = ~logits.isfinite().all(dim=-1)
 
         emitted = speaking & state.speech[rows]
         codes = state.codes[rows]
         if speech:
-            codes, finite = self._group(rows, hidden + text, position, blocks, settings, uniform)
+            codes, finite = self._group(rows, hidden + text, position, block_table, settings, uniform)
             broken = broken | (~finite & state.speech[rows])
         ended = emitted & (codes == audio.eos_id).any(dim=-1)
         emitted_codes = torch.where(ended[:, None], audio.eos_id, codes)
@@ -382,7 +382,7 @@ class Runner:
         rows: Tensor,
         crq_in: Tensor,
         position: Tensor,
-        blocks: Tensor,
+        block_table: Tensor,
         settings: SamplingRows,
         uniform: Tensor,
     ) -> tuple[Tensor, Tensor]:
@@ -396,10 +396,10 @@ class Runner:
         codes = []
         for index in range(self.group):
             x = linear(sub_positions[:, index] + F.embedding(code, model.codebook), head.input_matching.weight)
-            hidden = self.crq.decode(x, position * self.group + index, blocks)
+            hidden = self.crq.decode(x, position * self.group + index, block_table)
             logits = linear(linear(hidden, head.output_matching.weight), model.codebook).float()
             finite = finite & logits.isfinite().all(dim=-1)
-            code = self.kernels.choose(penalised(logits, seen, settings.penalty), settings, uniform[:, index])
+            code = self.kernels.sample(penalised(logits, seen, settings.penalty), settings, uniform[:, index])
             seen = seen.scatter(1, code[:, None], True)
             codes.append(code)
         state.last_code[rows] = code
@@ -409,7 +409,7 @@ class Runner:
         state = self.state
         scores = penalised(logits, state.text_seen[rows], settings.penalty)
         ban = banned(state.recent[rows], state.bad_prefix[rows], state.bad_last[rows], logits.shape[-1])
-        chosen = self.kernels.choose(scores.masked_fill(ban, -torch.inf), settings, uniform)
+        chosen = self.kernels.sample(scores.masked_fill(ban, -torch.inf), settings, uniform)
         return torch.where(state.text_greedy[rows], logits.argmax(dim=-1), chosen)
 
     def _advance(self, rows: Tensor, appended: Tensor, codes: Tensor, emitted: Tensor, speaking: Tensor) -> None:

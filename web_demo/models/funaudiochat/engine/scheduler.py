@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from utils.constant import MAX_NEW_TOKENS
-from web_demo.models.funaudiochat.engine.pages import Kept, PagePool
+from web_demo.models.funaudiochat.engine.pages import CachedPrefix, PagePool
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Plan, PrefillChunk, Status, Turn
 
 
@@ -99,7 +99,7 @@ class Scheduler:
         missing = self.pool.take(self.pool.pages_for(turn.max_positions) - len(pages))
         if missing is None:
             if pages:  # put back what was taken over, it may still be there at the next try
-                self.pool.keep(request.conversation_id, Kept(turn.keys[:length], tuple(pages), speech))
+                self.pool.keep(request.conversation_id, CachedPrefix(turn.keys[:length], tuple(pages), speech))
             return False
         turn.slot = self._free_slots.pop()
         turn.pages = pages + missing
@@ -148,6 +148,6 @@ class Scheduler:
         if kept:
             keys = turn.keys[: turn.prefilled]
             self.pool.keep(
-                turn.request.conversation_id, Kept(keys, tuple(turn.pages[:kept]), turn.request.settings.speech)
+                turn.request.conversation_id, CachedPrefix(keys, tuple(turn.pages[:kept]), turn.request.settings.speech)
             )
         turn.pages = []

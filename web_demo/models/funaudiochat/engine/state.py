@@ -42,7 +42,7 @@ class SlotState:
     bad_prefix: Tensor  # int64 [., MAX_BAD_WORDS, MAX_BAD_WORD_TOKENS - 1]
     bad_last: Tensor  # int64 [., MAX_BAD_WORDS]
     uniform: Tensor  # float32 [., max_new_tokens, group + 1]: a draw for each code, then one for the text
-    blocks: Tensor  # int64 [., pages_per_turn]: the pages of the slot, in order
+    block_tables: Tensor  # int64 [., pages_per_turn]: the pages of the slot, in order
 
     @classmethod
     def allocate(cls, config: FunAudioChatConfig, limits: Limits, device: torch.device) -> SlotState:
@@ -74,7 +74,7 @@ class SlotState:
             bad_prefix=zeros(MAX_BAD_WORDS, MAX_BAD_WORD_TOKENS - 1) + _ANY,
             bad_last=zeros(MAX_BAD_WORDS) + _ANY,
             uniform=zeros(limits.max_new_tokens, group + 1, dtype=real),
-            blocks=zeros(limits.pages_per_turn),
+            block_tables=zeros(limits.pages_per_turn),
         )
 
     @property
@@ -107,8 +107,8 @@ class SlotState:
             self.uniform[slot, : settings.max_new_tokens] = uniform_table(
                 settings.seed, settings.max_new_tokens, self.uniform.shape[-1]
             ).to(device)
-        self.blocks[slot] = 0
-        self.blocks[slot, : len(turn.pages)] = torch.tensor(turn.pages, device=device)
+        self.block_tables[slot] = 0
+        self.block_tables[slot, : len(turn.pages)] = torch.tensor(turn.pages, device=device)
 
     def _admit_bad_words(self, turn: Turn, prompt: Tensor) -> None:
         slot, width = turn.slot, self.recent.shape[-1]

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.kernels.base import HeadShape, LayerCache, Reach
+from web_demo.models.funaudiochat.kernels.base import DecodeMetadata, HeadShape, LayerCache
 
 _DOT_ROWS = 16  # the fewest that a tensor core product takes; a group of query heads is padded to it
 
@@ -38,7 +38,7 @@ def _turned(source, gain, angles, mask, eps, DIM: tl.constexpr):
 
 @triton.jit
 def _attend_kernel(
-    qkv, q_gain, k_gain, rope, keys, values, blocks, position, parts, weights, arrived, out,
+    qkv, q_gain, k_gain, rope, keys, values, block_table, position, parts, weights, arrived, out,
     block_stride, page_size, scale, eps,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr,
@@ -69,7 +69,7 @@ def _attend_kernel(
         k_low, k_high = _turned(source + (HEADS + kv_head + one) * DIM, k_gain, angles, one == 0, eps, DIM)
         k_low, k_high = k_low.to(kind), k_high.to(kind)
         v = tl.load(source + (HEADS + KV_HEADS + kv_head) * DIM + dim)
-        page = tl.load(blocks + row * block_stride + newest // page_size)
+        page = tl.load(block_table + row * block_stride + newest // page_size)
         new_at = ((page * page_size + newest % page_size) * KV_HEADS + kv_head) * DIM
         tl.store(keys + new_at + half[None, :], k_low)
         tl.store(keys + new_at + HALF + half[None, :], k_high)
@@ -85,7 +85,7 @@ def _attend_kernel(
     for begin in tl.range(start, end, BLOCK, num_stages=STAGES):
         at = begin + tl.arange(0, BLOCK)
         inside = at < end
-        page = tl.load(blocks + row * block_stride + at // page_size, mask=inside, other=0).to(tl.int64)
+        page = tl.load(block_table + row * block_stride + at // page_size, mask=inside, other=0).to(tl.int64)
         source_at = (((page * page_size + at % page_size) * KV_HEADS + kv_head) * DIM)[:, None]
         k_low = tl.load(keys + source_at + half[None, :], mask=inside[:, None], other=0.0)
         k_high = tl.load(keys + source_at + HALF + half[None, :], mask=inside[:, None], other=0.0)
@@ -153,7 +153,13 @@ class Attention:
         self._arrived: Tensor | None = None
 
     def __call__(
-        self, qkv: Tensor, norms: tuple[Tensor, Tensor], rope: Tensor, reach: Reach, cache: LayerCache, shape: HeadShape
+        self,
+        qkv: Tensor,
+        norms: tuple[Tensor, Tensor],
+        rope: Tensor,
+        metadata: DecodeMetadata,
+        cache: LayerCache,
+        shape: HeadShape,
     ) -> Tensor:
         rows, heads, dim = qkv.shape[0], shape.heads, shape.head_dim
         tiles = tiles_for(rows)
@@ -164,8 +170,8 @@ class Attention:
         weights = torch.empty(rows, heads, splits, dtype=torch.float32, device=qkv.device)
         out = torch.empty(rows, heads * dim, dtype=qkv.dtype, device=qkv.device)
         _attend_kernel[(rows, shape.kv_heads, splits)](
-            qkv, *norms, rope, cache.keys, cache.values, reach.blocks, reach.position, parts, weights, self._arrived,
-            out, reach.blocks.stride(0), reach.page_size, dim**-0.5, shape.eps,
+            qkv, *norms, rope, cache.keys, cache.values, metadata.block_table, metadata.position, parts, weights, self._arrived,
+            out, metadata.block_table.stride(0), metadata.page_size, dim**-0.5, shape.eps,
             HEADS=heads, KV_HEADS=shape.kv_heads, DIM=dim,
             ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // shape.kv_heads)), BLOCK=tiles.block, SPLITS=splits,
             STAGES=tiles.stages, num_warps=tiles.warps, num_stages=tiles.stages,

@@ -21,7 +21,7 @@ BLOCK_POSITIONS = 64
 
 @triton.jit
 def _attend_prompt_kernel(
-    q, keys, values, tables, runs, out, table_stride, page_size, scale,
+    q, keys, values, block_tables, runs, out, table_stride, page_size, scale,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     run = runs + tl.program_id(0) * 4
@@ -44,7 +44,7 @@ def _attend_prompt_kernel(
         for begin in range(0, start + count, BLOCK):
             at = begin + tl.arange(0, BLOCK)
             inside = at < start + count
-            page = tl.load(tables + slot * table_stride + at // page_size, mask=inside, other=0)
+            page = tl.load(block_tables + slot * table_stride + at // page_size, mask=inside, other=0)
             source = (((page * page_size + at % page_size) * KV_HEADS + kv_head) * DIM)[:, None] + dim[None, :]
             k = tl.load(keys + source, mask=inside[:, None], other=0.0)
             v = tl.load(values + source, mask=inside[:, None], other=0.0)
@@ -64,7 +64,7 @@ def attend_prompt(q: Tensor, metadata: PromptMetadata, cache: LayerCache, shape:
     """See `Kernels.attend_prompt`; runs of at most `metadata.run_tokens` tokens each, a power of two."""
     out = torch.zeros_like(q)  # tokens of padding belong to no run
     _attend_prompt_kernel[(len(metadata.runs), shape.kv_heads)](
-        q, cache.keys, cache.values, metadata.tables, metadata.runs, out, metadata.tables.stride(0),
+        q, cache.keys, cache.values, metadata.block_tables, metadata.runs, out, metadata.block_tables.stride(0),
         metadata.page_size, shape.head_dim**-0.5,
         HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim, TOKENS=metadata.run_tokens,
         BLOCK=BLOCK_POSITIONS, num_warps=4, num_stages=2,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, choose
+from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,21 +24,21 @@ class LayerCache:
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class DecodeMetadata:
     """Where the rows of a batch, one new position each, write and read.
 
-    `position` int64 [B]; `blocks` int64 [B, n] the pages of each row; `page_size` positions a page holds. A row reads
+    `position` int64 [B]; `block_table` int64 [B, n] the pages of each row; `page_size` positions a page holds. A row reads
     positions 0..position.
     """
 
     position: Tensor
-    blocks: Tensor
+    block_table: Tensor
     page_size: int
 
     @cached_property
     def target(self) -> Tensor:
         """The cache index of each row's new position, int64 [B]."""
-        page = self.blocks.gather(1, (self.position // self.page_size)[:, None])[:, 0]
+        page = self.block_table.gather(1, (self.position // self.page_size)[:, None])[:, 0]
         return page * self.page_size + self.position % self.page_size
 
 
@@ -46,14 +46,14 @@ class Reach:
 class PromptMetadata:
     """Where the T tokens of a prefill stand: runs of new positions of some turns, and padding.
 
-    `position` int64 [T]; `target` int64 [T] the cache index of each token, padding in the scratch page; `tables` int64
+    `position` int64 [T]; `target` int64 [T] the cache index of each token, padding in the scratch page; `block_tables` int64
     [slots + 1, pages] the pages of every slot; `runs` int64 [n, 4]: slot, first token, number of tokens (at most
     `run_tokens`; 0: unused) and first position. A token attends to its turn's positions up to its own.
     """
 
     position: Tensor
     target: Tensor
-    tables: Tensor
+    block_tables: Tensor
     runs: Tensor
     page_size: int
     run_tokens: int
@@ -137,7 +137,7 @@ class Kernels:
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate) * up
 
-    def place_heads(
+    def store_kv(
         self,
         qkv: Tensor,
         norms: tuple[Tensor, Tensor],
@@ -160,15 +160,15 @@ class Kernels:
         qkv: Tensor,
         norms: tuple[Tensor, Tensor],
         rope: Tensor,
-        reach: Reach,
+        metadata: DecodeMetadata,
         cache: LayerCache,
         shape: HeadShape,
     ) -> Tensor:
-        """`place_heads` of one new position a row, and its attention over the row's positions -> [B, heads * dim]."""
-        q = self.place_heads(qkv, norms, rope, reach.position, reach.target, cache, shape)
-        within = torch.arange(reach.page_size, device=q.device)
-        index = (reach.blocks[:, :, None] * reach.page_size + within).flatten(1)
-        mask = torch.arange(index.shape[1], device=q.device) <= reach.position[:, None]
+        """`store_kv` of one new position a row, and its attention over the row's positions -> [B, heads * dim]."""
+        q = self.store_kv(qkv, norms, rope, metadata.position, metadata.target, cache, shape)
+        within = torch.arange(metadata.page_size, device=q.device)
+        index = (metadata.block_table[:, :, None] * metadata.page_size + within).flatten(1)
+        mask = torch.arange(index.shape[1], device=q.device) <= metadata.position[:, None]
         k, v = cache.keys[index].transpose(1, 2), cache.values[index].transpose(1, 2)
         out = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=mask[:, None, None], enable_gqa=True)
         return out.reshape(q.shape[0], -1)
@@ -181,7 +181,10 @@ class Kernels:
             if not count:
                 continue
             every = torch.arange(start + count, device=q.device)
-            index = metadata.tables[slot][every // metadata.page_size] * metadata.page_size + every % metadata.page_size
+            index = (
+                metadata.block_tables[slot][every // metadata.page_size] * metadata.page_size
+                + every % metadata.page_size
+            )
             k, v = (
                 side[index].repeat_interleave(repeat, dim=1).transpose(0, 1)[None]
                 for side in (cache.keys, cache.values)
@@ -191,6 +194,6 @@ class Kernels:
             out[first : first + count] = seen[0].transpose(0, 1)
         return out.flatten(1)
 
-    def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
-        """One token a row: see `sampling.choose`."""
-        return choose(scores, rows, uniform)
+    def sample(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
+        """One token a row: see `sampling.sample`."""
+        return sample(scores, rows, uniform)

@@ -14,16 +14,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.kernels import choose as triton_choose
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
+from web_demo.models.funaudiochat.kernels import sample as triton_sample
 from web_demo.models.funaudiochat.kernels.attend import Attention
 from web_demo.models.funaudiochat.kernels.attend_prompt import attend_prompt
 from web_demo.models.funaudiochat.kernels.base import (
+    DecodeMetadata,
     HeadShape,
     Kernels,
     LayerCache,
     PromptMetadata,
-    Reach,
     Residual,
     Weight,
 )
@@ -47,7 +47,7 @@ def _add_norm_kernel(x, residual, weight, out, total, width, eps, HAS_RESIDUAL: 
 
 
 @triton.jit
-def _place_heads_kernel(
+def _store_kv_kernel(
     qkv, q_norm, k_norm, rope, position, target, q_out, keys, values, eps,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
@@ -141,11 +141,11 @@ class TritonKernels(Kernels):
         qkv: Tensor,
         norms: tuple[Tensor, Tensor],
         rope: Tensor,
-        reach: Reach,
+        metadata: DecodeMetadata,
         cache: LayerCache,
         shape: HeadShape,
     ) -> Tensor:
-        return self._attention(qkv, norms, rope, reach, cache, shape)
+        return self._attention(qkv, norms, rope, metadata, cache, shape)
 
     def add_norm(self, x: Tensor, residual: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """x [N, W] plus the residual, RMS-normalised; and the sum."""
@@ -159,7 +159,7 @@ class TritonKernels(Kernels):
         )  # fmt: skip
         return out, total
 
-    def place_heads(
+    def store_kv(
         self,
         qkv: Tensor,
         norms: tuple[Tensor, Tensor],
@@ -171,7 +171,7 @@ class TritonKernels(Kernels):
     ) -> Tensor:
         rows = qkv.shape[0]
         q = torch.empty(rows, shape.heads, shape.head_dim, dtype=qkv.dtype, device=qkv.device)
-        _place_heads_kernel[(rows, shape.heads + 2 * shape.kv_heads)](
+        _store_kv_kernel[(rows, shape.heads + 2 * shape.kv_heads)](
             qkv, norms[0], norms[1], rope, position, target, q, cache.keys, cache.values, shape.eps,
             HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim,
         )  # fmt: skip
@@ -187,5 +187,5 @@ class TritonKernels(Kernels):
     def attend_prompt(self, q: Tensor, metadata: PromptMetadata, cache: LayerCache, shape: HeadShape) -> Tensor:
         return attend_prompt(q, metadata, cache, shape)
 
-    def choose(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
-        return triton_choose.choose(scores, rows, uniform)
+    def sample(self, scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
+        return triton_sample.sample(scores, rows, uniform)

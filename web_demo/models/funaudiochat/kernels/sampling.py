@@ -29,7 +29,7 @@ def penalised(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
     return torch.where(seen, torch.where(logits > 0, logits / factor, logits * factor), logits)
 
 
-def choose(scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
+def sample(scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
     """Scores float32 [B, V] after penalty and bans, uniform [B] in [0, 1) -> index int64 [B].
 
     Rows that sample: temperature, top-k, top-p, then the inverse of the cumulative distribution in the order of the ids.

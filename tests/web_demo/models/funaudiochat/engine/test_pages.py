@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from web_demo.models.funaudiochat.engine.pages import SCRATCH_PAGE, Kept, PagePool
+from web_demo.models.funaudiochat.engine.pages import SCRATCH_PAGE, CachedPrefix, PagePool
 
 
 def pool(pages: int = 11) -> PagePool:
@@ -18,9 +18,9 @@ def test_too_many_pages_are_refused_without_evicting_anyone() -> None:
     one = pool()
     kept = one.take(4)
     assert kept is not None
-    one.keep("a", Kept(tuple(range(16)), tuple(kept), speech=True))
+    one.keep("a", CachedPrefix(tuple(range(16)), tuple(kept), speech=True))
     assert one.take(11) is None
-    assert one.kept_conversations == 1
+    assert one.cached_conversations == 1
 
 
 def test_the_longest_unused_conversation_is_evicted_first() -> None:
@@ -28,7 +28,7 @@ def test_the_longest_unused_conversation_is_evicted_first() -> None:
     for name in ("old", "new"):
         pages = one.take(4)
         assert pages is not None
-        one.keep(name, Kept(tuple(range(16)), tuple(pages), speech=True))
+        one.keep(name, CachedPrefix(tuple(range(16)), tuple(pages), speech=True))
     assert one.take(4) is not None
     assert one.reuse("old", tuple(range(16)), speech=True) == (0, [])
     assert one.reuse("new", tuple(range(16)), speech=True)[0] == 16
@@ -38,7 +38,7 @@ def test_only_the_common_start_is_reused_and_the_other_pages_come_back() -> None
     one = pool()
     pages = one.take(4)
     assert pages is not None
-    one.keep("a", Kept((*range(9), "other", *range(6)), tuple(pages), speech=True))
+    one.keep("a", CachedPrefix((*range(9), "other", *range(6)), tuple(pages), speech=True))
     length, reused = one.reuse("a", tuple(range(16)), speech=True)
     assert (length, reused) == (9, pages[:3])  # the third page holds position 8
     assert one.free == 7
@@ -48,7 +48,7 @@ def test_a_prompt_kept_without_speech_is_useless_to_a_speaking_turn() -> None:
     one = pool()
     pages = one.take(4)
     assert pages is not None
-    one.keep("a", Kept(tuple(range(16)), tuple(pages), speech=False))
+    one.keep("a", CachedPrefix(tuple(range(16)), tuple(pages), speech=False))
     assert one.reuse("a", tuple(range(16)), speech=True) == (0, [])
     assert one.free == 10
 
@@ -57,7 +57,7 @@ def test_forgetting_a_conversation_frees_its_pages() -> None:
     one = pool()
     pages = one.take(4)
     assert pages is not None
-    one.keep("a", Kept(tuple(range(16)), tuple(pages), speech=True))
+    one.keep("a", CachedPrefix(tuple(range(16)), tuple(pages), speech=True))
     one.forget("a")
     one.forget("never seen")
     assert one.free == one.total

@@ -152,7 +152,7 @@ def test_a_failed_turn_leaves_nothing_to_reuse() -> None:
     scheduler.add(first)
     run(scheduler)
     scheduler.finish(first, EndReason.FAILED, "NaN")
-    assert scheduler.pool.kept_conversations == 0
+    assert scheduler.pool.cached_conversations == 0
     assert scheduler.pool.free == scheduler.pool.total
 
 
@@ -166,7 +166,7 @@ def test_kept_prompts_give_way_to_new_turns() -> None:
     scheduler.add(second)
     run(scheduler)
     assert second.status is not Status.WAITING
-    assert scheduler.pool.kept_conversations == 0
+    assert scheduler.pool.cached_conversations == 0
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from triton.compiler import ASTSource, CompilationError
 from web_demo.models.funaudiochat.engine.runner import RUN_TOKENS
 from web_demo.models.funaudiochat.kernels import attend as triton_attend
 from web_demo.models.funaudiochat.kernels import attend_prompt, fused
-from web_demo.models.funaudiochat.kernels import choose as triton_choose
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
+from web_demo.models.funaudiochat.kernels import sample as triton_sample
 
 HIDDEN = "*bf16"
 BACKBONE, CRQ, TINY = (32, 8, 128), (16, 8, 128), (4, 2, 16)  # query heads, heads of keys and values, their size
@@ -44,13 +44,13 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
         "rope": "*fp32", "position": "*i64", "target": "*i64", "eps": "fp32",
     }  # fmt: skip
     attend = dict.fromkeys(("qkv", "q_gain", "k_gain", "keys", "values", "out"), HIDDEN) | {
-        "rope": "*fp32", "blocks": "*i64", "position": "*i64", "parts": "*fp32", "weights": "*fp32", "arrived": "*i32",
+        "rope": "*fp32", "block_table": "*i64", "position": "*i64", "parts": "*fp32", "weights": "*fp32", "arrived": "*i32",
         "block_stride": "i32", "page_size": "i32", "scale": "fp32", "eps": "fp32",
     }  # fmt: skip
     prompts = dict.fromkeys(("q", "keys", "values", "out"), HIDDEN) | {
-        "tables": "*i64", "runs": "*i64", "table_stride": "i32", "page_size": "i32", "scale": "fp32",
+        "block_tables": "*i64", "runs": "*i64", "table_stride": "i32", "page_size": "i32", "scale": "fp32",
     }  # fmt: skip
-    choose = dict.fromkeys(("scores", "temperature", "top_p", "uniform"), "*fp32") | {
+    sampled = dict.fromkeys(("scores", "temperature", "top_p", "uniform"), "*fp32") | {
         "top_k": "*i64", "out": "*i64", "width": "i32", "scores_stride": "i32",
     }  # fmt: skip
     one_row = dict.fromkeys(("x", "gain", "residual", "out"), HIDDEN) | {
@@ -59,26 +59,26 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
     some_rows = one_row | {
         "scaled": HIDDEN, "squares": "*fp32", "squares_out": "*fp32", "rows": "i32", "parts": "i32",
     }  # fmt: skip
-    wide = choose | dict.fromkeys(("best", "before", "sums", "totals", "mass"), "*fp32") | {
+    wide = sampled | dict.fromkeys(("best", "before", "sums", "totals", "mass"), "*fp32") | {
         "floors": "*i32", "floor_out": "*i32", "last": "*i32",
     }  # fmt: skip
-    blocks = {"BLOCK": triton_choose.BLOCK, "BLOCKS": 128}
+    blocks = {"BLOCK": triton_sample.BLOCK, "BLOCKS": 128}
     found: list[tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]] = [
         (fused._gated_kernel, {"gate_up": HIDDEN, "out": HIDDEN, "width": "i32"}, {"BLOCK": 1024}, {}),
-        (triton_choose._narrow_kernel, choose, {"BLOCK": triton_choose.NARROW, "BITS": 30}, {"num_warps": 8}),
-        (triton_choose._wide_best_kernel, choose | {"best": "*fp32"}, {"BLOCK": triton_choose.BLOCK}, {}),
-        (triton_choose._wide_mass_kernel, wide, {"PASSES": 6, "DIGIT_BITS": 5} | blocks, {}),
-        (triton_choose._wide_draw_kernel, wide | {"floor": "*i32", "blocks": "i32"}, blocks, {}),
+        (triton_sample._narrow_kernel, sampled, {"BLOCK": triton_sample.NARROW, "BITS": 30}, {"num_warps": 8}),
+        (triton_sample._wide_best_kernel, sampled | {"best": "*fp32"}, {"BLOCK": triton_sample.BLOCK}, {}),
+        (triton_sample._wide_mass_kernel, wide, {"PASSES": 6, "DIGIT_BITS": 5} | blocks, {}),
+        (triton_sample._wide_draw_kernel, wide | {"floor": "*i32", "blocks": "i32"}, blocks, {}),
         (fused._add_norm_kernel, norm, {"HAS_RESIDUAL": True, "BLOCK": 4096}, {}),
         (fused._add_norm_kernel, norm, {"HAS_RESIDUAL": False, "residual": None, "BLOCK": 1024}, {}),
     ]
     for by_mass in (False, True):
         for number in (0, 3):
             sizes = {"BY_MASS": by_mass, "PASS": number, "PASSES": 6, "DIGIT_BITS": 5, "TILE": 256} | blocks
-            found.append((triton_choose._wide_pass_kernel, wide, sizes, {}))
+            found.append((triton_sample._wide_pass_kernel, wide, sizes, {}))
     for count, kv_heads, dim in (BACKBONE, CRQ, TINY):
         sizes = {"HEADS": count, "KV_HEADS": kv_heads, "DIM": dim}
-        found.append((fused._place_heads_kernel, heads, sizes, {}))
+        found.append((fused._store_kv_kernel, heads, sizes, {}))
         for tiles in (triton_attend.tiles_for(1), triton_attend.tiles_for(64)):
             parts = sizes | {"ROWS": 16, "BLOCK": tiles.block, "SPLITS": tiles.splits, "STAGES": tiles.stages}
             options = {"num_warps": tiles.warps, "num_stages": tiles.stages}

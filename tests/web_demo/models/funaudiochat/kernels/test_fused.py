@@ -9,7 +9,7 @@ pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its i
 
 from web_demo.models.funaudiochat.float8 import rounded, widened
 from web_demo.models.funaudiochat.kernels import attend, linear
-from web_demo.models.funaudiochat.kernels.base import HeadShape, Kernels, LayerCache, PromptMetadata, Reach
+from web_demo.models.funaudiochat.kernels.base import DecodeMetadata, HeadShape, Kernels, LayerCache, PromptMetadata
 from web_demo.models.funaudiochat.kernels.fused import TritonKernels
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
 
@@ -74,18 +74,18 @@ def test_heads_are_placed_and_attended(
     order = torch.randperm(rows * pages_a_row, generator=torch.Generator().manual_seed(1)).to(DEVICE) + 1
     blocks = order.view(rows, pages_a_row).repeat(1, 2)[:, :pages_a_row]  # a view with a stride of its own
     qkv, rope = randn(rows, (heads + 2 * kv_heads) * dim), randn(300, 2, dim)
-    reach = Reach(position, blocks, page_size)
+    metadata = DecodeMetadata(position, blocks, page_size)
     norms = (randn(dim), randn(dim + 1)[:dim])
     results = []
     for kernels, cache in ((PLAIN, plain), (FUSED, fused)):
-        out = kernels.attend(qkv, norms, rope, reach, cache, shape)
+        out = kernels.attend(qkv, norms, rope, metadata, cache, shape)
         results.append((out, cache.keys, cache.values))
-        again = kernels.attend(qkv, norms, rope, reach, cache, shape)  # the same place is written with the same
+        again = kernels.attend(qkv, norms, rope, metadata, cache, shape)  # the same place is written with the same
         assert torch.equal(out, again)
     same(*results)
-    place = (qkv, norms, rope, position, reach.target)
+    place = (qkv, norms, rope, position, metadata.target)
     torch.testing.assert_close(
-        FUSED.place_heads(*place, alone, shape), PLAIN.place_heads(*place, plain, shape), atol=1e-5, rtol=1e-5
+        FUSED.store_kv(*place, alone, shape), PLAIN.store_kv(*place, plain, shape), atol=1e-5, rtol=1e-5
     )
     same((alone.keys, alone.values), (plain.keys, plain.values))
 
@@ -125,7 +125,7 @@ def test_choose(vocabulary: int, top_p: float, top_k: int) -> None:
         torch.ones(rows, device=DEVICE),
     )
     uniform = torch.tensor([0.0, 0.1, 0.5, 0.77, 0.999999, 0.3], device=DEVICE)
-    assert torch.equal(PLAIN.choose(scores, settings, uniform), FUSED.choose(scores, settings, uniform))
+    assert torch.equal(PLAIN.sample(scores, settings, uniform), FUSED.sample(scores, settings, uniform))
 
 
 @pytest.mark.parametrize("top_k", [0, 7])
@@ -142,4 +142,4 @@ def test_choose_among_ties_few_and_one(kind: str, top_k: int) -> None:
     ones = torch.ones(rows, device=DEVICE)
     settings = SamplingRows(ones.bool(), ones, ones * 0.8, (ones * top_k).long(), ones)
     uniform = torch.tensor([0.0, 0.4, 0.99], device=DEVICE)
-    assert torch.equal(PLAIN.choose(scores, settings, uniform), FUSED.choose(scores, settings, uniform))
+    assert torch.equal(PLAIN.sample(scores, settings, uniform), FUSED.sample(scores, settings, uniform))

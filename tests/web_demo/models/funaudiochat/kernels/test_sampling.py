@@ -11,7 +11,7 @@ from transformers.generation.logits_process import (
 )
 
 from web_demo.models.funaudiochat.engine.state import MAX_BAD_WORD_TOKENS
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, banned, choose, penalised
+from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, banned, penalised, sample
 
 pytestmark = pytest.mark.models
 
@@ -45,7 +45,7 @@ def test_draws_have_the_distribution_of_the_library_processors(temperature: floa
     draws = 20_000
     uniform = (torch.arange(draws) + 0.5) / draws  # every stretch of the distribution, in its proportion
     settings = rows(draws, temperature=temperature, top_p=top_p, top_k=top_k)
-    chosen = choose(scores.expand(draws, -1), settings, uniform)
+    chosen = sample(scores.expand(draws, -1), settings, uniform)
     found = torch.bincount(chosen, minlength=VOCABULARY) / draws
     torch.testing.assert_close(found, expected.softmax(dim=-1)[0], atol=2 / draws, rtol=0)
 
@@ -53,7 +53,7 @@ def test_draws_have_the_distribution_of_the_library_processors(temperature: floa
 def test_the_ends_of_the_uniform_range_stay_inside_the_kept_tokens() -> None:
     scores = torch.tensor([[3.0, 2.0, 1.0, -torch.inf]]).expand(2, -1)
     below_one = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0))
-    chosen = choose(scores, rows(2), torch.tensor([0.0, float(below_one)]))
+    chosen = sample(scores, rows(2), torch.tensor([0.0, float(below_one)]))
     assert chosen.tolist() == [0, 2]  # never the last one, which has no mass
 
 
@@ -66,7 +66,7 @@ def test_rows_of_one_batch_keep_their_own_settings() -> None:
         torch.tensor([0, 0, 0]),
         torch.ones(3),
     )
-    assert choose(scores, settings, torch.full((3,), 0.01)).tolist() == [2, 0, 2]
+    assert sample(scores, settings, torch.full((3,), 0.01)).tolist() == [2, 0, 2]
 
 
 def test_the_penalty_is_that_of_the_library() -> None:

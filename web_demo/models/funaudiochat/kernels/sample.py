@@ -239,8 +239,8 @@ def _wide_draw_kernel(
     tl.store(out + row, tl.minimum(drawn, tl.max(tl.where(kept, at, 0), 0)).to(tl.int64))
 
 
-def choose(scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
-    """See `sampling.choose`."""
+def sample(scores: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
+    """See `sampling.sample`."""
     scores, uniform = scores.contiguous(), uniform.contiguous()
     drawn = _narrow(scores, rows, uniform) if scores.shape[1] <= NARROW else _wide(scores, rows, uniform)
     return torch.where(rows.sample, drawn, scores.argmax(dim=-1))
