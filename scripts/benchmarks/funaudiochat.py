@@ -419,8 +419,8 @@ class Bench:
         turn.pages = list(range(1, runner.limits.pages))
         runner.admit(turn)
         count = turn.prefill_length
-        batch = runner.prompt_batch([PrefillChunk(turn, 0, count)])
-        hidden, inner = runner.prompt_states(len(batch.vectors), batch.numbers, batch.vectors, speech=True)
+        batch = runner.prompts.prompt_batch([PrefillChunk(turn, 0, count)])
+        hidden, inner = runner.prompts.prompt_states(len(batch.vectors), batch.numbers, batch.vectors, speech=True)
         assert inner is not None
         inner = inner[: count * self.config.audio.group_size]
         speech = F.linear(head.output_matching(inner), model.codebook)

@@ -117,7 +117,7 @@ def test_the_answer_is_the_same_with_and_without_the_kept_prompt(model: FunAudio
     messages = [("system", "You talk."), ("user", processor.audio_template), ("assistant", "Hello.")]
     text = processor.render([*messages, ("user", processor.audio_template)])
     second = processor.prompt(text, [*first.audios, *spoken(processor, 2).audios])
-    with patch.object(engine.runner, "_encode_chunks", wraps=engine.runner._encode_chunks) as encoder:
+    with patch.object(engine.runner.prompts, "_encode_chunks", wraps=engine.runner.prompts._encode_chunks) as encoder:
         answers, _ = together(engine, {0: [Request("second", second, SAMPLED, "talk")]})
         encoded = [audio for call in encoder.call_args_list for audio in call.args[0]]
         assert len(encoded) == 1  # the first audio lies in the kept part and is not encoded again
@@ -175,7 +175,7 @@ def test_a_nan_in_one_row_ends_that_turn_alone_and_leaves_no_trace(model: FunAud
 def test_running_out_of_memory_in_a_prefill_ends_that_turn_alone(model: FunAudioChat, processor: Processor) -> None:
     engine = Engine(model, LIMITS)
     first, second = (Request(name, spoken(processor, seed), GREEDY) for name, seed in (("first", 1), ("second", 2)))
-    encode = engine.runner._encode_chunks
+    encode = engine.runner.prompts._encode_chunks
     sizes = []
 
     def short_of_memory(sounds: Sequence[tuple[dict[int, torch.Tensor], int, PromptAudio]]) -> None:
@@ -184,7 +184,7 @@ def test_running_out_of_memory_in_a_prefill_ends_that_turn_alone(model: FunAudio
             raise torch.OutOfMemoryError("CUDA out of memory")
         encode(sounds)
 
-    short = patch.object(engine.runner, "_encode_chunks", short_of_memory)
+    short = patch.object(engine.runner.prompts, "_encode_chunks", short_of_memory)
     with short, patch.object(engine.scheduler, "limits", ROOMY):
         answers, ends = together(engine, {0: [first, second]})
     assert ends["second"].end is EndReason.FAILED
@@ -288,8 +288,8 @@ class Asked(GraphCache):
 def test_a_warm_engine_has_every_graph_that_it_asks_for(model: FunAudioChat, processor: Processor) -> None:
     """And what the padding to captured sizes adds changes no token."""
     engine = Engine(model, replace(LIMITS, slots=5, prefill_turns=5, prefill_tokens=300))
-    asked = engine.runner.graphs = Asked()
-    engine.runner._captures_prompts = True
+    asked = engine.runner.graphs = engine.runner.prompts.graphs = Asked()
+    engine.runner.prompts.captures = True
     engine.runner._pages_matter = False  # as on a GPU, where a frame does not depend on the length of contexts
     engine.runner.warm_up()
     warm = set(asked.warm)
@@ -313,10 +313,10 @@ def test_audios_in_chunks_are_those_of_the_encoder(
     sounds = [AudioInput(rng.standard_normal(count).astype(np.float32), 1 + count * 25 // 16_000) for count in samples]
     text = processor.render([("user", processor.audio_template * len(sounds))])
     prompt = processor.prompt(text, sounds)
-    runner = Engine(model, LIMITS).runner
+    prompts = Engine(model, LIMITS).runner.prompts
     found: dict[int, torch.Tensor] = {}
     with torch.inference_mode():
-        runner._encode_chunks([(found, index, audio) for index, audio in enumerate(prompt.audios)])
+        prompts._encode_chunks([(found, index, audio) for index, audio in enumerate(prompt.audios)])
         wanted = model.embed_audios([(audio.codes, audio.features) for audio in prompt.audios])
     for index, vectors in enumerate(wanted):
         torch.testing.assert_close(found[index], vectors, atol=1e-5, rtol=1e-4)

@@ -29,11 +29,11 @@ def test_a_prefill_and_the_encoder_of_sounds_can_be_captured(golden: Path) -> No
     with fake_gpu() as gpu:
         gpu.take(model)
         runner = Runner(model, LIMITS, TritonKernels())
-        layout = runner._layout(32)
+        layout = runner.prompts._layout(32)
         numbers = torch.zeros(layout.size, dtype=torch.long, device=DEVICE)
         vectors = torch.zeros(32, config.hidden_size, dtype=torch.bfloat16, device=DEVICE)
-        hidden = capture(partial(runner._prefill, 32, speech=True), numbers, vectors)
-        sounds = capture(model.embed_chunks, *(one.to(DEVICE) for one in runner._sound_inputs(4)))
+        hidden = capture(partial(runner.prompts._prefill, 32, speech=True), numbers, vectors)
+        sounds = capture(model.embed_chunks, *(one.to(DEVICE) for one in runner.prompts._sound_inputs(4)))
     assert (hidden.device.type, hidden.shape) == ("gpu", (32, config.hidden_size))
     assert (sounds.device.type, sounds.shape) == ("gpu", (4, 10, config.hidden_size))
 

@@ -18,7 +18,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
-from web_demo.models.funaudiochat.engine.runner import RUN_TOKENS
+from web_demo.models.funaudiochat.engine.prefill import RUN_TOKENS
 from web_demo.models.funaudiochat.kernels import attend as triton_attend
 from web_demo.models.funaudiochat.kernels import attend_prompt, fused
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
