@@ -109,6 +109,8 @@ class Speaker:
                 await self._say(user_s)
                 await self._listen(listen_s)
                 await self._send(Control(Action.START))
+        except ConnectionError:  # a refusal says why before that
+            self._tally.errors.append("the service closed the connection")
         finally:
             await self._socket.close()
             await reading

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +22,16 @@ from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, banned, 
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.runtime.graphs import GraphCache
 
+logger = logging.getLogger(__name__)
+
 BATCH_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+TEXT_BATCH_SIZES = (1, 4, 16, 64, 256)  # of turns that are all in text alone: fewer to capture at the start
 _TEXT, _EMITTED, _BROKEN, _CODES = 0, 1, 2, 3  # columns of a frame's packet; the group's codes are the last ones
 
 
-def batch_size(turns: int) -> int:
-    """Rows of the batch that this many turns are padded to."""
-    return next((size for size in BATCH_SIZES if size >= turns), turns)
+def batch_size(turns: int, *, speech: bool) -> int:
+    """Rows of the batch that this many turns are padded to; `speech`: whether any of them speaks."""
+    return next((size for size in (BATCH_SIZES if speech else TEXT_BATCH_SIZES) if size >= turns), turns)
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,10 @@ class Runner:
     @torch.inference_mode()
     def decode(self, turns: Sequence[Turn]) -> list[RowResult]:
         """One frame of every turn: its next text id, and a group of codes where it speaks."""
-        size = batch_size(len(turns))
+        speech = any(turn.request.settings.speech for turn in turns)
+        size = batch_size(len(turns), speech=speech)
         slots = [turn.slot for turn in turns] + [self.state.scratch] * (size - len(turns))
         rows = torch.tensor(slots, device=self.model.device)
-        speech = any(turn.request.settings.speech for turn in turns)
         packet = self._frame(rows, speech, self._page_bucket(turns)).tolist()
         return [
             RowResult(row[_TEXT], tuple(row[_CODES:]) if row[_EMITTED] else (), bool(row[_BROKEN]))
@@ -100,11 +105,17 @@ class Runner:
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Capture the graphs of all batches that the slots can make, and of prompts, so that no turn waits for a capture."""
-        sizes = {batch_size(turns) for turns in range(1, self.limits.slots + 1)}
-        for size in sorted(sizes, reverse=True):  # the largest first: the others fit into its memory pool
-            for speech in (True, False):
+        began = time.perf_counter()
+        for speech in (True, False):
+            sizes = {batch_size(turns, speech=speech) for turns in range(1, self.limits.slots + 1)}
+            for size in sorted(sizes, reverse=True):  # the largest first: the others fit into its memory pool
                 self._capture_frame(size, speech, self.limits.pages_per_turn)
+        frames = time.perf_counter()
         self.prompts.warm_up()
+        logger.info(
+            "captured %d graphs: frames %.1f s, prompts %.1f s",
+            self.graphs.captured, frames - began, time.perf_counter() - frames,
+        )  # fmt: skip
 
     def _page_bucket(self, turns: Sequence[Turn]) -> int:
         """How many pages a row the frame looks at: the next power of two over the longest row."""

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from web_demo.models.funaudiochat.float8 import Float8Weight
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
 from web_demo.models.funaudiochat.kernels import sample as triton_sample
 from web_demo.models.funaudiochat.kernels.attend import Attention
@@ -90,12 +91,15 @@ def _gated_kernel(gate_up, out, width, BLOCK: tl.constexpr):
     tl.store(out + row * width + at, (gate / (1 + tl.exp(-gate)) * up).to(out.dtype.element_ty), mask=inside)
 
 
-def _few(x: Tensor, weight: Weight | None = None) -> bool:
-    """Few enough rows for a product that is all reading of weights. In float16 the norm's factor must not follow the
-    product: large values would leave the format's range before it."""
-    if x.dtype is torch.float16 and weight is None:
-        return False
-    return x.shape[0] <= triton_linear.MAX_ROWS
+def _few(x: Tensor, weight: Weight) -> bool:
+    """Few enough rows for a product that is all reading of weights; in 8 bits the other product widens them all first."""
+    most = triton_linear.MAX_ROWS_8_BITS if isinstance(weight, Float8Weight) else triton_linear.MAX_ROWS
+    return x.shape[0] <= most
+
+
+def _enters(x: Tensor) -> bool:
+    """Whether the norm is left to the product. Not in float16: large values would leave its range before the factor."""
+    return x.shape[0] <= triton_linear.MAX_ROWS and x.dtype is not torch.float16
 
 
 class TritonKernels(Kernels):
@@ -112,7 +116,7 @@ class TritonKernels(Kernels):
 
     def enter(self, x: Tensor, gain: Tensor, eps: float) -> Residual:
         x = x.contiguous()
-        return Residual(x, triton_linear.enter(x, gain, eps) if _few(x) else self.add_norm(x, None, gain, eps)[0])
+        return Residual(x, triton_linear.enter(x, gain, eps) if _enters(x) else self.add_norm(x, None, gain, eps)[0])
 
     def normed_linear(self, residual: Residual, weight: Weight) -> Tensor:
         if isinstance(residual.normed, Entering):

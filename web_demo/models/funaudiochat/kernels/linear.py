@@ -24,6 +24,7 @@ from web_demo.models.funaudiochat.float8 import Float8Weight
 from web_demo.models.funaudiochat.kernels.base import Weight
 
 MAX_ROWS = 64  # more are better served by a product of large tiles, and by its own kernels around it
+MAX_ROWS_8_BITS = 128  # of a product alone
 _DOT_ROWS = 16  # the fewest that a tensor core product takes
 _LEAST_SHARED = 99 << 10  # bytes that a program may take on every GPU that we name
 

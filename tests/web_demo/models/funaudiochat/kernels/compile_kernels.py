@@ -28,12 +28,11 @@ HIDDEN = "*bf16"
 BACKBONE, CRQ, TINY = (32, 8, 128), (16, 8, 128), (4, 2, 16)  # query heads, heads of keys and values, their size
 
 
-# Input and output width of the products of a layer of the backbone, then of the speech head, and what is done with them.
+# Input and output width of products of a layer of the backbone, and of one of the speech head, and what is done with them.
 _QKV = {"NORM": True, "GATED": False, "ADD": False}
 _GATED = {"NORM": True, "GATED": True, "ADD": False}
 _ADD = {"NORM": False, "GATED": False, "ADD": True}
-LAYER = ((4096, 6144, _QKV), (4096, 4096, _ADD), (4096, 12288, _GATED), (12288, 4096, _ADD), (1024, 4096, _QKV),
-         (2048, 1024, _ADD), (1024, 3072, _GATED), (3072, 1024, _ADD))  # fmt: skip
+LAYER = ((4096, 6144, _QKV), (4096, 12288, _GATED), (12288, 4096, _ADD), (3072, 1024, _ADD))
 SHARED_MEMORY = {80: 163 << 10, 86: 99 << 10, 90: 227 << 10}  # bytes that one program may take, by compute capability
 
 
@@ -94,7 +93,7 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
             options = {"num_warps": sizes.pop("num_warps")}
             missing = {name: None for name, wanted in (("gain", use["NORM"]), ("residual", use["ADD"])) if not wanted}
             found.append((triton_linear._one_row_kernel, one_row | kind, sizes | use | scale | missing, options))
-            for rows in (2, triton_linear.MAX_ROWS):
+            for rows in (2, triton_linear.MAX_ROWS_8_BITS if eight_bits else triton_linear.MAX_ROWS):
                 sizes = triton_linear.tiles(rows, outputs, gated=use["GATED"], bytes_each=2, shared=shared)
                 options = {"num_warps": sizes.pop("num_warps"), "num_stages": sizes["STAGES"]}
                 missing = {"squares": None} if not use["NORM"] else {}
