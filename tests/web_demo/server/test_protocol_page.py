@@ -1,7 +1,7 @@
 """PROTOCOL.md says what the code does."""
 
-import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from aiohttp import WSCloseCode
@@ -9,6 +9,7 @@ from aiohttp import WSCloseCode
 from web_demo.audio.vad import VadRules
 from web_demo.server import protocal
 from web_demo.server.conversation import options
+from web_demo.server.conversation.events import ReplyAudio, ReplyText, ServerEvent
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.session import SessionLimits
 from web_demo.server.wires import chat
@@ -33,14 +34,17 @@ def test_every_action_has_its_byte(name, action):
     assert f"`{action:02x}` {name}" in row("`03`")
 
 
-@pytest.mark.parametrize("key", re.findall(r'if "(\w+)" in data', Path(options.__file__).read_text()))
+@pytest.mark.parametrize("key", options.SETTINGS)
 def test_every_setting_has_its_row(key):
     assert row(f"`{key}`")
 
 
-@pytest.mark.parametrize("event", re.findall(r'"event": "(\w+)"', Path(chat.__file__).read_text()))
+@pytest.mark.parametrize("event", get_args(ServerEvent), ids=lambda event: event.__name__)
 def test_every_event_is_listed(event):
-    assert f"`{event}`" in PAGE.split("**Events**")[1]
+    if event in (ReplyText, ReplyAudio):
+        assert event not in chat.EVENT_NAMES  # they are messages of their own
+    else:
+        assert f"`{chat.EVENT_NAMES[event]}`" in PAGE.split("**Events**")[1]
 
 
 def test_the_numbers_are_those_of_the_code():

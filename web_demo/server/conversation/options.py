@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -32,20 +32,9 @@ class SessionOptions:
 def update(options: SessionOptions, data: Mapping[str, Any]) -> SessionOptions:
     """The options with a metadata object's changes. Unknown keys are ignored. Raises InvalidRequest."""
     changes: dict[str, Any] = {}
-    if "system_prompt" in data:
-        changes["system_prompt"] = _text(data, "system_prompt", MAX_SYSTEM_PROMPT)
-    if "language" in data:
-        changes["language"] = language_of(_text(data, "language", 64)) or _refuse(
-            "language", data["language"], "en or zh"
-        )
-    if "events" in data:
-        changes["events"] = _flag(data, "events")
-    if "speech" in data:
-        changes["speech"] = _flag(data, "speech")
-    if "turn_detection" in data:
-        changes |= _turn_detection(data["turn_detection"])
-    if "tools" in data:
-        changes["tools"] = _tools(data["tools"])
+    for key, read in SETTINGS.items():
+        if key in data:
+            changes |= read(data, key)
     return dataclasses.replace(options, **changes)
 
 
@@ -82,11 +71,12 @@ def sampling_of(query: Mapping[str, str]) -> Sampling:
     )
 
 
-def _turn_detection(value: object) -> dict[str, Any]:
+def _turn_detection(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data[key]
     if value is None:
         return {"turn_detection": None}
     if not isinstance(value, dict):
-        _refuse("turn_detection", value, "an object or null")
+        _refuse(key, value, "an object or null")
     kind = value.get("type")
     if kind == "none":
         return {"turn_detection": None}
@@ -102,17 +92,37 @@ def _turn_detection(value: object) -> dict[str, Any]:
     return {"turn_detection": rules, "prefix_s": prefix_s}
 
 
-def _tools(value: object) -> tuple[Mapping[str, Any], ...]:
+def _tools(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data[key]
     if not isinstance(value, list) or len(value) > MAX_TOOLS or not all(isinstance(tool, dict) for tool in value):
-        _refuse("tools", value, f"a list of at most {MAX_TOOLS} objects")
-    return tuple(value)
+        _refuse(key, value, f"a list of at most {MAX_TOOLS} objects")
+    return {key: tuple(value)}
 
 
-def _flag(data: Mapping[str, Any], key: str) -> bool:
+def _language(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: language_of(_text(data, key, 64)) or _refuse(key, data[key], "en or zh")}
+
+
+def _system_prompt(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: _text(data, key, MAX_SYSTEM_PROMPT)}
+
+
+def _flag(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = data[key]
     if not isinstance(value, bool):
         _refuse(key, value, "true or false")
-    return value
+    return {key: value}
+
+
+# What a metadata object may set, and how each key is read: to changes of SessionOptions, or InvalidRequest.
+SETTINGS: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
+    "system_prompt": _system_prompt,
+    "language": _language,
+    "events": _flag,
+    "speech": _flag,
+    "turn_detection": _turn_detection,
+    "tools": _tools,
+}
 
 
 def _text(data: Mapping[str, Any], key: str, most: int) -> str:

@@ -166,25 +166,33 @@ class _NothingToDo(Exception):
     pass
 
 
+EVENT_NAMES: dict[type[ServerEvent], str] = {
+    AnswerBegan: "answer_began",
+    Transcribed: "transcript",
+    AnswerEnded: "answer_ended",
+    Interrupted: "interrupted",
+    SpeechBegan: "speech_began",
+    SpeechEnded: "speech_ended",
+    ToolCalled: "tool_call",
+    Problem: "problem",
+}
+
+
 def _as_json(event: ServerEvent) -> dict[str, Any]:
-    """The JSON events of PROTOCOL.md, for clients that asked for them."""
+    """A JSON event of PROTOCOL.md. Text and audio have messages of their own, and so none here (KeyError)."""
+    return {"event": EVENT_NAMES[type(event)]} | _fields(event)
+
+
+def _fields(event: ServerEvent) -> dict[str, Any]:
     match event:
+        case Transcribed(turn, text) | AnswerEnded(turn, text):
+            return {"turn": turn, "text": text}
         case AnswerBegan(turn):
-            return {"event": "answer_began", "turn": turn}
-        case Transcribed(turn, text):
-            return {"event": "transcript", "turn": turn, "text": text}
-        case AnswerEnded(turn, text):
-            return {"event": "answer_ended", "turn": turn, "text": text}
+            return {"turn": turn}
         case Interrupted(turn, heard):
-            return {"event": "interrupted", "turn": turn, "heard": heard}
-        case SpeechBegan():
-            return {"event": "speech_began"}
-        case SpeechEnded():
-            return {"event": "speech_ended"}
+            return {"turn": turn, "heard": heard}
         case ToolCalled(turn, call):
-            arguments = dict(call.arguments)
-            return {"event": "tool_call", "turn": turn, "id": call.call_id, "name": call.name, "arguments": arguments}
+            return {"turn": turn, "id": call.call_id, "name": call.name, "arguments": dict(call.arguments)}
         case Problem(message, turn):
-            return {"event": "problem", "message": message} | ({} if turn is None else {"turn": turn})
-        case ReplyText() | ReplyAudio():
-            raise ValueError("text and audio have messages of their own")
+            return {"message": message} | ({} if turn is None else {"turn": turn})
+    return {}
