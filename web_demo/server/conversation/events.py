@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from web_demo.audio.opus import Decoded, Page
-from web_demo.audio.samples import Samples
 from web_demo.engines.base import ToolCall, ToolResult
 from web_demo.server.conversation.options import SessionOptions
 
@@ -76,10 +74,19 @@ class ReplyText:
     delta: str
 
 
+class EncodedAudio(Protocol):
+    """What the wire's own AudioWriter made of `samples` samples at WIRE_RATE."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class ReplyAudio:
     turn: int
-    page: Page
+    audio: EncodedAudio
 
 
 @dataclass(frozen=True)
@@ -100,12 +107,16 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class SpeechBegan:
-    """Hands-free: the user has begun to speak."""
+    """Hands-free: the user has begun to speak, `at_s` seconds into all the sound of the session."""
+
+    at_s: float
 
 
 @dataclass(frozen=True)
 class SpeechEnded:
-    pass
+    """The user is done, or the turn was ended some other way while the user spoke. Follows each SpeechBegan."""
+
+    at_s: float
 
 
 @dataclass(frozen=True)
@@ -134,34 +145,3 @@ ServerEvent = (
     | ToolCalled
     | Problem
 )
-
-# --- the wire, as a session sees it -----------------------------------------------------------------------------------
-
-
-class AudioReader(Protocol):
-    """The user's sound as it arrives; `web_demo.audio.opus.OpusReader` is one. `push` raises ValueError, keeping what is good."""
-
-    @property
-    def pending_ms(self) -> float: ...
-    def push(self, data: bytes) -> None: ...
-    def trim(self, keep_ms: float) -> None: ...
-    def decode(self) -> Decoded: ...
-
-
-class AudioWriter(Protocol):
-    """The answer's sound on its way out; `web_demo.audio.opus.OpusWriter` is one."""
-
-    def write(self, samples: Samples) -> list[Page]: ...
-    def flush(self) -> list[Page]: ...
-    def drop(self) -> None: ...
-
-
-class Wire(Protocol):
-    @property
-    def reader(self) -> AudioReader: ...
-    @property
-    def writer(self) -> AudioWriter: ...
-
-    async def send(self, event: ServerEvent) -> None:
-        """Raises ConnectionError when the client is gone or too slow to be waited for."""
-        ...

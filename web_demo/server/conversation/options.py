@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from web_demo.audio.vad import VadRules
+from web_demo.audio.vad import PADDING_S, VadRules
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
 
@@ -21,7 +21,7 @@ LANGUAGES = ("en", "zh")
 class SessionOptions:
     system_prompt: str = ""  # "": the engine's own
     turn_detection: VadRules | None = None  # None: the client says when a turn ends
-    prefix_s: float = 0.3  # sound kept from before speech was noticed
+    prefix_s: float = PADDING_S  # sound kept from before speech was noticed
     language: str = "en"  # of what the embedded engine itself has to say
     events: bool = False  # also send JSON events (PROTOCOL.md)
     speech: bool = True  # False: answers are text alone
@@ -88,7 +88,7 @@ def _turn_detection(data: Mapping[str, Any], key: str) -> dict[str, Any]:
         min_silence_s=_in_range(value, "silence_duration_ms", 100, 5_000, defaults.min_silence_s * 1000) / 1000,
         min_speech_s=_in_range(value, "min_speech_ms", 32, 2_000, defaults.min_speech_s * 1000) / 1000,
     )
-    prefix_s = _in_range(value, "prefix_padding_ms", 0, 2_000, 300) / 1000
+    prefix_s = _in_range(value, "prefix_padding_ms", 0, 2_000, PADDING_S * 1000) / 1000
     return {"turn_detection": rules, "prefix_s": prefix_s}
 
 

@@ -11,39 +11,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
 from utils.channel import Channel
 from utils.threads import off_loop
-from web_demo.audio.opus import FRAME_S, Page
 from web_demo.audio.samples import WIRE_RATE, Samples
-from web_demo.detokenizer.supervisor import Detokenizer, Speech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
 from web_demo.server.conversation.chunker import Chunker
 from web_demo.server.conversation.events import (
-    AnswerBegan,
     AnswerEnded,
+    EncodedAudio,
     Problem,
     ReplyAudio,
     ReplyText,
     ServerEvent,
     ToolCalled,
     Transcribed,
-    Wire,
 )
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.pacing import SampleClock
+from web_demo.server.conversation.ports import SpeechStream, Synthesizer, Wire
 from web_demo.server.conversation.reply import Reply
 
 log = logging.getLogger(__name__)
 
 PIECES_AHEAD = 4  # sentences or windows that the engine may be ahead of the detokenizer
-PAGES_AHEAD = round(2.0 / FRAME_S)  # encoded audio that may wait for its time
+AHEAD_SAMPLES = 2 * WIRE_RATE  # encoded audio that may wait for its time
 FIRST_SLICE_SAMPLES = WIRE_RATE // 5
 SLICE_SAMPLES = WIRE_RATE  # encoded in one go: what a cancelled answer can have encoded in vain
 
@@ -71,11 +68,11 @@ class TurnTask:
         request: TurnRequest,
         *,
         engine: S2sEngine,
-        detokenizer: Detokenizer,
+        detokenizer: Synthesizer,
         wire: Wire,
         metrics: S2sMetrics,
         lead_s: float,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float],
     ) -> None:
         self.number = number
         self.request = request
@@ -86,7 +83,7 @@ class TurnTask:
         self._now = now
         self._clock = SampleClock(WIRE_RATE, lead_s)
         self._pieces: Channel[_Piece] = Channel(PIECES_AHEAD)
-        self._pages: Channel[Page] = Channel(PAGES_AHEAD)
+        self._pages: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
         self._silenced = False
         self._began = now()
         self._sent = 0  # samples
@@ -110,7 +107,6 @@ class TurnTask:
         """Raises nothing but cancellation: what goes wrong is told to the client and logged here."""
         problem: str | None = None
         try:
-            await self._send(AnswerBegan(self.number))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._think(), name=f"think-{self.request.turn_id}")
                 tasks.create_task(self._speak(), name=f"speak-{self.request.turn_id}")
@@ -165,7 +161,7 @@ class TurnTask:
         await self._pieces.close()
 
     async def _speak(self) -> None:
-        speech: Speech | None = None
+        speech: SpeechStream | None = None
         writer = self._wire.writer
         writer.drop()
         try:
@@ -182,7 +178,7 @@ class TurnTask:
                 speech.close()
         await self._pages.close()
 
-    async def _speak_piece(self, speech: Speech, piece: _Piece) -> None:
+    async def _speak_piece(self, speech: SpeechStream, piece: _Piece) -> None:
         if piece.text:
             self._reply.begin_utterance(piece.text)
         asked = self._now()
@@ -199,7 +195,7 @@ class TurnTask:
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
 
-    async def _queue(self, pages: list[Page]) -> None:
+    async def _queue(self, pages: Sequence[EncodedAudio]) -> None:
         for page in pages:
             await self._pages.put(page)
 

@@ -116,10 +116,10 @@ class ChatWire:
                 await self.send_message(protocal.Text("[Processing...]"))
             case ReplyText(_, delta):
                 await self.send_message(protocal.Text(delta))
-            case ReplyAudio(_, page):
+            case ReplyAudio(_, audio):
                 header = b"" if self._header_sent else self.writer.header
                 self._header_sent = True
-                await self.send_message(protocal.AudioData(header + page.data))
+                await self.send_message(protocal.AudioData(header + audio.data))
             case AnswerEnded(_, text):
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
             case Problem(message):
