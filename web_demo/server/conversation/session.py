@@ -12,7 +12,8 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from web_demo.audio.vad import Edge, TurnDetector, VoiceDetector, VoiceModel
@@ -98,11 +99,14 @@ class Session:
         """Returns as soon as no answer is under way."""
         await self._idle.wait()
 
-    async def run(self, incoming: AsyncIterator[ClientEvent]) -> None:
-        """Until `incoming` ends, which is the client hanging up. Then everything of the session is freed."""
+    async def run(self, incoming: AsyncGenerator[ClientEvent, None]) -> None:
+        """Until `incoming` ends, which is the client hanging up. Then everything of the session is freed.
+
+        Raises an ExceptionGroup, of ConnectionError where the client was lost while something was sent to it.
+        """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                async for event in incoming:
+            async with asyncio.TaskGroup() as tasks, aclosing(incoming) as events:
+                async for event in events:
                     await self._handle(event, tasks)
                 await self._end_answer(tell=False)
         finally:

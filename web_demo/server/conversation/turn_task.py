@@ -85,6 +85,7 @@ class TurnTask:
         self._pieces: Channel[_Piece] = Channel(PIECES_AHEAD)
         self._pages: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
         self._silenced = False
+        self._said = ""  # when it was silenced; its engine may go on for a moment
         self._began = now()
         self._sent = 0  # samples
         self._produced = 0
@@ -94,11 +95,14 @@ class TurnTask:
         self.outcome: Outcome | None = None
 
     def silence(self) -> None:
+        self._said = self.said()
         self._silenced = True
         self.outcome = self.outcome or Outcome.INTERRUPTED
 
     def said(self) -> str:
         """The reply, as far as the user can have heard (or read) it."""
+        if self._silenced:
+            return self._said
         if self.outcome is Outcome.FINISHED or not self.request.speech:
             return self._reply.text
         return self._reply.heard(self._clock.heard(self._sent, self._now()))
@@ -111,8 +115,8 @@ class TurnTask:
                 tasks.create_task(self._think(), name=f"think-{self.request.turn_id}")
                 tasks.create_task(self._speak(), name=f"speak-{self.request.turn_id}")
                 tasks.create_task(self._play(), name=f"play-{self.request.turn_id}")
-            self.outcome = self.outcome or Outcome.FINISHED
             await self._send(AnswerEnded(self.number, self._reply.text))
+            self.outcome = self.outcome or Outcome.FINISHED
         except* ServiceError as group:
             problem = _first(group).message
             log.warning("turn failed turn=%s: %s", self.request.turn_id, problem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 
@@ -81,7 +81,7 @@ class ChatWire:
         self._sent_at = time.monotonic()
         self._sending = 0  # messages that wait for the client to take them
 
-    async def incoming(self) -> AsyncIterator[ClientEvent]:
+    async def incoming(self) -> AsyncGenerator[ClientEvent, None]:
         """Until the client hangs up."""
         async for message in self._socket:
             if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):

@@ -2,7 +2,7 @@
 what its wire saw. The engine is `ScriptedS2s`; sound is 16-bit samples on the way in, and counted on the way out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -205,10 +205,11 @@ class Talk:
             voice_model=Loudness,
             now=asyncio.get_running_loop().time,
         )
+        self.lost = False  # the session is meant to have ended with an error
         self._events: asyncio.Queue[tuple[ClientEvent, asyncio.Future[None]] | None] = asyncio.Queue()
         self.running = asyncio.create_task(self.session.run(self._incoming()), name="session")
 
-    async def _incoming(self) -> AsyncIterator[ClientEvent]:
+    async def _incoming(self) -> AsyncGenerator[ClientEvent, None]:
         while (item := await self._events.get()) is not None:
             event, done = item
             yield event
@@ -309,7 +310,7 @@ async def talking(
     try:
         yield talk
         talk.hang_up()
-        await talk.running
+        await asyncio.gather(talk.running, return_exceptions=talk.lost)
     finally:
         talk.running.cancel()
         await asyncio.gather(talk.running, return_exceptions=True)

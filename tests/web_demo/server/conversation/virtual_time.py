@@ -72,13 +72,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     loop = VirtualTimeLoop()
     generators: list[str] = []
     try:
-        task = loop.create_task(main, name="main")
-        task.add_done_callback(lambda _: loop.stop())
-        loop.run_forever()
-        result = task.result()
+        result = loop.run_until_complete(main)
         left = asyncio.all_tasks(loop)
         assert not left, f"tasks left behind: {[task.get_name() for task in left]}"
-        generators = [repr(generator) for generator in loop._asyncgens]
+        generators = [repr(generator) for generator in loop._asyncgens if generator.ag_frame is not None]
         return result
     finally:
         left = asyncio.all_tasks(loop)
