@@ -5,7 +5,7 @@ import pytest
 from tests.web_demo.server.conversation.talk import LONG, call, first_then, say, sing, sound, talking, write
 from tests.web_demo.server.conversation.virtual_time import run
 from web_demo.audio.samples import WIRE_RATE
-from web_demo.engines.base import Capabilities, Exchange, SpeechText, TextDelta
+from web_demo.engines.base import Capabilities, Exchange, SpeechText, TextDelta, ToolResult
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
@@ -17,6 +17,7 @@ from web_demo.server.conversation.events import (
     Restart,
     Start,
     ToolCalled,
+    ToolResults,
     Transcribed,
 )
 from web_demo.server.conversation.session import SessionLimits
@@ -202,6 +203,49 @@ def test_a_called_function_s_result_goes_back_into_the_same_turn():
             first, second, third = talk.engine.turns
             assert second.audio is first.audio
             assert third.history == (Exchange("0.6 s", "sunny "),)
+
+    run(conversation())
+
+
+def test_results_of_other_calls_are_refused_and_the_right_ones_still_taken():
+    async def conversation():
+        async with talking(call) as talk:
+            await talk.ask()
+            end = await talk.answered()
+            for wrong in ((), (ToolResult("other", "x"),), (ToolResult("call1", "x"), ToolResult("call1", "y"))):
+                await talk.send(ToolResults(wrong))
+            assert talk.problems() == ["tool_results must have one result for each of call1"] * 3
+            await talk.give_results()
+            await talk.answered(end)
+            await talk.give_results()
+            assert talk.problems()[3:] == ["no answer waits for tool results"]
+
+    run(conversation())
+
+
+@pytest.mark.parametrize("again", [Start, Restart], ids=["start", "restart"])
+def test_calls_are_forgotten_when_the_conversation_goes_on_without_their_results(again):
+    async def conversation():
+        async with talking(call) as talk:
+            await talk.ask()
+            await talk.answered()
+            await talk.send(again())
+            await talk.give_results()
+            assert talk.problems() == ["no answer waits for tool results"]
+            await talk.works()
+
+    run(conversation())
+
+
+def test_a_hundred_ends_of_one_turn_are_one_turn():
+    async def conversation():
+        async with talking(say("a fairly long answer")) as talk:
+            await talk.ask()
+            for _ in range(100):
+                await talk.send(EndTurn())
+            await talk.answered()
+            assert len(talk.problems()) == 100
+            assert talk.session.turns == 1
 
     run(conversation())
 

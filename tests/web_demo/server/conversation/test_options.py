@@ -3,9 +3,16 @@
 import pytest
 
 from web_demo.audio.vad import VadRules
-from web_demo.engines.base import Sampling
+from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
-from web_demo.server.conversation.options import MAX_SYSTEM_PROMPT, SessionOptions, language_of, sampling_of, update
+from web_demo.server.conversation.options import (
+    MAX_SYSTEM_PROMPT,
+    SessionOptions,
+    language_of,
+    sampling_of,
+    tool_results,
+    update,
+)
 
 
 def test_a_system_prompt_is_taken_and_everything_else_stays():
@@ -77,6 +84,28 @@ def test_a_wrong_value_is_refused_with_what_came_and_what_was_expected(data, sai
     with pytest.raises(InvalidRequest, match=said) as refused:
         update(SessionOptions(), data)
     assert len(refused.value.message) < 250
+
+
+def test_tool_results_are_read_in_their_order():
+    data = {"tool_results": [{"id": "b", "content": "rain"}, {"id": "a", "content": "", "more": 1}]}
+    assert tool_results(data) == (ToolResult("b", "rain"), ToolResult("a", ""))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "a list of objects"),
+        ([], "a list of objects"),
+        (["x"], "a list of objects"),
+        ([{"id": "call1"}], "a list of objects"),
+        ([{"id": 1, "content": "x"}], "a list of objects"),
+        ([{"id": "call1", "content": "x"}] * 65, "a list of objects"),
+        ([{"id": "call1", "content": "x" * 9000}], "at most 8000"),
+    ],
+)
+def test_wrong_tool_results_are_refused(value, said):
+    with pytest.raises(InvalidRequest, match=said):
+        tool_results({"tool_results": value})
 
 
 def test_one_wrong_value_refuses_the_whole_message():
