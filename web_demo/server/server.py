@@ -64,8 +64,8 @@ class S2sSettings(ServiceSettings):
             raise SetupError(f"--max-sessions must be at least 1, got {self.max_sessions}")
         if not 1 <= self.limits.max_turn_s <= 3600:
             raise SetupError(f"--max-turn-s must be 1 to 3600, got {self.limits.max_turn_s:g}")
-        if not 0 <= self.limits.lead_s <= 10:
-            raise SetupError(f"--audio-lead-s must be 0 to 10, got {self.limits.lead_s:g}")
+        if not 0 <= self.limits.prebuffer_s <= 10:
+            raise SetupError(f"--audio-lead-s must be 0 to 10, got {self.limits.prebuffer_s:g}")
         for name, url in (("asr", self.asr_url), ("tts", self.tts_url)):
             if not url.startswith(("http://", "https://")):
                 raise SetupError(f"--{name}-url must look like http://host:port, got {url!r}")
@@ -260,7 +260,7 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
         dtype=args.dtype,
         tts_model_path=args.tts_model_path,
         max_sessions=args.max_sessions,
-        limits=SessionLimits(max_turn_s=args.max_turn_s, lead_s=args.audio_lead_s),
+        limits=SessionLimits(max_turn_s=args.max_turn_s, prebuffer_s=args.audio_lead_s),
         llm_base_url=args.llm_base_url,
         llm_model=args.llm_model,
         llm_api_key=os.environ.get(LLM_KEY_VARIABLE, ""),

@@ -54,7 +54,7 @@ def test_the_numbers_are_those_of_the_code():
     assert f"a ping after {chat.KEEPALIVE_S:g} s" in PAGE
     assert f"takes nothing for {chat.SEND_TIMEOUT_S:g} s" in PAGE
     assert f"At {limits.max_turn_s:g} s of audio" in PAGE
-    assert f"about {limits.lead_s:g} s ahead" in PAGE
+    assert f"about {limits.prebuffer_s:g} s ahead" in PAGE
     assert f"at most {options.MAX_SYSTEM_PROMPT} characters" in row("`system_prompt`")
     assert f"at most {options.MAX_TOOLS} objects" in row("`tools`")
     assert f"default {rules.threshold:g})" in PAGE

@@ -1,4 +1,9 @@
-"""What a session takes in and what it gives out, in no wire's format: a protocol translates to and from these."""
+"""What a session takes in (`ClientEvent`) and what it gives out (`ServerEvent`), in no wire's format: a wire translates to and
+from these.
+
+A turn is what the user says until it is ended. The field `turn` numbers the answers of a session, from 1; an answer that goes
+on after tool results has a number of its own.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +67,7 @@ class AnswerBegan:
 
 @dataclass(frozen=True)
 class Transcribed:
-    """What the recogniser heard the user say."""
+    """What the engine understood of the user."""
 
     turn: int
     text: str
@@ -99,10 +104,10 @@ class AnswerEnded:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """The answer was cut off; `heard` is what the user can have heard of it. Throw away what still waits to be played."""
+    """The answer was cut off; `played` is what the user can have heard, or read. Throw away what waits to be played."""
 
     turn: int
-    heard: str
+    played: str
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ class _Spoken:
     samples: int = 0  # of sound made for it so far
 
 
-class Reply:
-    """Text arrives as deltas; sound is counted either per utterance (text-driven speech) or for the whole reply."""
+class SpokenReply:
+    """Text arrives as deltas; sound (in samples) is counted either per utterance (text-driven speech) or for the whole reply."""
 
     def __init__(self) -> None:
         self._deltas: list[str] = []
@@ -34,7 +34,7 @@ class Reply:
         if self._utterances:
             self._utterances[-1].samples += samples
 
-    def heard(self, samples: int) -> str:
+    def played(self, samples: int) -> str:
         """The text that was said within the first `samples` samples, cut at a word.
 
         Within an utterance, and in a reply without utterances, text and sound are thought to run evenly.

@@ -51,7 +51,7 @@ _numbers = itertools.count(1)
 @dataclass(frozen=True)
 class SessionLimits:
     max_turn_s: float = 120.0  # of user audio; then the turn is ended for the user
-    lead_s: float = 0.6  # how far audio is sent ahead of its time
+    prebuffer_s: float = 0.6  # how far audio is sent ahead of its time
 
 
 class Session:
@@ -264,7 +264,7 @@ class Session:
             detokenizer=self._detokenizer,
             wire=self._wire,
             metrics=self._metrics,
-            lead_s=self._limits.lead_s,
+            prebuffer_s=self._limits.prebuffer_s,
             now=self._now,
         )
         self._idle.clear()
@@ -285,14 +285,14 @@ class Session:
     def _remember(self, answer: TurnTask) -> None:
         outcome = answer.outcome or Outcome.INTERRUPTED
         self._metrics.turns.labels(outcome.value).inc()
-        said = answer.said()
+        played = answer.played()
         if answer.calls and outcome is Outcome.FINISHED:
             self._waiting_for_tools = answer  # the turn is remembered with the answer that follows the results
             return
-        if outcome is Outcome.FAILED and not said:
+        if outcome is Outcome.FAILED and not played:
             return
         audio = answer.request.audio if self._engine.capabilities.user_audio_history else None
-        self._history.append(Exchange(answer.heard, said, audio))
+        self._history.append(Exchange(answer.transcript, played, audio))
 
     async def _end_answer(self, *, tell: bool = True) -> None:
         """Cut the answer off: nothing of it is sent from here on; its work ends within a deadline."""
@@ -303,7 +303,7 @@ class Session:
         answer.silence()
         task.cancel()
         if tell:
-            await self._wire.send(Interrupted(answer.number, answer.said()))
+            await self._wire.send(Interrupted(answer.number, answer.played()))
         _, pending = await asyncio.wait({task}, timeout=CANCEL_DEADLINE_S)
         if pending:
             log.error("an answer did not end within %g s turn=%s", CANCEL_DEADLINE_S, answer.request.turn_id)

@@ -189,8 +189,8 @@ def _fields(event: ServerEvent) -> dict[str, Any]:
             return {"turn": turn, "text": text}
         case AnswerBegan(turn):
             return {"turn": turn}
-        case Interrupted(turn, heard):
-            return {"turn": turn, "heard": heard}
+        case Interrupted(turn, played):
+            return {"turn": turn, "heard": played}
         case ToolCalled(turn, call):
             return {"turn": turn, "id": call.call_id, "name": call.name, "arguments": dict(call.arguments)}
         case Problem(message, turn):

@@ -21,7 +21,7 @@ from web_demo.server.conversation.events import (
     Transcribed,
 )
 from web_demo.server.conversation.session import SessionLimits
-from web_demo.server.conversation.turn_task import PIECES_AHEAD
+from web_demo.server.conversation.turn_task import WINDOWS_AHEAD
 
 
 def test_a_turn_is_its_transcript_then_text_and_sound_then_the_whole_text_last():
@@ -88,8 +88,8 @@ def test_a_reply_without_speech_is_text_alone():
 
 
 @pytest.mark.parametrize("frame_s", [0.02, 0.04, 0.0], ids=["20 ms", "40 ms", "as it comes"])
-@pytest.mark.parametrize("lead_s", [0.0, 0.6, 3.0])
-def test_sound_is_sent_no_more_than_the_lead_ahead_of_its_time_and_the_engine_is_held_back(lead_s, frame_s):
+@pytest.mark.parametrize("prebuffer_s", [0.0, 0.6, 3.0])
+def test_sound_is_sent_no_more_than_the_prebuffer_ahead_of_its_time_and_the_engine_is_held_back(prebuffer_s, frame_s):
     made = []
 
     def script(turn):
@@ -98,7 +98,7 @@ def test_sound_is_sent_no_more_than_the_lead_ahead_of_its_time_and_the_engine_is
             yield SpeechText(LONG)
 
     async def conversation():
-        async with talking(script, limits=SessionLimits(lead_s=lead_s), frame_s=frame_s) as talk:
+        async with talking(script, limits=SessionLimits(prebuffer_s=prebuffer_s), frame_s=frame_s) as talk:
             await talk.ask()
             await talk.wait_for(ReplyAudio)
             await talk.pause(30.0)
@@ -107,11 +107,11 @@ def test_sound_is_sent_no_more_than_the_lead_ahead_of_its_time_and_the_engine_is
             assert sum(samples for _, samples in sent) / WIRE_RATE > 29.0
             position = 0
             for at, samples in sent:
-                assert position / WIRE_RATE <= at - began + lead_s + 1e-6
+                assert position / WIRE_RATE <= at - began + prebuffer_s + 1e-6
                 assert at - began <= position / WIRE_RATE + 1e-6, "the listener ran dry"
                 position += samples
-            waiting = 10.0 * (PIECES_AHEAD + 3)  # in the channel, and one with each of the three tasks
-            assert len(made) * 10.0 <= 30.0 + lead_s + waiting
+            waiting = 10.0 * (WINDOWS_AHEAD + 3)  # in the channel, and one with each of the three tasks
+            assert len(made) * 10.0 <= 30.0 + prebuffer_s + waiting
 
     run(conversation())
 
@@ -276,10 +276,10 @@ def test_an_answer_that_is_cut_off_is_remembered_as_far_as_it_was_played(seconds
             (cut,) = talk.of(Interrupted)
             await talk.works()
             (exchange,) = talk.engine.turns[1].history
-            assert exchange == Exchange("0.4 s", cut.heard)
+            assert exchange == Exchange("0.4 s", cut.played)
             played = round(seconds / 0.05)  # characters
-            assert " ".join(sentences).startswith(cut.heard)
-            assert played - 5 <= len(cut.heard) <= played + 6  # whole words, and the spaces between sentences
+            assert " ".join(sentences).startswith(cut.played)
+            assert played - 5 <= len(cut.played) <= played + 6  # whole words, and the spaces between sentences
 
     run(conversation())
 

@@ -113,7 +113,7 @@ def test_an_interruption_at_any_step_ends_the_answer_and_the_next_turn_works(kin
                 assert history == ()  # its calls are forgotten with `start`
             else:
                 (exchange,) = history
-                assert exchange.assistant_text == (whole if ended else cut[0].heard)
+                assert exchange.assistant_text == (whole if ended else cut[0].played)
                 assert whole.startswith(exchange.assistant_text)
 
     run(conversation())
