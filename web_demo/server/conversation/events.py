@@ -12,6 +12,7 @@ from typing import Protocol
 
 from web_demo.engines.base import ToolCall, ToolResult
 from web_demo.server.conversation.options import SessionOptions
+from web_demo.server.conversation.turn import Refusal
 
 # --- from the client --------------------------------------------------------------------------------------------------
 
@@ -130,13 +131,51 @@ class ToolCalled:
     call: ToolCall
 
 
+# Problems: something went wrong, and the session goes on.
+
+
 @dataclass(frozen=True)
-class Problem:
-    """Something went wrong; the session goes on. `turn` when it ended that turn's answer."""
+class Refused:
+    """What the client asked for is not possible now; nothing changed."""
 
+    why: Refusal
+
+
+@dataclass(frozen=True)
+class WrongToolResults:
+    """The calls with these ids wait for a result each, in one message; they still do."""
+
+    call_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """The wire, or its codec, made nothing of something that the client sent. `reason` is theirs."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AudioDamaged:
+    packets: int  # that were left out
+
+
+@dataclass(frozen=True)
+class TurnFull:
+    """The turn reached the cap: it is ended here, and answered."""
+
+    max_s: float
+
+
+@dataclass(frozen=True)
+class AnswerFailed:
+    """This answer is over. `message` may be shown to a person."""
+
+    turn: int
     message: str
-    turn: int | None = None
 
+
+Problem = Refused | WrongToolResults | Unreadable | AudioDamaged | TurnFull | AnswerFailed
 
 ServerEvent = (
     AnswerBegan

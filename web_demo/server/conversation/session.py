@@ -20,6 +20,7 @@ from web_demo.audio.vad import Edge, TurnDetector, VoiceDetector, VoiceModel
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
 from web_demo.server.conversation.events import (
     AnswerBegan,
+    AudioDamaged,
     AudioIn,
     ClientEvent,
     Configure,
@@ -27,16 +28,20 @@ from web_demo.server.conversation.events import (
     Interrupted,
     Malformed,
     Problem,
+    Refused,
     Restart,
     SpeechBegan,
     SpeechEnded,
     Start,
     ToolResults,
+    TurnFull,
+    Unreadable,
+    WrongToolResults,
 )
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.ports import Synthesizer, Wire
-from web_demo.server.conversation.turn import Command, Conversation, Event, Keep, State
+from web_demo.server.conversation.turn import Command, Conversation, Event, Keep, Refusal, State
 from web_demo.server.conversation.turn_task import Outcome, TurnTask
 from web_demo.server.conversation.user_audio import UserAudio
 
@@ -129,13 +134,13 @@ class Session:
             case ToolResults(results):
                 await self._on_tool_results(results, tasks)
             case Malformed(reason):
-                await self._complain(reason)
+                await self._complain(Unreadable(reason))
 
     async def _on_audio(self, payload: bytes, tasks: asyncio.TaskGroup) -> None:
         try:
             self._user.push(payload)
         except ValueError as error:
-            await self._complain(str(error))
+            await self._complain(Unreadable(str(error)))
         if self._conversation.keep is Keep.NOTHING:
             self._user.ignore()
         elif self._user.is_due:
@@ -158,15 +163,15 @@ class Session:
                 await self._on_edge(stretch.edge, self._user.time_of(stretch), tasks)
         self._metrics.audio_in.inc(self._user.received_s - received_s)
         if damaged := self._user.damaged_packets - damaged:
-            await self._complain(f"{damaged} Opus packet(s) were damaged and left out")
+            await self._complain(AudioDamaged(damaged))
 
     async def _on_tool_results(self, results: tuple[ToolResult, ...], tasks: asyncio.TaskGroup) -> None:
         waiting = self._waiting_for_tools
         called = sorted(call.call_id for call in waiting.calls) if waiting is not None else []
         if waiting is not None and sorted(result.call_id for result in results) != called:
-            await self._complain(f"tool_results must have one result for each of {', '.join(called)}")
+            await self._complain(WrongToolResults(tuple(called)))
         elif waiting is None or self._conversation.on(Event.TOOLS_ANSWERED).command is not Command.CONTINUE:
-            await self._complain("no answer waits for tool results")
+            await self._complain(Refused(Refusal.NO_CALLS))
         else:
             await self._continue_answer(waiting, results, tasks)
 
@@ -206,9 +211,7 @@ class Session:
                 await self._open_turn()
             case Command.ANSWER:
                 if event is Event.TURN_FULL:
-                    await self._complain(
-                        f"a turn may last {self._limits.max_turn_s:g} s: it is ended here and answered; go on in the next turn"
-                    )
+                    await self._complain(TurnFull(self._limits.max_turn_s))
                 await self._begin_answer(tasks)
             case Command.INTERRUPT:
                 await self._end_answer()
@@ -222,7 +225,8 @@ class Session:
                 await self._engine.forget(self.id)
                 await self._open_turn()
             case Command.REFUSE:
-                await self._complain(transition.reason)
+                if transition.refusal is not None:
+                    await self._complain(Refused(transition.refusal))
 
     async def _open_turn(self) -> None:
         await self._end_speech()
@@ -309,6 +313,6 @@ class Session:
             log.error("an answer did not end within %g s turn=%s", CANCEL_DEADLINE_S, answer.request.turn_id)
         self._idle.set()
 
-    async def _complain(self, message: str) -> None:
+    async def _complain(self, problem: Problem) -> None:
         self._metrics.problems.inc()
-        await self._wire.send(Problem(message))
+        await self._wire.send(problem)

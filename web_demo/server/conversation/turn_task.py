@@ -24,8 +24,8 @@ from web_demo.errors import ServiceError
 from web_demo.server.conversation.chunker import Chunker
 from web_demo.server.conversation.events import (
     AnswerEnded,
+    AnswerFailed,
     EncodedAudio,
-    Problem,
     ReplyAudio,
     ReplyText,
     ServerEvent,
@@ -131,7 +131,7 @@ class TurnTask:
             log.exception("turn failed turn=%s", self.request.turn_id, exc_info=group)
         if problem is not None and not self._silenced:
             self.outcome = Outcome.FAILED
-            await self._send(Problem(problem, self.number))
+            await self._send(AnswerFailed(self.number, problem))
 
     async def _send(self, event: ServerEvent) -> None:
         if not self._silenced:

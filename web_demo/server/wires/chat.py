@@ -18,6 +18,8 @@ from web_demo.server import protocal
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
+    AnswerFailed,
+    AudioDamaged,
     AudioIn,
     ClientEvent,
     Configure,
@@ -25,6 +27,7 @@ from web_demo.server.conversation.events import (
     Interrupted,
     Malformed,
     Problem,
+    Refused,
     ReplyAudio,
     ReplyText,
     Restart,
@@ -35,8 +38,12 @@ from web_demo.server.conversation.events import (
     ToolCalled,
     ToolResults,
     Transcribed,
+    TurnFull,
+    Unreadable,
+    WrongToolResults,
 )
 from web_demo.server.conversation.options import SessionOptions, language_of, sampling_of, tool_results, update
+from web_demo.server.conversation.turn import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +129,8 @@ class ChatWire:
                 await self.send_message(protocal.AudioData(header + audio.data))
             case AnswerEnded(_, text):
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
-            case Problem(message):
-                await self.send_message(protocal.Error(message))
+        if isinstance(event, Problem):
+            await self.send_message(protocal.Error(in_words(event)))
         if isinstance(event, ToolCalled) or (self.options.events and not isinstance(event, ReplyText | ReplyAudio)):
             await self.send_message(protocal.Metadata(_as_json(event)))
 
@@ -174,7 +181,12 @@ EVENT_NAMES: dict[type[ServerEvent], str] = {
     SpeechBegan: "speech_began",
     SpeechEnded: "speech_ended",
     ToolCalled: "tool_call",
-    Problem: "problem",
+    Refused: "problem",
+    WrongToolResults: "problem",
+    Unreadable: "problem",
+    AudioDamaged: "problem",
+    TurnFull: "problem",
+    AnswerFailed: "problem",
 }
 
 
@@ -193,6 +205,32 @@ def _fields(event: ServerEvent) -> dict[str, Any]:
             return {"turn": turn, "heard": played}
         case ToolCalled(turn, call):
             return {"turn": turn, "id": call.call_id, "name": call.name, "arguments": dict(call.arguments)}
-        case Problem(message, turn):
-            return {"message": message} | ({} if turn is None else {"turn": turn})
+        case AnswerFailed(turn, message):
+            return {"message": message, "turn": turn}
+        case Refused() | WrongToolResults() | Unreadable() | AudioDamaged() | TurnFull():
+            return {"message": in_words(event)}
     return {}
+
+
+REFUSALS = {
+    Refusal.ALREADY_ANSWERING: "this turn has already ended and its answer is on the way; send start to begin the next one",
+    Refusal.ALREADY_OPEN: "a turn is already open: what you said since the first start is kept; end it with endTurn or pause",
+    Refusal.NO_TURN: "no turn is open: audio is ignored after an answer until you send start",
+    Refusal.NOTHING_SAID: "the turn has no audio yet: send Ogg-Opus audio messages before endTurn or pause",
+    Refusal.NO_CALLS: "no answer waits for tool results",
+}
+
+
+def in_words(problem: Problem) -> str:
+    """For a person who writes a client of this protocol."""
+    match problem:
+        case Refused(why):
+            return REFUSALS[why]
+        case WrongToolResults(call_ids):
+            return f"tool_results must have one result for each of {', '.join(call_ids)}"
+        case AudioDamaged(packets):
+            return f"{packets} Opus packet(s) were damaged and left out"
+        case TurnFull(max_s):
+            return f"a turn may last {max_s:g} s: it is ended here and answered; go on in the next turn"
+        case Unreadable(text) | AnswerFailed(_, text):
+            return text

@@ -18,6 +18,7 @@ from web_demo.errors import EngineFailed
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
+    AnswerFailed,
     AudioIn,
     ClientEvent,
     Configure,
@@ -269,8 +270,8 @@ class Talk:
     def of(self, kind: type, since: int = 0) -> list:
         return [event for event in self.events(since) if isinstance(event, kind)]
 
-    def problems(self, since: int = 0) -> list[str]:
-        return [event.message for event in self.of(Problem, since)]
+    def problems(self, since: int = 0) -> list[Problem]:
+        return self.of(Problem, since)
 
     def text(self, since: int = 0) -> str:
         return "".join(event.delta for event in self.of(ReplyText, since))
@@ -336,10 +337,10 @@ def check_order(events: list[ServerEvent]) -> None:
             case AnswerEnded(turn, _) | Interrupted(turn, _):
                 assert turn == current
                 current = None
-            case Problem(turn=int(turn)):
+            case AnswerFailed(turn):
                 assert turn == current
                 current = None
-            case _ if hasattr(event, "turn") and not isinstance(event, Problem):
+            case _ if hasattr(event, "turn"):
                 assert event.turn == current, event
 
 

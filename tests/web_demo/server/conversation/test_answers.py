@@ -9,9 +9,11 @@ from web_demo.engines.base import Capabilities, Exchange, SpeechText, TextDelta,
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
+    AudioDamaged,
     AudioIn,
     EndTurn,
     Interrupted,
+    Refused,
     ReplyAudio,
     ReplyText,
     Restart,
@@ -19,8 +21,11 @@ from web_demo.server.conversation.events import (
     ToolCalled,
     ToolResults,
     Transcribed,
+    Unreadable,
+    WrongToolResults,
 )
 from web_demo.server.conversation.session import SessionLimits
+from web_demo.server.conversation.turn import Refusal
 from web_demo.server.conversation.turn_task import WINDOWS_AHEAD
 
 
@@ -151,9 +156,7 @@ def test_what_is_no_sound_is_complained_of_and_the_rest_is_kept():
             await talk.ask(0.4)
             await talk.answered()
             assert talk.engine.turns[0].audio.seconds == pytest.approx(0.8)
-            odd, damaged = talk.problems()
-            assert "an odd number of bytes" in odd
-            assert "1 Opus packet(s) were damaged" in damaged
+            assert talk.problems() == [Unreadable("an odd number of bytes"), AudioDamaged(1)]
 
     run(conversation())
 
@@ -214,11 +217,11 @@ def test_results_of_other_calls_are_refused_and_the_right_ones_still_taken():
             end = await talk.answered()
             for wrong in ((), (ToolResult("other", "x"),), (ToolResult("call1", "x"), ToolResult("call1", "y"))):
                 await talk.send(ToolResults(wrong))
-            assert talk.problems() == ["tool_results must have one result for each of call1"] * 3
+            assert talk.problems() == [WrongToolResults(("call1",))] * 3
             await talk.give_results()
             await talk.answered(end)
             await talk.give_results()
-            assert talk.problems()[3:] == ["no answer waits for tool results"]
+            assert talk.problems()[3:] == [Refused(Refusal.NO_CALLS)]
 
     run(conversation())
 
@@ -231,7 +234,7 @@ def test_calls_are_forgotten_when_the_conversation_goes_on_without_their_results
             await talk.answered()
             await talk.send(again())
             await talk.give_results()
-            assert talk.problems() == ["no answer waits for tool results"]
+            assert talk.problems() == [Refused(Refusal.NO_CALLS)]
             await talk.works()
 
     run(conversation())
@@ -244,7 +247,7 @@ def test_a_hundred_ends_of_one_turn_are_one_turn():
             for _ in range(100):
                 await talk.send(EndTurn())
             await talk.answered()
-            assert len(talk.problems()) == 100
+            assert talk.problems() == [Refused(Refusal.ALREADY_ANSWERING)] * 100
             assert talk.session.turns == 1
 
     run(conversation())

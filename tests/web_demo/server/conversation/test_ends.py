@@ -23,10 +23,10 @@ from web_demo.engines.base import Exchange, Heard, SpeechText, TextDelta
 from web_demo.errors import EngineFailed, Unavailable
 from web_demo.server.conversation.events import (
     AnswerEnded,
+    AnswerFailed,
     AudioIn,
     EndTurn,
     Interrupted,
-    Problem,
     ReplyAudio,
     ReplyText,
     Restart,
@@ -181,9 +181,9 @@ BOTH = pytest.mark.parametrize("options", [SessionOptions(), HANDS_FREE], ids=["
 async def fails(talk: Talk, message: str) -> None:
     """The turn ends with this problem, its history is what was played, and the next turn works."""
     await talk.ask()
-    await talk.wait_for(Problem)
+    await talk.wait_for(AnswerFailed)
     await talk.session.idle()
-    (problem,) = talk.of(Problem)
+    (problem,) = talk.problems()
     assert message in problem.message
     assert SECRET not in problem.message
     assert problem.turn == 1

@@ -13,15 +13,17 @@ from web_demo.server.conversation.events import (
     EndTurn,
     Interrupted,
     Problem,
+    Refused,
     ReplyAudio,
     Restart,
     SpeechBegan,
     SpeechEnded,
     Start,
     ToolResults,
+    TurnFull,
 )
 from web_demo.server.conversation.session import SessionLimits
-from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, State, Transition
+from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, Refusal, State, Transition
 
 MAX_TURN_S = 4.0
 VAD = HANDS_FREE.turn_detection
@@ -178,7 +180,7 @@ def check_command(talk: Talk, rule: Transition, event: Event, here: int, turns: 
     match rule.command:
         case Command.ANSWER | Command.CONTINUE:
             assert [answer.turn for answer in began] == [turns + 1]
-            assert len(problems) == (event is Event.TURN_FULL)
+            assert problems == ([TurnFull(MAX_TURN_S)] if event is Event.TURN_FULL else [])
             request = talk.engine.turns[-1]
             assert request.audio.seconds == pytest.approx(MAX_TURN_S if event is Event.TURN_FULL else 0.8, abs=0.45)
             assert bool(request.tool_exchanges) == (rule.command is Command.CONTINUE)
@@ -192,10 +194,10 @@ def check_command(talk: Talk, rule: Transition, event: Event, here: int, turns: 
             assert talk.engine.live == 0
             assert (began, problems) == ([], [])
         case Command.REFUSE:
-            assert [problem.message for problem in problems] == [rule.reason]
+            assert problems == [Refused(rule.refusal)]
             assert (began, cut) == ([], [])
         case Command.NOTHING if event is Event.TOOLS_ANSWERED:
-            assert [problem.message for problem in problems] == ["no answer waits for tool results"]
+            assert problems == [Refused(Refusal.NO_CALLS)]
             assert (began, cut) == ([], [])
         case Command.NOTHING | Command.OPEN_TURN:
             assert (began, cut, problems) == ([], [], [])

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, Keep, State, Transition
+from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, Keep, Refusal, State, Transition
 
 ALL = [(state, event) for state in State for event in Event]
 
@@ -45,7 +45,7 @@ def test_a_turn_without_audio_is_refused_and_may_be_begun_again(state):
     talk = conversation(state)
     refused = talk.on(Event.EMPTY_TURN)
     assert refused.command is Command.REFUSE
-    assert "no audio" in refused.reason
+    assert refused.refusal is Refusal.NOTHING_SAID
     assert talk.keep is Keep.ALL
     assert talk.on(Event.START).command is Command.NOTHING
     assert talk.on(Event.END_TURN).command is Command.ANSWER
@@ -126,7 +126,7 @@ def test_hands_free_asked_for_after_an_answer_opens_a_turn():
 @pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
 def test_a_refusal_has_a_reason_and_nothing_else_has(state, event):
     result = conversation(state).on(event)
-    assert bool(result.reason) == (result.command is Command.REFUSE)
+    assert bool(result.refusal) == (result.command is Command.REFUSE)
 
 
 @pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
