@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing
 from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType
 
 from web_demo.audio.opus import OpusReader, OpusWriter
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE
@@ -42,17 +39,10 @@ from web_demo.server.conversation.events import (
     Unreadable,
     WrongToolResults,
 )
-from web_demo.server.conversation.options import SessionOptions, language_of, sampling_of, tool_results, update
+from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.turn import Refusal
-
-log = logging.getLogger(__name__)
-
-MAX_MESSAGE_BYTES = 16 << 20  # above it the connection ends; below it an oversized message is refused in words
-KEEPALIVE_S = 8.0  # the public client hangs up after 30 s of silence
-SEND_TIMEOUT_S = 15.0  # a client that takes nothing for so long is gone
-SEND_BUFFER_BYTES = (
-    8 * 1024
-)  # what may wait in the process: about a second of audio, which an interruption cannot recall
+from web_demo.server.wires.chat_settings import ChatSettings, language_of, sampling_of, tool_results, update
+from web_demo.server.wires.connection import Connection
 
 _CONTROL: dict[protocal.Action, ClientEvent] = {
     protocal.Action.START: Start(),
@@ -62,46 +52,39 @@ _CONTROL: dict[protocal.Action, ClientEvent] = {
 }
 
 
-def new_socket() -> web.WebSocketResponse:
-    return web.WebSocketResponse(
-        max_msg_size=MAX_MESSAGE_BYTES,
-        heartbeat=30.0,
-        compress=False,  # Opus does not shrink
-        writer_limit=SEND_BUFFER_BYTES,
-        decode_text=False,  # bad UTF-8 is answered in words instead of ending the connection
-    )
-
-
 class ChatWire:
-    """One client's connection: translates events to messages, and messages to events."""
+    """Translates the events of one session to messages, and a client's messages to events. A `ServedWire`."""
 
-    def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.reader = OpusReader(SPEECH_RATE)
         self.writer = OpusWriter(WIRE_RATE)
-        self.options = SessionOptions(
-            language=language_of(request.headers.get("Accept-Language", "")) or "en",
-            sampling=sampling_of(request.query),
+        request = connection.request
+        self._settings = ChatSettings(
+            SessionOptions(
+                language=language_of(request.headers.get("Accept-Language", "")) or "en",
+                sampling=sampling_of(request.query),
+            )
         )
-        self._request = request
-        self._socket = socket
+        self._connection = connection
         self._header_sent = False
-        self._sent_at = time.monotonic()
-        self._sending = 0  # messages that wait for the client to take them
+
+    @property
+    def options(self) -> SessionOptions:
+        return self._settings.session
 
     async def incoming(self) -> AsyncGenerator[ClientEvent, None]:
         """Until the client hangs up."""
-        async for message in self._socket:
-            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
-                continue
-            try:
-                data = message.data.decode() if message.type is WSMsgType.TEXT else message.data
-                yield self._event(protocal.decode_client(data))
-            except UnicodeDecodeError as error:
-                yield Malformed(f"the text message is not valid UTF-8: {error.reason} at byte {error.start}")
-            except (protocal.ProtocolError, InvalidRequest) as error:
-                yield Malformed(str(error))
-            except _NothingToDo:
-                continue
+        async with aclosing(self._connection.messages()) as messages:
+            async for message in messages:
+                try:
+                    data = message.data.decode() if message.type is WSMsgType.TEXT else message.data
+                    yield self._event(protocal.decode_client(data))
+                except UnicodeDecodeError as error:
+                    yield Malformed(f"the text message is not valid UTF-8: {error.reason} at byte {error.start}")
+                except (protocal.ProtocolError, InvalidRequest) as error:
+                    yield Malformed(str(error))
+                except _NothingToDo:
+                    continue
 
     def _event(self, message: protocal.ClientMessage) -> ClientEvent:
         match message:
@@ -112,8 +95,8 @@ class ChatWire:
             case protocal.Metadata(data) if "tool_results" in data:
                 return ToolResults(tool_results(data))
             case protocal.Metadata(data):
-                self.options = update(self.options, data)
-                return Configure(self.options)
+                self._settings = update(self._settings, data)
+                return Configure(self._settings.session)
             case protocal.Ping():
                 raise _NothingToDo
 
@@ -131,42 +114,22 @@ class ChatWire:
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
         if isinstance(event, Problem):
             await self.send_message(protocal.Error(in_words(event)))
-        if isinstance(event, ToolCalled) or (self.options.events and not isinstance(event, ReplyText | ReplyAudio)):
+        if isinstance(event, ToolCalled) or (self._settings.events and not isinstance(event, ReplyText | ReplyAudio)):
             await self.send_message(protocal.Metadata(_as_json(event)))
+
+    async def greet(self) -> None:
+        await self.send_message(protocal.Handshake())
+
+    async def refuse(self, message: str) -> None:
+        """In words: browsers cannot read the status of a failed handshake."""
+        await self.send_message(protocal.Error(message))
+
+    async def ping(self) -> None:
+        await self.send_message(protocal.Ping())
 
     async def send_message(self, message: protocal.Message) -> None:
         """Raises ConnectionError when the client is gone."""
-        self._sending += 1
-        try:
-            await self._socket.send_bytes(protocal.encode(message))
-        finally:
-            self._sending -= 1
-        self._sent_at = time.monotonic()
-
-    async def keep_alive(self) -> None:
-        """For ever: a message whenever none was sent for a while, and the end of a client that takes none."""
-        while True:
-            await asyncio.sleep(max(self._sent_at + KEEPALIVE_S - time.monotonic(), 0.05))
-            silent_s = time.monotonic() - self._sent_at
-            if self._sending and silent_s >= SEND_TIMEOUT_S and self._request.transport is not None:
-                log.warning("a client took nothing for %.0f s: hanging up", silent_s)
-                self._request.transport.abort()  # whoever is sending gets a ConnectionError
-            elif not self._sending and silent_s >= KEEPALIVE_S:
-                with suppress(ConnectionError):  # the reader ends the session
-                    await self.send_message(protocal.Ping())
-
-    async def refuse(self, message: str) -> None:
-        """Instead of a session. In words and as a close code: browsers cannot read the status of a failed handshake."""
-        with suppress(ConnectionError):
-            await self.send_message(protocal.Error(message))
-        await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=message.encode()[:120])
-
-    async def close(self, code: WSCloseCode) -> None:
-        await self._socket.close(code=code)
-
-    @property
-    def close_code(self) -> int | None:
-        return self._socket.close_code
+        await self._connection.send(protocal.encode(message))
 
 
 class _NothingToDo(Exception):

@@ -11,7 +11,7 @@ import sphn
 from tests.talk import LONG, loud_s, opus_pages, s2s, say, serving, talking, tone, until
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.protocal import AudioData, Handshake, Ping
-from web_demo.server.wires import chat
+from web_demo.server.wires import connection
 
 
 async def test_the_handshake_comes_first_and_by_itself():
@@ -130,7 +130,7 @@ async def test_a_full_service_refuses_in_words_and_serves_again_when_somebody_le
 
 
 async def test_a_silent_session_gets_a_message_now_and_then(monkeypatch):
-    monkeypatch.setattr(chat, "KEEPALIVE_S", 0.1)
+    monkeypatch.setattr(connection, "KEEPALIVE_S", 0.1)
     async with serving(s2s(ScriptedS2s(say("ok")))) as server, talking(server) as talker:
         position = await talker.wait_for(lambda m: isinstance(m, Ping))
         await talker.wait_for(lambda m: isinstance(m, Ping), position)

@@ -15,7 +15,7 @@ from web_demo.engines.base import (
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.common.service import LIFE
 from web_demo.server.protocal import Action, AudioData, Control, Handshake, encode
-from web_demo.server.wires import chat
+from web_demo.server.wires import connection
 
 
 async def test_a_killed_detokenizer_fails_the_waiting_turns_and_the_next_ones_work():
@@ -109,8 +109,8 @@ async def test_a_page_of_another_origin_cannot_connect_unless_allowed():
 
 
 async def test_a_client_that_takes_nothing_holds_the_engine_back_and_is_hung_up_on_in_the_end(monkeypatch):
-    monkeypatch.setattr(chat, "KEEPALIVE_S", 0.2)
-    monkeypatch.setattr(chat, "SEND_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connection, "KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(connection, "SEND_TIMEOUT_S", 1.0)
     made = []
 
     def flood(turn: TurnRequest):
