@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
@@ -75,10 +75,16 @@ class Connection:
                 yield message
 
     async def send(self, data: bytes) -> None:
-        """A binary message. Raises ConnectionError when the client is gone."""
+        """A binary message. Raises ConnectionError when the client is gone, as `send_text` does."""
+        await self._send(self.socket.send_bytes(data))
+
+    async def send_text(self, text: str) -> None:
+        await self._send(self.socket.send_str(text))
+
+    async def _send(self, sending: Coroutine[Any, Any, None]) -> None:
         self._sending += 1
         try:
-            await self.socket.send_bytes(data)
+            await sending
         finally:
             self._sending -= 1
         self._sent_at = time.monotonic()
