@@ -1,4 +1,4 @@
-"""A live stream of speech to utterances: pure but for the voice-activity model. Counts samples, knows no clock."""
+"""A live stream of speech, float32 at SPEECH_RATE, to utterances. Counts samples, knows no clock; CPU work, for a thread."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Listener:
     An utterance longer than `max_s` is ended there, and the next begins at once.
     """
 
-    def __init__(self, max_s: float) -> None:
-        self._detector = TurnDetector()
+    def __init__(self, max_s: float, detector: TurnDetector | None = None) -> None:
+        self._detector = detector or TurnDetector()
         self._pre_roll = self._detector.pre_roll(PADDING_S)
         self._limit = int(max_s * SPEECH_RATE)
         self._kept = Recording()  # the pre-roll, or the utterance
