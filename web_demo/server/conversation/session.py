@@ -60,6 +60,12 @@ class SessionLimits:
 
 
 class Session:
+    """`run` it once with what the client does; what it answers goes to `wire`. `turns` counts the answers so far.
+
+    `options` are those to begin with. `now` is the clock of everything that is paced or measured, in seconds; `voice_model` makes
+    one for each hands-free spell.
+    """
+
     def __init__(
         self,
         wire: Wire,
@@ -274,14 +280,13 @@ class Session:
         self._idle.clear()
         await self._wire.send(AnswerBegan(self.turns))
         self._answering = tasks.create_task(self._run_answer(self._answer), name=f"answer-{request.turn_id}")
-        await asyncio.sleep(0)  # it has begun: however soon it is cancelled, it is remembered
 
     async def _run_answer(self, answer: TurnTask) -> None:
         try:
             await answer.run()
         finally:
-            self._remember(answer)
-            if self._answer is answer:
+            if self._answer is answer:  # else `_end_answer` sees to it
+                self._remember(answer)
                 self._answer = None
                 self._conversation.on(Event.ANSWER_OVER)
                 self._idle.set()
@@ -311,6 +316,7 @@ class Session:
         _, pending = await asyncio.wait({task}, timeout=CANCEL_DEADLINE_S)
         if pending:
             log.error("an answer did not end within %g s turn=%s", CANCEL_DEADLINE_S, answer.request.turn_id)
+        self._remember(answer)
         self._idle.set()
 
     async def _complain(self, problem: Problem) -> None:

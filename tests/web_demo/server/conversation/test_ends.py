@@ -278,6 +278,10 @@ def test_an_engine_that_does_not_let_go_is_left_behind_after_a_deadline(caplog):
             await talk.works()
             assert CANCEL_DEADLINE_S <= loop.time() - began < CANCEL_DEADLINE_S + 5
             assert talk.text().startswith("One")
+            assert talk.engine.turns[-1].history == (Exchange("", ""),)  # remembered all the same, and in its place
+            await talk.pause(120.0)
+            await talk.works()
+            assert talk.engine.turns[-1].history == (Exchange("", ""), Exchange("0.4 s", "next "))
 
     with caplog.at_level(logging.ERROR):
         run(conversation())
