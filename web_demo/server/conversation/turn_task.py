@@ -202,6 +202,8 @@ class TurnTask:
             self._produced += len(samples)
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
+        if window.text:
+            self._reply.end_utterance()
 
     async def _queue(self, encoded: Sequence[EncodedAudio]) -> None:
         for audio in encoded:

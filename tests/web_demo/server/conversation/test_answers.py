@@ -266,9 +266,10 @@ def test_two_users_at_once_hear_their_own_answers():
     run(conversation())
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0, 1.9, 5.0])
-def test_an_answer_that_is_cut_off_is_remembered_as_far_as_it_was_played(seconds):
-    sentences = ["First sentence.", *["And then a word."] * 10]
+@pytest.mark.parametrize("rest", [["And then a word."] * 10, ["word " * 60]], ids=["sentences", "a long sentence"])
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0, 1.9, 5.0, 7.5])
+def test_an_answer_that_is_cut_off_is_remembered_as_far_as_it_was_played(seconds, rest):
+    sentences = ["First sentence.", *rest]
 
     async def conversation():
         async with talking(first_then(say(*sentences), say("second"))) as talk:

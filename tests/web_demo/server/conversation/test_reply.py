@@ -67,6 +67,20 @@ def test_an_utterance_without_sound_yet_is_not_heard():
     assert reply.played(1000) == "First."
 
 
+def test_a_long_utterance_that_is_still_being_made_is_thought_to_be_as_fast_as_the_last():
+    reply = SpokenReply()
+    reply.begin_utterance("1234567890")
+    reply.add_sound(1000)
+    reply.end_utterance()
+    reply.begin_utterance("one two three four five six seven eight")  # 3900 samples at that pace
+    reply.add_sound(2000)
+    assert reply.played(1000 + 1950) == "1234567890 one two three four"
+    reply.add_sound(1000)
+    assert reply.played(1000 + 1950) == "1234567890 one two three four"
+    reply.end_utterance()  # after 3000: it was faster
+    assert reply.played(1000 + 1950) == "1234567890 one two three four five"
+
+
 def test_text_that_was_never_spoken_is_not_heard():
     reply = SpokenReply()
     reply.add_text("First. Second.")
