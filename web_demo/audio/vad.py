@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -19,10 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
-from web_demo.audio.samples import SPEECH_RATE, Samples, from_int16, to_int16
+from web_demo.audio.samples import SPEECH_RATE, Samples
 from web_demo.errors import SetupError
 
 FRAME_SAMPLES = 512  # 32 ms at 16 kHz: the only frame that the model takes at this rate
@@ -177,38 +175,6 @@ class TurnDetector:
     def feed(self, samples: Samples) -> Iterator[Stretch]:
         """Both at once, for whoever may take the time."""
         return self.stretches(samples, self.probabilities(samples))
-
-
-class Recording:
-    """The end of a live stream, as much of it as is wanted: float32 in and out, 16 bit inside."""
-
-    def __init__(self) -> None:
-        self.start = 0  # position in the stream of the first sample that is kept
-        self._chunks: deque[npt.NDArray[np.int16]] = deque()
-        self._samples = 0
-
-    def __len__(self) -> int:
-        return self._samples
-
-    def append(self, samples: Samples) -> None:
-        if len(samples):
-            self._chunks.append(to_int16(samples))
-            self._samples += len(samples)
-
-    def keep_last(self, samples: int) -> None:
-        """Forget all but the last `samples`."""
-        surplus = max(self._samples - samples, 0)
-        self.start += surplus
-        self._samples -= surplus
-        while surplus:
-            first = self._chunks.popleft()
-            if len(first) > surplus:
-                self._chunks.appendleft(first[surplus:])
-            surplus -= min(surplus, len(first))
-
-    def samples(self) -> Samples:
-        """A copy of all that is kept."""
-        return from_int16(np.concatenate(self._chunks)) if self._chunks else np.zeros(0, np.float32)
 
 
 def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float = 0.15) -> Iterator[tuple[int, int]]:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from tests.speech import TRANSCRIPTS, recording
+from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples, silence
 from web_demo.audio.vad import (
     FRAME_S,
     FRAME_SAMPLES,
     Edge,
     Endpointer,
-    Recording,
     TurnDetector,
     VadRules,
     VoiceDetector,
@@ -130,20 +130,6 @@ def test_the_pre_roll_reaches_back_before_the_first_word():
         kept.keep_last(detector.pre_roll(0.1))
     assert len(kept.samples()) / SPEECH_RATE == pytest.approx(0.1 + 4 * FRAME_S, abs=1e-3)
     assert np.count_nonzero(kept.samples()) == 3 * FRAME_SAMPLES
-
-
-def test_a_recording_keeps_its_end_and_knows_where_that_began():
-    kept = Recording()
-    sound = np.linspace(-0.5, 0.5, 5000, dtype=np.float32)
-    for start in range(0, 5000, 700):
-        kept.append(sound[start : start + 700])
-    kept.keep_last(2000)
-    assert (kept.start, len(kept)) == (3000, 2000)
-    assert kept.samples() == pytest.approx(sound[3000:], abs=1e-4)
-    kept.keep_last(9000)
-    assert len(kept) == 2000
-    kept.keep_last(0)
-    assert (kept.start, len(kept), len(kept.samples())) == (5000, 0, 0)
 
 
 # --- the model ---

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples
-from web_demo.audio.vad import PADDING_S, Edge, Recording, Stretch, TurnDetector
+from web_demo.audio.vad import PADDING_S, Edge, Stretch, TurnDetector
 
 PARTIAL_EVERY_S = 1.0  # of new speech
 

@@ -8,8 +8,8 @@ on after tool results has a number of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
+from web_demo.audio.samples import EncodedAudio
 from web_demo.engines.base import ToolCall, ToolResult
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.turn import Refusal
@@ -80,17 +80,10 @@ class ReplyText:
     delta: str
 
 
-class EncodedAudio(Protocol):
-    """What the wire's own AudioWriter made of `samples` samples at WIRE_RATE."""
-
-    @property
-    def samples(self) -> int: ...
-    @property
-    def data(self) -> bytes: ...
-
-
 @dataclass(frozen=True)
 class ReplyAudio:
+    """`audio` is a result of the wire's own writer."""
+
     turn: int
     audio: EncodedAudio
 

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from web_demo.audio.samples import Samples
+from web_demo.audio.samples import DecodedAudio, EncodedAudio, Samples
 from web_demo.detokenizer.messages import Ready
-from web_demo.server.conversation.events import EncodedAudio, ServerEvent
-
-
-class DecodedAudio(Protocol):
-    @property
-    def samples(self) -> Samples: ...  # float32 [n] at SPEECH_RATE
-    @property
-    def damaged_packets(self) -> int: ...  # left out
+from web_demo.server.conversation.events import ServerEvent
 
 
 class AudioReader(Protocol):
     """The user's sound as it arrives. `push` raises ValueError about what is no audio, and keeps what is good.
 
-    `decode` takes all that was pushed and runs in a thread; nothing else is called meanwhile.
+    `decode` takes all that was pushed, at SPEECH_RATE, and runs in a thread; nothing else is called meanwhile.
     """
 
     @property

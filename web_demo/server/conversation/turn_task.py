@@ -18,14 +18,13 @@ from enum import Enum
 
 from utils.channel import Channel
 from utils.threads import off_loop
-from web_demo.audio.samples import WIRE_RATE, Samples
+from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
 from web_demo.server.conversation.chunker import Chunker
 from web_demo.server.conversation.events import (
     AnswerEnded,
     AnswerFailed,
-    EncodedAudio,
     ReplyAudio,
     ReplyText,
     ServerEvent,

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from utils.threads import off_loop
+from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
-from web_demo.audio.vad import Recording, Stretch, TurnDetector
+from web_demo.audio.vad import Stretch, TurnDetector
 from web_demo.server.conversation.ports import AudioReader
 from web_demo.server.conversation.turn import Keep
 

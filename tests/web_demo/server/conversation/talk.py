@@ -4,12 +4,12 @@ what its wire saw. The engine is `ScriptedS2s`; sound is 16-bit samples on the w
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Samples, from_int16
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, from_int16
 from web_demo.audio.vad import FRAME_SAMPLES, VadRules
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import Heard, SpeechCodes, SpeechText, TextDelta, ToolCall, ToolResult
@@ -41,12 +41,6 @@ MESSAGE_S = 0.04
 HANDS_FREE = SessionOptions(turn_detection=VadRules(min_silence_s=0.3))
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    samples: Samples
-    damaged_packets: int = 0
-
-
 class PcmReader:
     """16-bit samples at SPEECH_RATE. An odd number of bytes is no sound; b"damaged" is a damaged packet."""
 
@@ -70,15 +64,9 @@ class PcmReader:
         keep = round(keep_ms / 1000 * SPEECH_RATE) * 2
         self._pending = self._pending[max(len(self._pending) - keep, 0) :]
 
-    def decode(self) -> Decoded:
+    def decode(self) -> DecodedAudio:
         pending, self._pending, damaged, self._damaged = self._pending, b"", self._damaged, 0
-        return Decoded(from_int16(np.frombuffer(pending, np.int16)), damaged)
-
-
-@dataclass(frozen=True)
-class Frame:
-    samples: int
-    data: bytes = b""
+        return DecodedAudio(from_int16(np.frombuffer(pending, np.int16)), damaged)
 
 
 class FrameWriter:
@@ -88,14 +76,14 @@ class FrameWriter:
         self._frame = round(frame_s * WIRE_RATE)
         self._rest = 0
 
-    def write(self, samples: Samples) -> list[Frame]:
+    def write(self, samples: Samples) -> list[EncodedAudio]:
         size = self._frame or len(samples)
         whole, self._rest = divmod(self._rest + len(samples), size)
-        return [Frame(size)] * whole
+        return [EncodedAudio(b"", size)] * whole
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[EncodedAudio]:
         rest, self._rest = self._rest, 0
-        return [Frame(rest)] if rest else []
+        return [EncodedAudio(b"", rest)] if rest else []
 
     def drop(self) -> None:
         self._rest = 0
