@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.speech import TRANSCRIPTS, recording
+from tests.speech import TRANSCRIPTS, Loudness, recording
 from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples, silence
 from web_demo.audio.vad import (
@@ -77,19 +77,6 @@ def test_a_low_threshold_can_still_be_released():
 # --- the detector of one live stream ---
 
 
-class Loud:
-    """A model for which whatever is loud is a voice."""
-
-    def __init__(self) -> None:
-        self._rest = np.zeros(0, np.float32)
-
-    def feed(self, samples: Samples) -> list[float]:
-        pending = np.concatenate((self._rest, samples))
-        whole = len(pending) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._rest = pending[whole:]
-        return [float(frame.max() > 0.5) for frame in pending[:whole].reshape(-1, FRAME_SAMPLES)]
-
-
 def frames(*levels: float) -> Samples:
     return np.repeat(np.array(levels, np.float32), FRAME_SAMPLES)
 
@@ -99,7 +86,7 @@ SAID = frames(0, 0, *[1] * 5, *[0] * 6)  # speech from frame 2 to frame 7
 
 @pytest.mark.parametrize("chunk", [100, FRAME_SAMPLES, 700, 100_000])
 def test_an_edge_comes_with_the_frame_that_brought_it_and_says_where_it_was(chunk):
-    detector, position, found, cut = TurnDetector(RULES, Loud()), 0, [], []
+    detector, position, found, cut = TurnDetector(RULES, Loudness()), 0, [], []
     for start in range(0, len(SAID), chunk):
         for stretch in detector.feed(SAID[start : start + chunk]):
             cut.append(stretch.samples)
@@ -115,7 +102,7 @@ def test_an_edge_comes_with_the_frame_that_brought_it_and_says_where_it_was(chun
 
 
 def test_speech_that_goes_on_is_noticed_anew_when_it_was_forgotten_meanwhile():
-    detector, found = TurnDetector(RULES, Loud()), []
+    detector, found = TurnDetector(RULES, Loudness()), []
     for stretch in detector.feed(frames(*[1] * 20)):
         if stretch.edge:
             found.append((stretch.edge, stretch.at // FRAME_SAMPLES))
@@ -124,7 +111,7 @@ def test_speech_that_goes_on_is_noticed_anew_when_it_was_forgotten_meanwhile():
 
 
 def test_the_pre_roll_reaches_back_before_the_first_word():
-    detector, kept = TurnDetector(RULES, Loud()), Recording()
+    detector, kept = TurnDetector(RULES, Loudness()), Recording()
     for stretch in detector.feed(frames(*[0] * 50, *[1] * 3)):
         kept.append(stretch.samples)
         kept.keep_last(detector.pre_roll(0.1))

@@ -5,22 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
+from tests.speech import Loudness
 from web_demo.audio.samples import SPEECH_RATE, Samples
-from web_demo.audio.vad import FRAME_SAMPLES, PADDING_S, TurnDetector, VadRules
+from web_demo.audio.vad import PADDING_S, TurnDetector, VadRules
 from web_demo.server.asr.listener import PARTIAL_EVERY_S, Listener, Utterance
 
 SILENCE_S = VadRules().min_silence_s
-
-
-class Loud:
-    def __init__(self) -> None:
-        self._rest = np.zeros(0, np.float32)
-
-    def feed(self, samples: Samples) -> list[float]:
-        pending = np.concatenate((self._rest, samples))
-        whole = len(pending) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._rest = pending[whole:]
-        return [float(frame.max() > 0.1) for frame in pending[:whole].reshape(-1, FRAME_SAMPLES)]
 
 
 def stream(*seconds: float) -> Samples:
@@ -30,7 +20,7 @@ def stream(*seconds: float) -> Samples:
 
 
 def heard(samples: Samples, *, max_s: float = 30.0, chunk_s: float = 0.1) -> list[Utterance]:
-    listener, chunk = Listener(max_s, TurnDetector(model=Loud())), round(chunk_s * SPEECH_RATE)
+    listener, chunk = Listener(max_s, TurnDetector(model=Loudness())), round(chunk_s * SPEECH_RATE)
     chunks = (samples[start : start + chunk] for start in range(0, len(samples), chunk))
     return [*(utterance for part in chunks for utterance in listener.feed(part)), *listener.flush()]
 

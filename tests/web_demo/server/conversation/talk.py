@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from tests.speech import Loudness
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, from_int16
-from web_demo.audio.vad import FRAME_SAMPLES, VadRules
+from web_demo.audio.vad import VadRules
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import Heard, SpeechCodes, SpeechText, TextDelta, ToolCall, ToolResult
 from web_demo.engines.fakes import SAMPLES_PER_CHARACTER, SAMPLES_PER_CODE, ScriptedS2s
@@ -159,19 +160,6 @@ class FakeSpeech:
 
     def close(self) -> None:
         self._owner.live.discard(self._turn_id)
-
-
-class Loudness:
-    """A voice is whatever is loud."""
-
-    def __init__(self) -> None:
-        self._rest = np.zeros(0, np.float32)
-
-    def feed(self, samples: Samples) -> list[float]:
-        pending = np.concatenate((self._rest, samples))
-        frames = pending[: len(pending) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-        self._rest = pending[frames.size :]
-        return [float(np.abs(frame).max() > 0.05) for frame in frames]
 
 
 class Talk:
