@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -17,20 +17,23 @@ class ChannelClosed(Exception):
 class Channel(Generic[T]):
     """`put` waits while the channel is full; `async for` ends when it is closed and empty.
 
+    It is full when the weights of its items reach `size`, so the last one that goes in may be heavier than what was left.
+
     Without a lock, since nothing here awaits between a look and the act: a wait is only entered when there is nothing to
     do, and everybody who waits looks again after each change.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, weight: Callable[[T], int] = lambda item: 1) -> None:
         if size < 1:
             raise ValueError(f"a channel holds at least one item, got size {size}")
         self._size = size
+        self._weight = weight
         self._items: deque[T] = deque()
         self._closed = False
         self._waiting: list[asyncio.Future[None]] = []
 
     async def put(self, item: T) -> None:
-        while len(self._items) >= self._size and not self._closed:
+        while sum(map(self._weight, self._items)) >= self._size and not self._closed:
             await self._change()
         if self._closed:
             raise ChannelClosed

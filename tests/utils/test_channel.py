@@ -93,3 +93,16 @@ async def test_a_cancelled_reader_loses_nothing():
 def test_a_channel_holds_at_least_one_item():
     with pytest.raises(ValueError, match="at least one item, got size 0"):
         Channel(0)
+
+
+async def test_a_channel_can_be_full_by_weight():
+    channel: Channel[int] = Channel(10, weight=lambda item: item)
+    await channel.put(4)
+    await channel.put(9)  # there was room
+    waiting = asyncio.create_task(channel.put(1))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    received = channel.__aiter__()
+    assert await anext(received) == 4
+    await waiting  # 9 leave room for one more
+    assert [await anext(received), await anext(received)] == [9, 1]

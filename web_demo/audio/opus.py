@@ -12,14 +12,13 @@ from __future__ import annotations
 import random
 import struct
 from collections import deque
-from dataclasses import dataclass
 
 import av
 import numpy as np
 import sphn
 
 from web_demo.audio import ogg
-from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Samples
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples
 
 FRAME_S = 0.04  # one packet, one page, one message
 BITRATE = 48_000
@@ -34,17 +33,9 @@ class OpusError(ValueError):
     """Bytes that are not a readable Ogg-Opus stream; what was readable is kept."""
 
 
-@dataclass(frozen=True)
-class Page:
-    """Bytes to send, and the number of samples (at the writer's rate) that they carry."""
-
-    data: bytes
-    samples: int
-
-
 class OpusWriter:
-    """One Ogg-Opus stream: `header` goes before the first page that is sent. Samples that do not fill a frame wait for
-    more, or for `flush`. Pages may be left out (an answer that was cut off): decoders take that as a loss."""
+    """One Ogg-Opus stream, a page a result: `header` goes before the first page that is sent. Samples that do not fill a frame
+    wait for more, or for `flush`. Pages may be left out (an answer that was cut off): decoders take that as a loss."""
 
     def __init__(self, rate: int = WIRE_RATE) -> None:
         self._codec = av.CodecContext.create("libopus", "w")
@@ -68,13 +59,13 @@ class OpusWriter:
             [bytes(self._codec.extradata or b"")], granule=0, serial=self._serial, sequence=0, flags=ogg.FIRST
         ) + ogg.write_page([_TAGS], granule=0, serial=self._serial, sequence=1)
 
-    def write(self, samples: Samples) -> list[Page]:
+    def write(self, samples: Samples) -> list[EncodedAudio]:
         pending = np.concatenate((self._rest, samples)) if len(self._rest) else samples
         whole = len(pending) // self._frame * self._frame
         self._rest = pending[whole:].copy()
         return [self._page(pending[start : start + self._frame]) for start in range(0, whole, self._frame)]
 
-    def flush(self) -> list[Page]:
+    def flush(self) -> list[EncodedAudio]:
         """The last samples, padded with silence far enough to be heard whole. The stream may go on afterwards."""
         if not self._encoded and not len(self._rest):
             return []
@@ -86,7 +77,7 @@ class OpusWriter:
         """Forget the samples that wait for a whole frame."""
         self._rest = np.zeros(0, np.float32)
 
-    def _page(self, frame: Samples) -> Page:
+    def _page(self, frame: Samples) -> EncodedAudio:
         sound = av.AudioFrame.from_ndarray(frame[None], format="flt", layout="mono")
         sound.sample_rate = self._rate
         sound.pts = self._encoded
@@ -95,7 +86,7 @@ class OpusWriter:
         granule = self._encoded * GRANULE_RATE // self._rate
         data = ogg.write_page(packets, granule=granule, serial=self._serial, sequence=self._sequence)
         self._sequence += 1
-        return Page(data, len(frame))
+        return EncodedAudio(data, len(frame))
 
 
 class OpusReader:
@@ -138,7 +129,7 @@ class OpusReader:
             if packet.startswith(_HEAD):
                 self._decoder = _Decoder(self._rate)
 
-    def decode(self) -> Decoded:
+    def decode(self) -> DecodedAudio:
         """All pending packets. Damaged ones are left out and counted."""
         sound: list[Samples] = []
         damaged = 0
@@ -163,7 +154,7 @@ class OpusReader:
             except ValueError:  # one packet is damaged, and the decoder may be too: go on with a new one
                 self._decoder = _Decoder(self._rate)
                 damaged += self._salvage(batch, sound)
-        return Decoded(np.concatenate(sound) if sound else np.zeros(0, np.float32), damaged)
+        return DecodedAudio(np.concatenate(sound) if sound else np.zeros(0, np.float32), damaged)
 
     def _salvage(self, batch: list[bytes], sound: list[Samples]) -> int:
         damaged = 0
@@ -174,12 +165,6 @@ class OpusReader:
                 self._decoder = _Decoder(self._rate)
                 damaged += 1
         return damaged
-
-
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    samples: Samples
-    damaged_packets: int
 
 
 class _Decoder:

@@ -40,6 +40,22 @@ class Audio:
         return Audio(soxr.resample(self.samples, self.rate, rate).astype(np.float32, copy=False), rate)
 
 
+@dataclass(frozen=True)
+class EncodedAudio:
+    """What a codec made of `samples` samples: bytes to send."""
+
+    data: bytes
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedAudio:
+    """What a codec made of bytes that came: float32 [n]. Packets that were damaged are left out, and counted."""
+
+    samples: Samples
+    damaged_packets: int = 0
+
+
 def silence(seconds: float, rate: int) -> Audio:
     return Audio(np.zeros(round(seconds * rate), np.float32), rate)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -24,6 +26,7 @@ from web_demo.errors import SetupError
 FRAME_SAMPLES = 512  # 32 ms at 16 kHz: the only frame that the model takes at this rate
 CONTEXT_SAMPLES = 64  # the end of the previous frame, put in front of each
 FRAME_S = FRAME_SAMPLES / SPEECH_RATE
+PADDING_S = 0.3  # of sound that a live utterance keeps from before its first word
 BLOCK_SAMPLES = 10 * SPEECH_RATE  # what is looked at in one go of a whole recording
 
 
@@ -39,6 +42,12 @@ def _session() -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     path = Path(package.origin).parent / "data" / "silero_vad.onnx"
     return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+class VoiceModel(Protocol):
+    """Speech probability (0..1) of each frame of FRAME_SAMPLES that became whole, of one 16 kHz stream."""
+
+    def feed(self, samples: Samples) -> list[float]: ...
 
 
 class VoiceDetector:
@@ -88,15 +97,17 @@ class Edge(Enum):
 
 
 class Endpointer:
-    """Pure: probabilities in, edges out. `frames` counts all frames fed; an edge concerns the time up to then."""
+    """Pure: probabilities of frames in, edges out. `frames` counts all frames fed; the last edge came with what began, or
+    ended, after frame `changed_at`."""
 
     def __init__(self, rules: VadRules | None = None) -> None:
         self.rules = rules or VadRules()
-        self.reset()
+        self.frames = self.changed_at = 0
+        self.forget()
 
-    def reset(self) -> None:
+    def forget(self) -> None:
+        """From here on nobody speaks, until speech is noticed anew."""
         self.speaking = False
-        self.frames = 0
         self._run = 0  # frames in a row that speak for a change of `speaking`
 
     def feed(self, probability: float) -> Edge | None:
@@ -109,8 +120,61 @@ class Endpointer:
             needed = self.rules.min_speech_s
         if self._run * FRAME_S < needed - 1e-9 or self._run == 0:
             return None
-        self.speaking, self._run = not self.speaking, 0
+        self.speaking, self.changed_at, self._run = not self.speaking, self.frames - self._run, 0
         return Edge.BEGAN if self.speaking else Edge.ENDED
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """A part of a stream, float32 [n] at SPEECH_RATE, of a frame at most. `edge` is what was noticed at its end, if anything:
+    what began, or ended, at sample `at` of the stream, which is a little earlier."""
+
+    samples: Samples
+    edge: Edge | None = None
+    at: int = 0
+
+
+class TurnDetector:
+    """Listens along on one 16 kHz stream: when speech begins and ends in it. Counts samples, knows no clock."""
+
+    def __init__(self, rules: VadRules | None = None, model: VoiceModel | None = None) -> None:
+        self.rules = rules or VadRules()
+        self._model = model or VoiceDetector()
+        self._ends = Endpointer(self.rules)
+        self._fed = 0  # samples
+
+    @property
+    def speaking(self) -> bool:
+        return self._ends.speaking
+
+    def pre_roll(self, padding_s: float) -> int:
+        """Samples before the end of the stretch that brings Edge.BEGAN which belong to the utterance: what it took to notice the
+        speech, and `padding_s` before it."""
+        return math.ceil((padding_s + self.rules.min_speech_s + FRAME_S) * SPEECH_RATE)
+
+    def forget(self) -> None:
+        """Whatever is being said counts as something new from here on, and will be noticed again."""
+        self._ends.forget()
+
+    def probabilities(self, samples: Samples) -> list[float]:
+        """The model's work on the stream's next samples: all that takes time. `stretches` wants them all, in order."""
+        return self._model.feed(samples)
+
+    def stretches(self, samples: Samples, probabilities: Iterable[float]) -> Iterator[Stretch]:
+        """`samples` cut at the ends of frames. Lazy: what `forget` does between two of them holds for the later one."""
+        start, first = 0, self._fed
+        self._fed += len(samples)
+        for probability in probabilities:
+            edge = self._ends.feed(probability)
+            end = self._ends.frames * FRAME_SAMPLES - first
+            yield Stretch(samples[start:end], edge, self._ends.changed_at * FRAME_SAMPLES)
+            start = end
+        if start < len(samples):
+            yield Stretch(samples[start:])
+
+    def feed(self, samples: Samples) -> Iterator[Stretch]:
+        """Both at once, for whoever may take the time."""
+        return self.stretches(samples, self.probabilities(samples))
 
 
 def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float = 0.15) -> Iterator[tuple[int, int]]:
@@ -118,21 +182,17 @@ def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float =
 
     Lazy: a span comes out when the speech after it is still to be looked at.
     """
-    rules = rules or VadRules()
-    detector, ends = VoiceDetector(), Endpointer(rules)
+    detector = TurnDetector(rules)
     pad = round(pad_s * SPEECH_RATE)
-    began_frames = round(rules.min_speech_s / FRAME_S)
-    ended_frames = round(rules.min_silence_s / FRAME_S)
     start = previous_end = 0
     blocks = (samples[at : at + BLOCK_SAMPLES] for at in range(0, len(samples), BLOCK_SAMPLES))
     end_of_frame = np.zeros(-len(samples) % FRAME_SAMPLES, np.float32)
-    for probability in (p for block in chain(blocks, (end_of_frame,)) for p in detector.feed(block)):
-        edge = ends.feed(probability)
-        if edge is Edge.BEGAN:
-            start = max((ends.frames - began_frames) * FRAME_SAMPLES - pad, previous_end)
-        elif edge is Edge.ENDED:
-            end = min((ends.frames - ended_frames) * FRAME_SAMPLES + pad, len(samples))
+    for stretch in (stretch for block in chain(blocks, (end_of_frame,)) for stretch in detector.feed(block)):
+        if stretch.edge is Edge.BEGAN:
+            start = max(stretch.at - pad, previous_end)
+        elif stretch.edge is Edge.ENDED:
+            end = min(stretch.at + pad, len(samples))
             yield start, end
             previous_end = end
-    if ends.speaking:
+    if detector.speaking:
         yield start, len(samples)

@@ -6,17 +6,18 @@ python3 -m web_demo.server.server --model-path pretrained_models/Fun-Audio-Chat-
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import prometheus_client
-from aiohttp import WSCloseCode, web
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.supervisor import Detokenizer
@@ -24,7 +25,6 @@ from web_demo.engines import registry
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import ServiceError, SetupError, Unavailable
-from web_demo.server import protocal
 from web_demo.server.common.health import Health
 from web_demo.server.common.service import LIFE, make_app, run_program
 from web_demo.server.common.settings import (
@@ -35,7 +35,8 @@ from web_demo.server.common.settings import (
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session, SessionLimits
 from web_demo.server.page.page import add_page
-from web_demo.server.wires.chat import ChatWire, new_socket
+from web_demo.server.wires.chat import ChatWire
+from web_demo.server.wires.connection import Connection, ServedWire
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ class S2sSettings(ServiceSettings):
             raise SetupError(f"--max-sessions must be at least 1, got {self.max_sessions}")
         if not 1 <= self.limits.max_turn_s <= 3600:
             raise SetupError(f"--max-turn-s must be 1 to 3600, got {self.limits.max_turn_s:g}")
-        if not 0 <= self.limits.lead_s <= 10:
-            raise SetupError(f"--audio-lead-s must be 0 to 10, got {self.limits.lead_s:g}")
+        if not 0 <= self.limits.prebuffer_s <= 10:
+            raise SetupError(f"--audio-lead-s must be 0 to 10, got {self.limits.prebuffer_s:g}")
         for name, url in (("asr", self.asr_url), ("tts", self.tts_url)):
             if not url.startswith(("http://", "https://")):
                 raise SetupError(f"--{name}-url must look like http://host:port, got {url!r}")
@@ -138,22 +139,29 @@ def create_app(settings: S2sSettings, engine: S2sEngine | None = None) -> web.Ap
     service = S2sService(settings, engine or registry.factory("s2s", choice.name)(settings), choice, metrics)
     app = make_app(settings, health=service.health, start=service.start, close=service.close, registry=metrics_registry)
     app[SERVICE] = service
-    app.router.add_get("/api/chat", _chat)
+    app.router.add_get("/api/chat", conversation(ChatWire))
     add_page(app, asr_url=settings.asr_url, tts_url=settings.tts_url)
     return app
 
 
-async def _chat(request: web.Request) -> web.StreamResponse:
+def conversation(make_wire: Callable[[Connection], ServedWire]) -> Handler:
+    """What answers at the address of a wire."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        connection = await Connection.open(request)
+        return await _converse(request, connection, make_wire(connection))
+
+    return answer
+
+
+async def _converse(request: web.Request, connection: Connection, wire: ServedWire) -> web.StreamResponse:
     service = request.app[SERVICE]
-    socket = new_socket()
-    await socket.prepare(request)
-    wire = ChatWire(request, socket)
     try:
         service.admit()
     except ServiceError as error:
         log.info("connection refused peer=%s: %s", request.remote, error)
-        await wire.refuse(error.message)
-        return socket
+        await connection.refuse(wire, error.message)
+        return connection.socket
     session = Session(
         wire,
         engine=service.engine,
@@ -168,7 +176,7 @@ async def _chat(request: web.Request) -> web.StreamResponse:
     log.info("connection began session=%s peer=%s", session.id, request.remote)
     outcome = "hang-up"
     try:
-        outcome = await _converse(session, wire, request.app[LIFE].draining)
+        outcome = await connection.converse(session, wire, request.app[LIFE].draining)
     finally:
         service.sessions.discard(session)
         service.metrics.sessions.set(len(service.sessions))
@@ -176,43 +184,12 @@ async def _chat(request: web.Request) -> web.StreamResponse:
             "connection ended session=%s how=%s code=%s seconds=%.1f turns=%d audio_in_s=%.1f",
             session.id,
             outcome,
-            wire.close_code,
+            connection.socket.close_code,
             time.monotonic() - began,
             session.turns,
             session.received_s,
         )
-    return socket
-
-
-async def _converse(session: Session, wire: ChatWire, draining: asyncio.Event) -> str:
-    """The session beside its keep-alive and its end on shutdown. Returns how it ended."""
-    outcome = "hang-up"
-    companions = [
-        asyncio.create_task(wire.keep_alive(), name=f"keep-alive-{session.id}"),
-        asyncio.create_task(_end_on_shutdown(session, wire, draining), name=f"drain-{session.id}"),
-    ]
-    try:
-        await wire.send_message(protocal.Handshake())
-        await session.run(wire.incoming())
-        if draining.is_set():
-            outcome = "shutdown"
-    except* ConnectionError:
-        outcome = "lost"
-    except* Exception:
-        log.exception("session failed session=%s", session.id)
-        outcome = "failed"
-        await wire.close(WSCloseCode.INTERNAL_ERROR)
-    finally:
-        for task in companions:
-            task.cancel()
-        await asyncio.gather(*companions, return_exceptions=True)
-    return outcome
-
-
-async def _end_on_shutdown(session: Session, wire: ChatWire, draining: asyncio.Event) -> None:
-    await draining.wait()
-    await session.idle()
-    await wire.close(WSCloseCode.GOING_AWAY)
+    return connection.socket
 
 
 def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
@@ -260,7 +237,7 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
         dtype=args.dtype,
         tts_model_path=args.tts_model_path,
         max_sessions=args.max_sessions,
-        limits=SessionLimits(max_turn_s=args.max_turn_s, lead_s=args.audio_lead_s),
+        limits=SessionLimits(max_turn_s=args.max_turn_s, prebuffer_s=args.audio_lead_s),
         llm_base_url=args.llm_base_url,
         llm_model=args.llm_model,
         llm_api_key=os.environ.get(LLM_KEY_VARIABLE, ""),

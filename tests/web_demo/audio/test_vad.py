@@ -5,9 +5,19 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.speech import TRANSCRIPTS, recording
+from tests.speech import TRANSCRIPTS, Loudness, recording
+from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples, silence
-from web_demo.audio.vad import FRAME_S, FRAME_SAMPLES, Edge, Endpointer, VadRules, VoiceDetector, speech_spans
+from web_demo.audio.vad import (
+    FRAME_S,
+    FRAME_SAMPLES,
+    Edge,
+    Endpointer,
+    TurnDetector,
+    VadRules,
+    VoiceDetector,
+    speech_spans,
+)
 
 RULES = VadRules(threshold=0.5, min_speech_s=3 * FRAME_S, min_silence_s=4 * FRAME_S)
 
@@ -62,6 +72,51 @@ def test_times_are_rounded_up_to_whole_frames():
 
 def test_a_low_threshold_can_still_be_released():
     assert edges(*[0.9] * 3, *[0.0] * 30, rules=VadRules(threshold=0.05))[-1][1] is Edge.ENDED
+
+
+# --- the detector of one live stream ---
+
+
+def frames(*levels: float) -> Samples:
+    return np.repeat(np.array(levels, np.float32), FRAME_SAMPLES)
+
+
+SAID = frames(0, 0, *[1] * 5, *[0] * 6)  # speech from frame 2 to frame 7
+
+
+@pytest.mark.parametrize("chunk", [100, FRAME_SAMPLES, 700, 100_000])
+def test_an_edge_comes_with_the_frame_that_brought_it_and_says_where_it_was(chunk):
+    detector, position, found, cut = TurnDetector(RULES, Loudness()), 0, [], []
+    for start in range(0, len(SAID), chunk):
+        for stretch in detector.feed(SAID[start : start + chunk]):
+            cut.append(stretch.samples)
+            position += len(stretch.samples)
+            if stretch.edge:
+                found.append((stretch.edge, stretch.at, position))
+    began, ended = (
+        (Edge.BEGAN, 2 * FRAME_SAMPLES, 5 * FRAME_SAMPLES),
+        (Edge.ENDED, 7 * FRAME_SAMPLES, 11 * FRAME_SAMPLES),
+    )
+    assert found == [began, ended]
+    assert np.array_equal(np.concatenate(cut), SAID)
+
+
+def test_speech_that_goes_on_is_noticed_anew_when_it_was_forgotten_meanwhile():
+    detector, found = TurnDetector(RULES, Loudness()), []
+    for stretch in detector.feed(frames(*[1] * 20)):
+        if stretch.edge:
+            found.append((stretch.edge, stretch.at // FRAME_SAMPLES))
+            detector.forget()
+    assert found == [(Edge.BEGAN, first) for first in (0, 3, 6, 9, 12, 15)]
+
+
+def test_the_pre_roll_reaches_back_before_the_first_word():
+    detector, kept = TurnDetector(RULES, Loudness()), Recording()
+    for stretch in detector.feed(frames(*[0] * 50, *[1] * 3)):
+        kept.append(stretch.samples)
+        kept.keep_last(detector.pre_roll(0.1))
+    assert len(kept.samples()) / SPEECH_RATE == pytest.approx(0.1 + 4 * FRAME_S, abs=1e-3)
+    assert np.count_nonzero(kept.samples()) == 3 * FRAME_SAMPLES
 
 
 # --- the model ---

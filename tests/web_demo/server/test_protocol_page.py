@@ -1,17 +1,17 @@
 """PROTOCOL.md says what the code does."""
 
-import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from aiohttp import WSCloseCode
 
 from web_demo.audio.vad import VadRules
 from web_demo.server import protocal
-from web_demo.server.conversation import options
+from web_demo.server.conversation.events import ReplyAudio, ReplyText, ServerEvent
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.session import SessionLimits
-from web_demo.server.wires import chat
+from web_demo.server.wires import chat, chat_settings, connection
 
 PAGE = Path(protocal.__file__).with_name("PROTOCOL.md").read_text()
 
@@ -33,26 +33,29 @@ def test_every_action_has_its_byte(name, action):
     assert f"`{action:02x}` {name}" in row("`03`")
 
 
-@pytest.mark.parametrize("key", re.findall(r'if "(\w+)" in data', Path(options.__file__).read_text()))
+@pytest.mark.parametrize("key", chat_settings.SETTINGS)
 def test_every_setting_has_its_row(key):
     assert row(f"`{key}`")
 
 
-@pytest.mark.parametrize("event", re.findall(r'"event": "(\w+)"', Path(chat.__file__).read_text()))
+@pytest.mark.parametrize("event", get_args(ServerEvent), ids=lambda event: event.__name__)
 def test_every_event_is_listed(event):
-    assert f"`{event}`" in PAGE.split("**Events**")[1]
+    if event in (ReplyText, ReplyAudio):
+        assert event not in chat.EVENT_NAMES  # they are messages of their own
+    else:
+        assert f"`{chat.EVENT_NAMES[event]}`" in PAGE.split("**Events**")[1]
 
 
 def test_the_numbers_are_those_of_the_code():
     rules, limits = VadRules(), SessionLimits()
     assert f"{protocal.MAX_AUDIO_BYTES >> 10} KiB of audio, {protocal.MAX_JSON_BYTES >> 10} KiB" in PAGE
-    assert f"a message over {chat.MAX_MESSAGE_BYTES >> 20} MiB" in row(f"{WSCloseCode.MESSAGE_TOO_BIG.value}")
-    assert f"a ping after {chat.KEEPALIVE_S:g} s" in PAGE
-    assert f"takes nothing for {chat.SEND_TIMEOUT_S:g} s" in PAGE
+    assert f"a message over {connection.MAX_MESSAGE_BYTES >> 20} MiB" in row(f"{WSCloseCode.MESSAGE_TOO_BIG.value}")
+    assert f"a ping after {connection.KEEPALIVE_S:g} s" in PAGE
+    assert f"takes nothing for {connection.SEND_TIMEOUT_S:g} s" in PAGE
     assert f"At {limits.max_turn_s:g} s of audio" in PAGE
-    assert f"about {limits.lead_s:g} s ahead" in PAGE
-    assert f"at most {options.MAX_SYSTEM_PROMPT} characters" in row("`system_prompt`")
-    assert f"at most {options.MAX_TOOLS} objects" in row("`tools`")
+    assert f"about {limits.prebuffer_s:g} s ahead" in PAGE
+    assert f"at most {chat_settings.MAX_SYSTEM_PROMPT} characters" in row("`system_prompt`")
+    assert f"at most {chat_settings.MAX_TOOLS} objects" in row("`tools`")
     assert f"default {rules.threshold:g})" in PAGE
     assert f"default {rules.min_silence_s * 1000:g})" in PAGE
     assert f"default {rules.min_speech_s * 1000:g})" in PAGE

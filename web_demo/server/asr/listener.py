@@ -1,15 +1,14 @@
-"""A live stream of speech to utterances: pure but for the voice-activity model. Counts samples, knows no clock."""
+"""A live stream of speech, float32 at SPEECH_RATE, to utterances. Counts samples, knows no clock; CPU work, for a thread."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
+from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples
-from web_demo.audio.vad import FRAME_SAMPLES, Edge, Endpointer, VoiceDetector
+from web_demo.audio.vad import PADDING_S, Edge, Stretch, TurnDetector
 
-PRE_ROLL_S = 0.5  # sound kept from before the moment at which speech was noticed
 PARTIAL_EVERY_S = 1.0  # of new speech
 
 
@@ -32,49 +31,46 @@ class Listener:
     An utterance longer than `max_s` is ended there, and the next begins at once.
     """
 
-    def __init__(self, max_s: float) -> None:
-        self._detector = VoiceDetector()
-        self._ends = Endpointer()
+    def __init__(self, max_s: float, detector: TurnDetector | None = None) -> None:
+        self._detector = detector or TurnDetector()
+        self._pre_roll = self._detector.pre_roll(PADDING_S)
         self._limit = int(max_s * SPEECH_RATE)
-        self._kept = np.zeros(0, np.float32)  # the end of what was fed: the pre-roll, or the utterance
-        self._kept_from = 0  # position of its first sample in the stream
+        self._kept = Recording()  # the pre-roll, or the utterance
         self._partial_at = 0
         self._speaking = False
 
     def feed(self, samples: Samples) -> list[Utterance]:
-        found: list[Utterance] = []
-        for start in range(0, len(samples), FRAME_SAMPLES):
-            found += self._feed_frame(samples[start : start + FRAME_SAMPLES])
-        return found
+        return [utterance for stretch in self._detector.feed(samples) for utterance in self._take(stretch)]
 
     def flush(self) -> list[Utterance]:
         """The stream has ended: so has what was being said."""
-        return [self._end()] if self._speaking else []
+        return [self._end()] if self._speaking and len(self._kept) else []
 
-    def _feed_frame(self, frame: Samples) -> list[Utterance]:
-        self._kept = np.concatenate((self._kept, frame))
-        edges = {self._ends.feed(probability) for probability in self._detector.feed(frame)}
-        if Edge.BEGAN in edges:
+    def _take(self, stretch: Stretch) -> Iterator[Utterance]:
+        rest = stretch.samples
+        while self._speaking and len(self._kept) + len(rest) >= self._limit:
+            room = self._limit - len(self._kept)
+            self._kept.append(rest[:room])
+            rest = rest[room:]
+            yield self._end()
+        self._kept.append(rest)
+        if stretch.edge is Edge.BEGAN:
             self._speaking, self._partial_at = True, len(self._kept)
-        if self._speaking and (Edge.ENDED in edges or len(self._kept) >= self._limit):
-            return [self._end(goes_on=Edge.ENDED not in edges)]
+        elif stretch.edge is Edge.ENDED:
+            self._speaking = False
+            if len(self._kept):  # else it ended at the limit
+                yield self._end()
         if not self._speaking:
-            self._keep_last(round(PRE_ROLL_S * SPEECH_RATE))
+            self._kept.keep_last(self._pre_roll)
         elif len(self._kept) - self._partial_at >= PARTIAL_EVERY_S * SPEECH_RATE:
             self._partial_at = len(self._kept)
-            return [self._utterance(final=False)]
-        return []
+            yield self._utterance(final=False)
 
     def _utterance(self, *, final: bool) -> Utterance:
-        return Utterance(self._kept, self._kept_from / SPEECH_RATE, final)
+        return Utterance(self._kept.samples(), self._kept.start / SPEECH_RATE, final)
 
-    def _end(self, *, goes_on: bool = False) -> Utterance:
+    def _end(self) -> Utterance:
         ended = self._utterance(final=True)
-        self._speaking, self._partial_at = goes_on, 0
-        self._keep_last(0)
+        self._partial_at = 0
+        self._kept.keep_last(0)
         return ended
-
-    def _keep_last(self, samples: int) -> None:
-        surplus = max(len(self._kept) - samples, 0)
-        self._kept = self._kept[surplus:]
-        self._kept_from += surplus

@@ -1,14 +1,18 @@
-"""What a session takes in and what it gives out, in no wire's format: a protocol translates to and from these."""
+"""What a session takes in (`ClientEvent`) and what it gives out (`ServerEvent`), in no wire's format: a wire translates to and
+from these.
+
+A turn is what the user says until it is ended. The field `turn` numbers the answers of a session, from 1; an answer that goes
+on after tool results has a number of its own.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from web_demo.audio.opus import Decoded, Page
-from web_demo.audio.samples import Samples
+from web_demo.audio.samples import EncodedAudio
 from web_demo.engines.base import ToolCall, ToolResult
 from web_demo.server.conversation.options import SessionOptions
+from web_demo.server.conversation.turn import Refusal
 
 # --- from the client --------------------------------------------------------------------------------------------------
 
@@ -64,7 +68,7 @@ class AnswerBegan:
 
 @dataclass(frozen=True)
 class Transcribed:
-    """What the recogniser heard the user say."""
+    """What the engine understood of the user."""
 
     turn: int
     text: str
@@ -78,8 +82,10 @@ class ReplyText:
 
 @dataclass(frozen=True)
 class ReplyAudio:
+    """`audio` is a result of the wire's own writer."""
+
     turn: int
-    page: Page
+    audio: EncodedAudio
 
 
 @dataclass(frozen=True)
@@ -92,20 +98,24 @@ class AnswerEnded:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """The answer was cut off; `heard` is what the user can have heard of it. Throw away what still waits to be played."""
+    """The answer was cut off; `played` is what the user can have heard, or read. Throw away what waits to be played."""
 
     turn: int
-    heard: str
+    played: str
 
 
 @dataclass(frozen=True)
 class SpeechBegan:
-    """Hands-free: the user has begun to speak."""
+    """Hands-free: the user has begun to speak, `at_s` seconds into all the sound of the session."""
+
+    at_s: float
 
 
 @dataclass(frozen=True)
 class SpeechEnded:
-    pass
+    """The user is done, or the turn was ended some other way while the user spoke. Follows each SpeechBegan."""
+
+    at_s: float
 
 
 @dataclass(frozen=True)
@@ -114,13 +124,51 @@ class ToolCalled:
     call: ToolCall
 
 
+# Problems: something went wrong, and the session goes on.
+
+
 @dataclass(frozen=True)
-class Problem:
-    """Something went wrong; the session goes on. `turn` when it ended that turn's answer."""
+class Refused:
+    """What the client asked for is not possible now; nothing changed."""
 
+    why: Refusal
+
+
+@dataclass(frozen=True)
+class WrongToolResults:
+    """The calls with these ids wait for a result each, in one message; they still do."""
+
+    call_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """The wire, or its codec, made nothing of something that the client sent. `reason` is theirs."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AudioDamaged:
+    packets: int  # that were left out
+
+
+@dataclass(frozen=True)
+class TurnFull:
+    """The turn reached the cap: it is ended here, and answered."""
+
+    max_s: float
+
+
+@dataclass(frozen=True)
+class AnswerFailed:
+    """This answer is over. `message` may be shown to a person."""
+
+    turn: int
     message: str
-    turn: int | None = None
 
+
+Problem = Refused | WrongToolResults | Unreadable | AudioDamaged | TurnFull | AnswerFailed
 
 ServerEvent = (
     AnswerBegan
@@ -134,34 +182,3 @@ ServerEvent = (
     | ToolCalled
     | Problem
 )
-
-# --- the wire, as a session sees it -----------------------------------------------------------------------------------
-
-
-class AudioReader(Protocol):
-    """The user's sound as it arrives; `web_demo.audio.opus.OpusReader` is one. `push` raises ValueError, keeping what is good."""
-
-    @property
-    def pending_ms(self) -> float: ...
-    def push(self, data: bytes) -> None: ...
-    def trim(self, keep_ms: float) -> None: ...
-    def decode(self) -> Decoded: ...
-
-
-class AudioWriter(Protocol):
-    """The answer's sound on its way out; `web_demo.audio.opus.OpusWriter` is one."""
-
-    def write(self, samples: Samples) -> list[Page]: ...
-    def flush(self) -> list[Page]: ...
-    def drop(self) -> None: ...
-
-
-class Wire(Protocol):
-    @property
-    def reader(self) -> AudioReader: ...
-    @property
-    def writer(self) -> AudioWriter: ...
-
-    async def send(self, event: ServerEvent) -> None:
-        """Raises ConnectionError when the client is gone or too slow to be waited for."""
-        ...

@@ -1,149 +1,21 @@
-"""What a client may set for its session, read from untrusted JSON: all of it, or nothing and a reason. Pure."""
+"""What a client may set for its session, in no wire's format."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, field
+from typing import Any
 
-from web_demo.audio.vad import VadRules
-from web_demo.engines.base import Sampling, ToolResult
-from web_demo.errors import InvalidRequest
-
-MAX_SYSTEM_PROMPT = 8_000  # characters
-MAX_TOOLS = 64
-MAX_TOOL_RESULT = 8_000  # characters
-LANGUAGES = ("en", "zh")
+from web_demo.audio.vad import PADDING_S, VadRules
+from web_demo.engines.base import Sampling
 
 
 @dataclass(frozen=True)
 class SessionOptions:
     system_prompt: str = ""  # "": the engine's own
     turn_detection: VadRules | None = None  # None: the client says when a turn ends
-    prefix_s: float = 0.3  # sound kept from before speech was noticed
+    prefix_s: float = PADDING_S  # sound kept from before speech was noticed
     language: str = "en"  # of what the embedded engine itself has to say
-    events: bool = False  # also send JSON events (PROTOCOL.md)
     speech: bool = True  # False: answers are text alone
-    sampling: Sampling = dataclasses.field(default_factory=Sampling)
-    tools: tuple[Mapping[str, Any], ...] = ()
-
-
-def update(options: SessionOptions, data: Mapping[str, Any]) -> SessionOptions:
-    """The options with a metadata object's changes. Unknown keys are ignored. Raises InvalidRequest."""
-    changes: dict[str, Any] = {}
-    if "system_prompt" in data:
-        changes["system_prompt"] = _text(data, "system_prompt", MAX_SYSTEM_PROMPT)
-    if "language" in data:
-        changes["language"] = language_of(_text(data, "language", 64)) or _refuse(
-            "language", data["language"], "en or zh"
-        )
-    if "events" in data:
-        changes["events"] = _flag(data, "events")
-    if "speech" in data:
-        changes["speech"] = _flag(data, "speech")
-    if "turn_detection" in data:
-        changes |= _turn_detection(data["turn_detection"])
-    if "tools" in data:
-        changes["tools"] = _tools(data["tools"])
-    return dataclasses.replace(options, **changes)
-
-
-def tool_results(data: Mapping[str, Any]) -> tuple[ToolResult, ...]:
-    """The results in a metadata object's `tool_results`. Raises InvalidRequest."""
-    value = data["tool_results"]
-    expected = "a list of objects, each with the text fields 'id' and 'content'"
-    if not isinstance(value, list) or not value or len(value) > MAX_TOOLS:
-        _refuse("tool_results", value, expected)
-    results = []
-    for item in value:
-        call_id, content = (item.get("id"), item.get("content")) if isinstance(item, dict) else (None, None)
-        if not isinstance(call_id, str) or not isinstance(content, str):
-            _refuse("tool_results", item, expected)
-        if len(content) > MAX_TOOL_RESULT:
-            raise InvalidRequest(f"a tool result has {len(content)} characters; at most {MAX_TOOL_RESULT} are taken")
-        results.append(ToolResult(call_id, content))
-    return tuple(results)
-
-
-def language_of(tag: str) -> str | None:
-    """The language of a tag or an Accept-Language header ("zh-CN,zh;q=0.9" -> "zh"), if it is one that we speak."""
-    first = tag.replace("_", "-").split(",")[0].split(";")[0].split("-")[0].strip().lower()
-    return first if first in LANGUAGES else None
-
-
-def sampling_of(query: Mapping[str, str]) -> Sampling:
-    """The sampling parameters that the public client puts in its address. What makes no sense is left to the engine."""
-    return Sampling(
-        temperature=_number(query, "text_temperature", 0.0, 2.0),
-        top_k=_whole(query, "text_topk", 0, 1000),
-        repetition_penalty=_number(query, "repetition_penalty", 1.0, 2.0),
-        seed=_whole(query, "text_seed", 0, 2**63 - 1),
-    )
-
-
-def _turn_detection(value: object) -> dict[str, Any]:
-    if value is None:
-        return {"turn_detection": None}
-    if not isinstance(value, dict):
-        _refuse("turn_detection", value, "an object or null")
-    kind = value.get("type")
-    if kind == "none":
-        return {"turn_detection": None}
-    if kind != "server_vad":
-        _refuse("turn_detection.type", kind, "server_vad or none")
-    defaults = VadRules()
-    rules = VadRules(
-        threshold=_in_range(value, "threshold", 0.05, 0.95, defaults.threshold),
-        min_silence_s=_in_range(value, "silence_duration_ms", 100, 5_000, defaults.min_silence_s * 1000) / 1000,
-        min_speech_s=_in_range(value, "min_speech_ms", 32, 2_000, defaults.min_speech_s * 1000) / 1000,
-    )
-    prefix_s = _in_range(value, "prefix_padding_ms", 0, 2_000, 300) / 1000
-    return {"turn_detection": rules, "prefix_s": prefix_s}
-
-
-def _tools(value: object) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(value, list) or len(value) > MAX_TOOLS or not all(isinstance(tool, dict) for tool in value):
-        _refuse("tools", value, f"a list of at most {MAX_TOOLS} objects")
-    return tuple(value)
-
-
-def _flag(data: Mapping[str, Any], key: str) -> bool:
-    value = data[key]
-    if not isinstance(value, bool):
-        _refuse(key, value, "true or false")
-    return value
-
-
-def _text(data: Mapping[str, Any], key: str, most: int) -> str:
-    value = data[key]
-    if not isinstance(value, str):
-        _refuse(key, value, "a string")
-    if len(value) > most:
-        raise InvalidRequest(f"{key} has {len(value)} characters; at most {most} are taken")
-    return value
-
-
-def _in_range(data: Mapping[str, Any], key: str, low: float, high: float, default: float) -> float:
-    value = data.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        _refuse(f"turn_detection.{key}", value, f"a number from {low:g} to {high:g}")
-    return float(value)
-
-
-def _number(query: Mapping[str, str], key: str, low: float, high: float) -> float | None:
-    try:
-        value = float(query.get(key, ""))
-    except ValueError:
-        return None
-    return value if low <= value <= high else None  # NaN is in no range
-
-
-def _whole(query: Mapping[str, str], key: str, low: int, high: int) -> int | None:
-    value = query.get(key, "")
-    return int(value) if value.isdecimal() and len(value) < 20 and low <= int(value) <= high else None
-
-
-def _refuse(key: str, value: object, expected: str) -> NoReturn:
-    shown = repr(value)
-    raise InvalidRequest(f"{key} must be {expected}, got {shown if len(shown) <= 60 else shown[:60] + '…'}")
+    sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of functions

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 class _Spoken:
     text: str
     samples: int = 0  # of sound made for it so far
+    whole: bool = False  # no more will be made
 
 
-class Reply:
-    """Text arrives as deltas; sound is counted either per utterance (text-driven speech) or for the whole reply."""
+class SpokenReply:
+    """Text arrives as deltas; sound (in samples) is counted either per utterance (text-driven speech) or for the whole reply."""
 
     def __init__(self) -> None:
         self._deltas: list[str] = []
@@ -29,26 +30,37 @@ class Reply:
     def begin_utterance(self, text: str) -> None:
         self._utterances.append(_Spoken(text))
 
+    def end_utterance(self) -> None:
+        self._utterances[-1].whole = True
+
     def add_sound(self, samples: int) -> None:
         self._samples += samples
         if self._utterances:
             self._utterances[-1].samples += samples
 
-    def heard(self, samples: int) -> str:
+    def played(self, samples: int) -> str:
         """The text that was said within the first `samples` samples, cut at a word.
 
-        Within an utterance, and in a reply without utterances, text and sound are thought to run evenly.
+        Within an utterance, and in a reply without utterances, text and sound are thought to run evenly. An utterance whose sound
+        is still being made is thought to be as fast as those before it.
         """
         if not self._utterances:
             return _cut(self.text, samples / self._samples if self._samples else 0.0)
         said = []
+        pace = self._samples_per_character()
         for utterance in self._utterances:
             if samples <= 0:
                 break
-            fraction = samples / utterance.samples if utterance.samples else 0.0
-            said.append(_cut(utterance.text, fraction))
-            samples -= utterance.samples
+            expected = 0 if utterance.whole else round(len(utterance.text) * pace)
+            length = max(utterance.samples, expected)
+            said.append(_cut(utterance.text, samples / length if utterance.samples else 0.0))
+            samples -= length
         return " ".join(part for part in said if part)
+
+    def _samples_per_character(self) -> float:
+        """Of what was spoken to its end; 0 before that."""
+        whole = [utterance for utterance in self._utterances if utterance.whole]
+        return sum(utterance.samples for utterance in whole) / max(sum(len(utterance.text) for utterance in whole), 1)
 
 
 def _cut(text: str, fraction: float) -> str:

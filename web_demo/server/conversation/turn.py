@@ -1,7 +1,7 @@
 """The rules of a conversation, as a table: state and event to the next state and what to do. Nothing here does I/O.
 
 Everything that changes whose turn it is lives in `RULES`. A session asks `Conversation.on(event)` and carries out the
-returned command; an event that is illegal in the current state changes nothing and is answered with a reason.
+returned command; an event that is illegal in the current state changes nothing and has a reason.
 """
 
 from __future__ import annotations
@@ -35,53 +35,65 @@ class Command(Enum):
     OPEN_TURN = "open turn"  # collect from now on
     ANSWER = "answer"  # take what was collected and answer it
     INTERRUPT = "interrupt"  # cancel the answer, then open a turn
+    BARGE_IN = "barge in"  # cancel the answer: what was just noticed, and its pre-roll, are the turn
     CONTINUE = "continue"  # go on with the last turn's answer
     FORGET = "forget"  # cancel the answer if there is one, clear the history, open a turn
     REFUSE = "refuse"  # tell the client why
 
 
+class Keep(Enum):
+    """What becomes of the user's sound at this moment."""
+
+    ALL = "all"  # it is part of a turn
+    PRE_ROLL = "pre-roll"  # its last moments, in case that somebody has begun to speak
+    NOTHING = "nothing"
+
+
+class Refusal(Enum):
+    """Why something that a client asked for is not done. The words for it are the wire's."""
+
+    ALREADY_ANSWERING = "the turn has ended already"
+    ALREADY_OPEN = "a turn is open already, and goes on"
+    NO_TURN = "no turn is open"
+    NOTHING_SAID = "the turn has no audio"
+    NO_CALLS = "no answer waits for results of its calls"
+
+
 @dataclass(frozen=True)
-class Outcome:
+class Transition:
     state: State
     command: Command
-    reason: str = ""
+    refusal: Refusal | None = None  # with Command.REFUSE
 
 
-def _stay(state: State, reason: str) -> Outcome:
-    return Outcome(state, Command.REFUSE, reason)
+def _stay(state: State, refusal: Refusal) -> Transition:
+    return Transition(state, Command.REFUSE, refusal)
 
 
-_ALREADY_ANSWERING = "this turn has already ended and its answer is on the way; send start to begin the next one"
-_NO_TURN = "no turn is open: audio is ignored after an answer until you send start"
-_NOTHING_SAID = "the turn has no audio yet: send Ogg-Opus audio messages before endTurn or pause"
-
-RULES: dict[tuple[State, Event], Outcome] = {
-    (State.READY, Event.START): Outcome(State.LISTENING, Command.NOTHING),  # keeps what was said before it
-    (State.READY, Event.END_TURN): Outcome(State.ANSWERING, Command.ANSWER),
-    (State.READY, Event.EMPTY_TURN): _stay(State.READY, _NOTHING_SAID),
-    (State.READY, Event.SPEECH_BEGAN): Outcome(State.LISTENING, Command.NOTHING),
-    (State.READY, Event.TURN_FULL): Outcome(State.ANSWERING, Command.ANSWER),
-    (State.LISTENING, Event.START): _stay(
-        State.LISTENING,
-        "a turn is already open: what you said since the first start is kept; end it with endTurn or pause",
-    ),
-    (State.LISTENING, Event.END_TURN): Outcome(State.ANSWERING, Command.ANSWER),
-    (State.LISTENING, Event.EMPTY_TURN): _stay(State.READY, _NOTHING_SAID),
-    (State.LISTENING, Event.SPEECH_BEGAN): Outcome(State.LISTENING, Command.NOTHING),
-    (State.LISTENING, Event.SPEECH_ENDED): Outcome(State.ANSWERING, Command.ANSWER),
-    (State.LISTENING, Event.TURN_FULL): Outcome(State.ANSWERING, Command.ANSWER),
-    (State.ANSWERING, Event.START): Outcome(State.LISTENING, Command.INTERRUPT),
-    (State.ANSWERING, Event.END_TURN): _stay(State.ANSWERING, _ALREADY_ANSWERING),
-    (State.ANSWERING, Event.EMPTY_TURN): _stay(State.ANSWERING, _ALREADY_ANSWERING),
-    (State.ANSWERING, Event.SPEECH_BEGAN): Outcome(State.LISTENING, Command.INTERRUPT),
-    (State.ANSWERING, Event.ANSWER_OVER): Outcome(State.WAITING, Command.NOTHING),
-    (State.WAITING, Event.START): Outcome(State.LISTENING, Command.OPEN_TURN),
-    (State.WAITING, Event.END_TURN): _stay(State.WAITING, _NO_TURN),
-    (State.WAITING, Event.EMPTY_TURN): _stay(State.WAITING, _NO_TURN),
-    (State.WAITING, Event.HANDS_FREE_ON): Outcome(State.READY, Command.OPEN_TURN),
-    (State.READY, Event.TOOLS_ANSWERED): Outcome(State.ANSWERING, Command.CONTINUE),  # hands-free
-    (State.WAITING, Event.TOOLS_ANSWERED): Outcome(State.ANSWERING, Command.CONTINUE),
-    **{(state, Event.RESTART): Outcome(State.READY, Command.FORGET) for state in State},
+RULES: dict[tuple[State, Event], Transition] = {
+    (State.READY, Event.START): Transition(State.LISTENING, Command.NOTHING),  # keeps what was said before it
+    (State.READY, Event.END_TURN): Transition(State.ANSWERING, Command.ANSWER),
+    (State.READY, Event.EMPTY_TURN): _stay(State.READY, Refusal.NOTHING_SAID),
+    (State.READY, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.NOTHING),
+    (State.READY, Event.TURN_FULL): Transition(State.ANSWERING, Command.ANSWER),
+    (State.LISTENING, Event.START): _stay(State.LISTENING, Refusal.ALREADY_OPEN),
+    (State.LISTENING, Event.END_TURN): Transition(State.ANSWERING, Command.ANSWER),
+    (State.LISTENING, Event.EMPTY_TURN): _stay(State.READY, Refusal.NOTHING_SAID),
+    (State.LISTENING, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.NOTHING),
+    (State.LISTENING, Event.SPEECH_ENDED): Transition(State.ANSWERING, Command.ANSWER),
+    (State.LISTENING, Event.TURN_FULL): Transition(State.ANSWERING, Command.ANSWER),
+    (State.ANSWERING, Event.START): Transition(State.LISTENING, Command.INTERRUPT),
+    (State.ANSWERING, Event.END_TURN): _stay(State.ANSWERING, Refusal.ALREADY_ANSWERING),
+    (State.ANSWERING, Event.EMPTY_TURN): _stay(State.ANSWERING, Refusal.ALREADY_ANSWERING),
+    (State.ANSWERING, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.BARGE_IN),
+    (State.ANSWERING, Event.ANSWER_OVER): Transition(State.WAITING, Command.NOTHING),
+    (State.WAITING, Event.START): Transition(State.LISTENING, Command.OPEN_TURN),
+    (State.WAITING, Event.END_TURN): _stay(State.WAITING, Refusal.NO_TURN),
+    (State.WAITING, Event.EMPTY_TURN): _stay(State.WAITING, Refusal.NO_TURN),
+    (State.WAITING, Event.HANDS_FREE_ON): Transition(State.READY, Command.OPEN_TURN),
+    (State.READY, Event.TOOLS_ANSWERED): Transition(State.ANSWERING, Command.CONTINUE),  # hands-free
+    (State.WAITING, Event.TOOLS_ANSWERED): Transition(State.ANSWERING, Command.CONTINUE),
+    **{(state, Event.RESTART): Transition(State.READY, Command.FORGET) for state in State},
 }
 
 
@@ -92,15 +104,18 @@ class Conversation:
         self.state = State.READY
         self.hands_free = False
 
-    def on(self, event: Event) -> Outcome:
+    def on(self, event: Event) -> Transition:
         """Move to the next state. An event that no rule names in this state changes nothing (`Command.NOTHING`)."""
-        outcome = RULES.get((self.state, event), Outcome(self.state, Command.NOTHING))
-        if self.hands_free and event in (Event.ANSWER_OVER, Event.START) and outcome.state is not self.state:
-            outcome = Outcome(State.READY, outcome.command)  # the next turn opens when somebody speaks
-        self.state = outcome.state
-        return outcome
+        transition = RULES.get((self.state, event), Transition(self.state, Command.NOTHING))
+        if self.hands_free and event in (Event.ANSWER_OVER, Event.START) and transition.state is not self.state:
+            transition = Transition(State.READY, transition.command)  # the next turn opens when somebody speaks
+        self.state = transition.state
+        return transition
 
     @property
-    def collects(self) -> bool:
-        """Whether audio that arrives now belongs to a turn of the user."""
-        return self.state in (State.READY, State.LISTENING)
+    def keep(self) -> Keep:
+        if self.state is State.LISTENING:
+            return Keep.ALL
+        if self.hands_free:
+            return Keep.PRE_ROLL
+        return Keep.ALL if self.state is State.READY else Keep.NOTHING

@@ -1,7 +1,7 @@
 """One answer, from the end of the user's turn to the last audio: three tasks joined by bounded channels.
 
     think: engine steps ─ text at once ─▶ client
-             └ speech ─▶ [pieces] ─▶ speak: detokenizer, encoder ─▶ [pages] ─▶ play: pacer ─▶ client
+             └ speech ─▶ [windows] ─▶ speak: detokenizer, encoder ─▶ [audio] ─▶ play: pacer ─▶ client
 
 A full channel holds back the one before it, so a long answer is made no faster than it is listened to. Cancelling the
 task closes the engine's iterator and the detokenizer's turn.
@@ -11,39 +11,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
 from utils.channel import Channel
 from utils.threads import off_loop
-from web_demo.audio.opus import FRAME_S, Page
-from web_demo.audio.samples import WIRE_RATE, Samples
-from web_demo.detokenizer.supervisor import Detokenizer, Speech
+from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
 from web_demo.server.conversation.chunker import Chunker
 from web_demo.server.conversation.events import (
-    AnswerBegan,
     AnswerEnded,
-    Problem,
+    AnswerFailed,
     ReplyAudio,
     ReplyText,
     ServerEvent,
     ToolCalled,
     Transcribed,
-    Wire,
 )
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.pacing import SampleClock
-from web_demo.server.conversation.reply import Reply
+from web_demo.server.conversation.ports import SpeechStream, Synthesizer, Wire
+from web_demo.server.conversation.reply import SpokenReply
 
 log = logging.getLogger(__name__)
 
-PIECES_AHEAD = 4  # sentences or windows that the engine may be ahead of the detokenizer
-PAGES_AHEAD = round(2.0 / FRAME_S)  # encoded audio that may wait for its time
+WINDOWS_AHEAD = 4  # sentences or windows that the engine may be ahead of the detokenizer
+AHEAD_SAMPLES = 2 * WIRE_RATE  # encoded audio that may wait for its time
 FIRST_SLICE_SAMPLES = WIRE_RATE // 5
 SLICE_SAMPLES = WIRE_RATE  # encoded in one go: what a cancelled answer can have encoded in vain
 
@@ -55,7 +51,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _Window:
     text: str = ""
     codes: tuple[int, ...] = ()
     voice: str = ""
@@ -63,7 +59,11 @@ class _Piece:
 
 
 class TurnTask:
-    """`run` once, as a task. `silence()` takes effect at once: nothing more reaches the client."""
+    """One answer to `request`. `run` it once, as a task; cancel the task to end it, after `silence()`, which takes effect at once:
+    nothing more reaches the client.
+
+    Afterwards `outcome`, `transcript`, `calls` and `played()` say what came of it. `now` is the clock that paces it, in seconds.
+    """
 
     def __init__(
         self,
@@ -71,11 +71,11 @@ class TurnTask:
         request: TurnRequest,
         *,
         engine: S2sEngine,
-        detokenizer: Detokenizer,
+        detokenizer: Synthesizer,
         wire: Wire,
         metrics: S2sMetrics,
-        lead_s: float,
-        now: Callable[[], float] = time.monotonic,
+        prebuffer_s: float,
+        now: Callable[[], float],
     ) -> None:
         self.number = number
         self.request = request
@@ -84,39 +84,42 @@ class TurnTask:
         self._wire = wire
         self._metrics = metrics
         self._now = now
-        self._clock = SampleClock(WIRE_RATE, lead_s)
-        self._pieces: Channel[_Piece] = Channel(PIECES_AHEAD)
-        self._pages: Channel[Page] = Channel(PAGES_AHEAD)
+        self._clock = SampleClock(WIRE_RATE, prebuffer_s)
+        self._windows: Channel[_Window] = Channel(WINDOWS_AHEAD)
+        self._audio: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
         self._silenced = False
+        self._played = ""  # when it was silenced; its engine may go on for a moment
         self._began = now()
         self._sent = 0  # samples
         self._produced = 0
-        self._reply = Reply()
-        self.heard = ""  # what the engine understood
+        self._reply = SpokenReply()
+        self.transcript = ""  # what the engine understood of the user
         self.calls: list[ToolCall] = []  # functions whose results the answer waits for
         self.outcome: Outcome | None = None
 
     def silence(self) -> None:
+        self._played = self.played()
         self._silenced = True
         self.outcome = self.outcome or Outcome.INTERRUPTED
 
-    def said(self) -> str:
+    def played(self) -> str:
         """The reply, as far as the user can have heard (or read) it."""
+        if self._silenced:
+            return self._played
         if self.outcome is Outcome.FINISHED or not self.request.speech:
             return self._reply.text
-        return self._reply.heard(self._clock.heard(self._sent, self._now()))
+        return self._reply.played(self._clock.played(self._sent, self._now()))
 
     async def run(self) -> None:
         """Raises nothing but cancellation: what goes wrong is told to the client and logged here."""
         problem: str | None = None
         try:
-            await self._send(AnswerBegan(self.number))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._think(), name=f"think-{self.request.turn_id}")
                 tasks.create_task(self._speak(), name=f"speak-{self.request.turn_id}")
                 tasks.create_task(self._play(), name=f"play-{self.request.turn_id}")
-            self.outcome = self.outcome or Outcome.FINISHED
             await self._send(AnswerEnded(self.number, self._reply.text))
+            self.outcome = self.outcome or Outcome.FINISHED
         except* ServiceError as group:
             problem = _first(group).message
             log.warning("turn failed turn=%s: %s", self.request.turn_id, problem)
@@ -127,7 +130,7 @@ class TurnTask:
             log.exception("turn failed turn=%s", self.request.turn_id, exc_info=group)
         if problem is not None and not self._silenced:
             self.outcome = Outcome.FAILED
-            await self._send(Problem(problem, self.number))
+            await self._send(AnswerFailed(self.number, problem))
 
     async def _send(self, event: ServerEvent) -> None:
         if not self._silenced:
@@ -136,60 +139,60 @@ class TurnTask:
     async def _think(self) -> None:
         chunker: Chunker | None = None
         first_text = True
-        heard_at = self._began
+        transcribed_at = self._began
         async with aclosing(self._engine.respond(self.request)) as steps:
             async for step in steps:
                 match step:
                     case Heard(text):
-                        self.heard, heard_at = text, self._now()
-                        self._metrics.stage.labels("heard").observe(heard_at - self._began)
+                        self.transcript, transcribed_at = text, self._now()
+                        self._metrics.stage.labels("heard").observe(transcribed_at - self._began)
                         await self._send(Transcribed(self.number, text))
                     case TextDelta(text):
                         if first_text:
                             first_text = False
-                            self._metrics.stage.labels("text").observe(self._now() - heard_at)
+                            self._metrics.stage.labels("text").observe(self._now() - transcribed_at)
                         self._reply.add_text(text)
                         await self._send(ReplyText(self.number, text))
                     case SpeechText() | SpeechCodes() if not self.request.speech:
                         continue
                     case SpeechText(text, voice):
-                        await self._pieces.put(_Piece(text=text, voice=voice))
+                        await self._windows.put(_Window(text=text, voice=voice))
                     case SpeechCodes(codes):
                         chunker = chunker or Chunker(self._detokenizer.ready.hop_tokens)
                         for window in chunker.push(codes):
-                            await self._pieces.put(_Piece(codes=window))
+                            await self._windows.put(_Window(codes=window))
                     case ToolCall():
                         self.calls.append(step)
                         await self._send(ToolCalled(self.number, step))
-        await self._pieces.put(_Piece(codes=chunker.flush() if chunker else (), last=True))
-        await self._pieces.close()
+        await self._windows.put(_Window(codes=chunker.flush() if chunker else (), last=True))
+        await self._windows.close()
 
     async def _speak(self) -> None:
-        speech: Speech | None = None
+        speech: SpeechStream | None = None
         writer = self._wire.writer
         writer.drop()
         try:
-            async for piece in self._pieces:
+            async for window in self._windows:
                 if speech is None:
-                    if piece.last and not piece.codes:
+                    if window.last and not window.codes:
                         break  # a reply without speech
                     speech = await self._detokenizer.open(self.request.turn_id)
-                await self._speak_piece(speech, piece)
+                await self._speak_window(speech, window)
             if speech is not None:
                 await self._queue(await off_loop(writer.flush))
         finally:
             if speech is not None:
                 speech.close()
-        await self._pages.close()
+        await self._audio.close()
 
-    async def _speak_piece(self, speech: Speech, piece: _Piece) -> None:
-        if piece.text:
-            self._reply.begin_utterance(piece.text)
+    async def _speak_window(self, speech: SpeechStream, window: _Window) -> None:
+        if window.text:
+            self._reply.begin_utterance(window.text)
         asked = self._now()
         first = True
         deadline = self._clock.runs_dry_at(self._produced, asked)
         async for samples in speech.say(
-            text=piece.text, codes=piece.codes, voice=piece.voice, last=piece.last, deadline=deadline
+            text=window.text, codes=window.codes, voice=window.voice, last=window.last, deadline=deadline
         ):
             if first:
                 first = False
@@ -198,13 +201,15 @@ class TurnTask:
             self._produced += len(samples)
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
+        if window.text:
+            self._reply.end_utterance()
 
-    async def _queue(self, pages: list[Page]) -> None:
-        for page in pages:
-            await self._pages.put(page)
+    async def _queue(self, encoded: Sequence[EncodedAudio]) -> None:
+        for audio in encoded:
+            await self._audio.put(audio)
 
     async def _play(self) -> None:
-        async for page in self._pages:
+        async for audio in self._audio:
             now = self._now()
             due = self._clock.due(self._sent, now)
             if due > now:
@@ -214,13 +219,13 @@ class TurnTask:
             self._metrics.lateness.observe(max(self._now() - max(due, now), 0.0))
             if self._sent == 0:
                 self._metrics.first_audio.observe(self._now() - self._began)
-            await self._wire.send(ReplyAudio(self.number, page))
-            self._sent += page.samples
-            self._metrics.audio_out.inc(page.samples / WIRE_RATE)
+            await self._wire.send(ReplyAudio(self.number, audio))
+            self._sent += audio.samples
+            self._metrics.audio_out.inc(audio.samples / WIRE_RATE)
 
 
 def _slices(samples: Samples, *, first: bool) -> Iterator[Samples]:
-    """Pieces to encode one after the other; the very first one is short, so that it is heard soon."""
+    """Parts to encode one after the other; the very first one is short, so that it is heard soon."""
     start = 0
     while start < len(samples):
         size = FIRST_SLICE_SAMPLES if first and start == 0 else SLICE_SAMPLES

@@ -1,114 +1,112 @@
-"""The user's sound in one session: taken apart as it arrives, decoded off the event loop a little at a time, and kept as
-16-bit samples until the turn ends."""
+"""The user's sound in one session: taken apart as it arrives, decoded off the event loop a little at a time, listened to where
+somebody is to be noticed, and kept as long as a turn of the user needs it."""
 
 from __future__ import annotations
 
-from collections import deque
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator
 
 from utils.threads import off_loop
-from web_demo.audio.opus import Decoded
-from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16, to_int16
-from web_demo.audio.vad import FRAME_S, Edge, Endpointer, VadRules, VoiceDetector
-from web_demo.server.conversation.events import AudioReader
+from web_demo.audio.recording import Recording
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
+from web_demo.audio.vad import Stretch, TurnDetector
+from web_demo.server.conversation.ports import AudioReader
+from web_demo.server.conversation.turn import Keep
 
 DECODE_MS = 500.0  # how much may wait to be decoded
-HEAR_MS = 60.0  # the same, when voice activity listens along
+LISTEN_MS = 60.0  # the same, while somebody listens for a voice
 SETTLE_MS = 400.0  # of ignored sound, kept so that the decoder has found its feet when the next turn opens
 
 
-class Ears:
-    """Voice activity of one hands-free session."""
-
-    def __init__(self, rules: VadRules) -> None:
-        self.rules = rules
-        self._detector = VoiceDetector()
-        self._ends = Endpointer(rules)
-
-    @property
-    def speaking(self) -> bool:
-        return self._ends.speaking
-
-    def hear(self, samples: Samples) -> list[Edge]:
-        """What began and ended within `samples`. CPU work: call it off the loop."""
-        edges = (self._ends.feed(probability) for probability in self._detector.feed(samples))
-        return [edge for edge in edges if edge is not None]
-
-    def prefix_s(self, padding_s: float) -> float:
-        """Seconds of sound to keep while nobody speaks, so that an utterance has its beginning once it is noticed."""
-        return padding_s + self.rules.min_speech_s + HEAR_MS / 1000 + FRAME_S
-
-
 class UserAudio:
-    """`max_s` caps what is kept of one turn; `full` says that it was reached."""
+    """Sound comes in with `push`, and becomes part of the turn as far as `keep` and `full` of the moment allow.
+
+    `max_s` caps one turn. `listen_with` is the detector of a hands-free session; None: nobody is to be noticed.
+    """
 
     def __init__(self, reader: AudioReader, max_s: float) -> None:
         self._reader = reader
         self._max_samples = round(max_s * SPEECH_RATE)
-        self._chunks: deque[npt.NDArray[np.int16]] = deque()
-        self._samples = 0
-        self.received_s = 0.0  # of the whole session, for the metrics
+        self._turn = Recording()
+        self._detector: TurnDetector | None = None
+        self._detector_from_s = 0.0
+        self._pre_roll = 0  # samples
+        self.received_s = 0.0  # of the whole session
         self.damaged_packets = 0
 
     @property
     def seconds(self) -> float:
         """Decoded and waiting sound of the turn so far."""
-        return self._samples / SPEECH_RATE + self._reader.pending_ms / 1000
+        return len(self._turn) / SPEECH_RATE + self._reader.pending_ms / 1000
 
     @property
     def full(self) -> bool:
-        return self._samples >= self._max_samples
+        return len(self._turn) >= self._max_samples
+
+    def listen_with(self, detector: TurnDetector | None, padding_s: float) -> None:
+        """`padding_s`: what an utterance keeps of the sound before it."""
+        self._detector, self._detector_from_s = detector, self.received_s
+        self._pre_roll = min(detector.pre_roll(padding_s), self._max_samples // 2) if detector else 0
+
+    @property
+    def speaking(self) -> bool:
+        """Somebody was noticed, and is not done yet."""
+        return self._detector is not None and self._detector.speaking
+
+    def time_of(self, edge: Stretch) -> float:
+        """Seconds into the sound of the session."""
+        return self._detector_from_s + edge.at / SPEECH_RATE
 
     def push(self, payload: bytes) -> None:
         """Raises ValueError about what is no audio; the rest is kept."""
         self._reader.push(payload)
 
+    @property
+    def is_due(self) -> bool:
+        """Enough waits to be worth decoding."""
+        return self._reader.pending_ms >= (DECODE_MS if self._detector is None else LISTEN_MS)
+
     def ignore(self) -> None:
         """Nobody is listening: forget what waits, but for the little that the decoder needs to go on from."""
         self._reader.trim(SETTLE_MS)
 
-    def is_due(self, limit_ms: float = DECODE_MS) -> bool:
-        return self._reader.pending_ms >= limit_ms
+    async def decode(self) -> Iterator[Stretch]:
+        """What waits, in parts that may bring an edge. Take them to the end, and pass each to `keep`."""
+        samples, probabilities = await off_loop(self._decode)
+        return self._detector.stretches(samples, probabilities) if self._detector else iter((Stretch(samples),))
 
-    async def collect(self, ears: Ears | None = None) -> list[Edge]:
-        """Decode what waits and keep it as part of the turn, up to the cap. Returns what `ears` noticed in it."""
-        decoded, edges = await off_loop(self._decode, ears)
+    def _decode(self) -> tuple[Samples, list[float]]:
+        decoded = self._reader.decode()
         self.damaged_packets += decoded.damaged_packets
         self.received_s += len(decoded.samples) / SPEECH_RATE
-        kept = decoded.samples[: max(0, self._max_samples - self._samples)]
-        if len(kept):
-            self._chunks.append(to_int16(kept))
-            self._samples += len(kept)
-        return edges
+        return decoded.samples, self._detector.probabilities(decoded.samples) if self._detector is not None else []
 
-    def _decode(self, ears: Ears | None) -> tuple[Decoded, list[Edge]]:
-        decoded = self._reader.decode()
-        return decoded, ears.hear(decoded.samples) if ears is not None else []
+    def keep(self, samples: Samples, how: Keep) -> Samples:
+        """Returns what does not fit any more into the turn."""
+        match how:
+            case Keep.NOTHING:
+                return samples[:0]
+            case Keep.PRE_ROLL:
+                self._turn.append(samples)
+                self._turn.keep_last(self._pre_roll)
+                return samples[:0]
+            case Keep.ALL:
+                room = max(self._max_samples - len(self._turn), 0)
+                self._turn.append(samples[:room])
+                return samples[room:]
 
     async def open(self) -> None:
         """A new turn begins now: what came before belongs to no turn."""
-        await off_loop(self._reader.decode)
-        self._clear()
-
-    def keep_last(self, seconds: float) -> None:
-        """Hands-free, while nobody speaks: forget all but the last `seconds`."""
-        keep = round(seconds * SPEECH_RATE)
-        while self._chunks and self._samples - len(self._chunks[0]) >= keep:
-            self._samples -= len(self._chunks.popleft())
+        for _ in await self.decode():
+            pass
+        self._begin()
 
     async def take(self) -> Audio:
         """The whole turn; the next one begins empty."""
-        await self.collect()
-        chunks = list(self._chunks)
-        self._clear()
-        return Audio(await off_loop(_join, chunks), SPEECH_RATE)
+        samples = await off_loop(self._turn.samples)
+        self._begin()
+        return Audio(samples, SPEECH_RATE)
 
-    def _clear(self) -> None:
-        self._chunks.clear()
-        self._samples = 0
-
-
-def _join(chunks: list[npt.NDArray[np.int16]]) -> Samples:
-    return from_int16(np.concatenate(chunks)) if chunks else np.zeros(0, np.float32)
+    def _begin(self) -> None:
+        self._turn.keep_last(0)
+        if self._detector is not None:
+            self._detector.forget()  # who goes on speaking speaks in the new turn

@@ -14,7 +14,7 @@ def test_the_first_audio_is_due_at_once():
 
 
 def test_audio_within_the_lead_is_due_at_once_and_later_audio_waits():
-    clock = SampleClock(RATE, lead_s=0.6)
+    clock = SampleClock(RATE, prebuffer_s=0.6)
     clock.due(0, now=100.0)
     assert clock.due(RATE // 2, now=100.0) <= 100.0  # plays at 100.5
     assert clock.due(RATE, now=100.0) == pytest.approx(100.4)
@@ -22,20 +22,20 @@ def test_audio_within_the_lead_is_due_at_once_and_later_audio_waits():
 
 
 def test_without_a_lead_audio_is_due_when_it_plays():
-    clock = SampleClock(RATE, lead_s=0.0)
+    clock = SampleClock(RATE, prebuffer_s=0.0)
     clock.due(0, now=5.0)
     assert clock.due(RATE, now=5.0) == pytest.approx(6.0)
 
 
 def test_a_late_producer_gets_no_burst_beyond_the_lead():
-    clock = SampleClock(RATE, lead_s=0.6)
+    clock = SampleClock(RATE, prebuffer_s=0.6)
     clock.due(0, now=0.0)
     assert clock.due(RATE, now=5.0) == 5.0  # should have played at 1.0
     assert clock.due(2 * RATE, now=5.0) == pytest.approx(5.4)  # a second after that, less the lead
 
 
 def test_a_stall_within_the_lead_moves_nothing():
-    clock = SampleClock(RATE, lead_s=0.6)
+    clock = SampleClock(RATE, prebuffer_s=0.6)
     clock.due(0, now=0.0)
     clock.due(RATE, now=0.9)
     assert clock.due(2 * RATE, now=0.9) == pytest.approx(1.4)
@@ -44,8 +44,8 @@ def test_a_stall_within_the_lead_moves_nothing():
 @pytest.mark.parametrize("seed", range(20))
 def test_no_audio_is_early_beyond_the_lead_nor_due_after_its_time(seed):
     """A listener simulated apart from the clock: it plays what it has, and waits when it has nothing."""
-    choice, lead_s = random.Random(seed), 0.6
-    clock = SampleClock(RATE, lead_s)
+    choice, prebuffer_s = random.Random(seed), 0.6
+    clock = SampleClock(RATE, prebuffer_s)
     now, position, plays_until = 0.0, 0, 0.0
     for _ in range(300):
         now += choice.choice([0.0, 0.0, 0.0, 0.03, 0.3, 2.0])  # the producer takes its time
@@ -55,7 +55,7 @@ def test_no_audio_is_early_beyond_the_lead_nor_due_after_its_time(seed):
             assert due == now
         now = max(now, due)
         ahead = plays_until - now
-        assert ahead <= lead_s + 1e-6
+        assert ahead <= prebuffer_s + 1e-6
         assert ran_dry or ahead >= -1e-6, "the clock itself let the listener run dry"
         samples = choice.randrange(1, 4000)
         plays_until = max(plays_until, now) + samples / RATE
@@ -63,23 +63,23 @@ def test_no_audio_is_early_beyond_the_lead_nor_due_after_its_time(seed):
 
 
 def test_nothing_is_heard_before_the_first_audio():
-    assert SampleClock(RATE, 0.6).heard(0, now=9.0) == 0
-    assert SampleClock(RATE, 0.6).heard(RATE, now=9.0) == 0
+    assert SampleClock(RATE, 0.6).played(0, now=9.0) == 0
+    assert SampleClock(RATE, 0.6).played(RATE, now=9.0) == 0
 
 
 def test_no_more_is_heard_than_was_sent_nor_than_time_allowed():
     clock = SampleClock(RATE, 0.6)
     clock.due(0, now=10.0)
-    assert clock.heard(RATE, now=10.25) == RATE // 4
-    assert clock.heard(RATE, now=10.0) == 0
-    assert clock.heard(RATE, now=99.0) == RATE
+    assert clock.played(RATE, now=10.25) == RATE // 4
+    assert clock.played(RATE, now=10.0) == 0
+    assert clock.played(RATE, now=99.0) == RATE
 
 
 def test_a_gap_is_not_counted_as_heard():
     clock = SampleClock(RATE, 0.6)
     clock.due(0, now=0.0)
     clock.due(RATE, now=5.0)  # four seconds of nothing
-    assert clock.heard(2 * RATE, now=5.5) == RATE + RATE // 2
+    assert clock.played(2 * RATE, now=5.5) == RATE + RATE // 2
 
 
 def test_a_listener_runs_dry_when_all_that_was_sent_is_played():

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, Outcome, State
+from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, Keep, Refusal, State, Transition
 
 ALL = [(state, event) for state in State for event in Event]
 
@@ -21,7 +21,7 @@ def outcome(state: State, event: Event) -> tuple[State, Command]:
 
 
 def test_a_session_begins_listening_before_any_start():
-    assert Conversation().collects
+    assert Conversation().keep is Keep.ALL
 
 
 def test_audio_sent_before_any_start_is_answered_at_the_end_of_the_turn():
@@ -45,8 +45,8 @@ def test_a_turn_without_audio_is_refused_and_may_be_begun_again(state):
     talk = conversation(state)
     refused = talk.on(Event.EMPTY_TURN)
     assert refused.command is Command.REFUSE
-    assert "no audio" in refused.reason
-    assert talk.collects
+    assert refused.refusal is Refusal.NOTHING_SAID
+    assert talk.keep is Keep.ALL
     assert talk.on(Event.START).command is Command.NOTHING
     assert talk.on(Event.END_TURN).command is Command.ANSWER
 
@@ -67,10 +67,10 @@ def test_ending_a_turn_that_is_being_answered_is_refused(event):
 
 def test_after_the_answer_audio_waits_for_start():
     talk = conversation(State.ANSWERING)
-    assert talk.on(Event.ANSWER_OVER) == Outcome(State.WAITING, Command.NOTHING)
-    assert not talk.collects
-    assert talk.on(Event.START) == Outcome(State.LISTENING, Command.OPEN_TURN)
-    assert talk.collects
+    assert talk.on(Event.ANSWER_OVER) == Transition(State.WAITING, Command.NOTHING)
+    assert talk.keep is Keep.NOTHING
+    assert talk.on(Event.START) == Transition(State.LISTENING, Command.OPEN_TURN)
+    assert talk.keep is Keep.ALL
 
 
 @pytest.mark.parametrize("event", [Event.END_TURN, Event.EMPTY_TURN])
@@ -85,18 +85,32 @@ def test_restart_forgets_and_listens_whatever_is_going_on(state):
 
 def test_a_voice_opens_the_turn_and_its_silence_ends_it():
     talk = conversation(hands_free=True)
-    assert talk.on(Event.SPEECH_BEGAN) == Outcome(State.LISTENING, Command.NOTHING)
-    assert talk.on(Event.SPEECH_ENDED) == Outcome(State.ANSWERING, Command.ANSWER)
+    assert talk.on(Event.SPEECH_BEGAN) == Transition(State.LISTENING, Command.NOTHING)
+    assert talk.on(Event.SPEECH_ENDED) == Transition(State.ANSWERING, Command.ANSWER)
 
 
 def test_a_voice_interrupts_the_answer():
-    assert outcome(State.ANSWERING, Event.SPEECH_BEGAN) == (State.LISTENING, Command.INTERRUPT)
+    assert outcome(State.ANSWERING, Event.SPEECH_BEGAN) == (State.LISTENING, Command.BARGE_IN)
+
+
+@pytest.mark.parametrize(
+    ("state", "by_hand", "hands_free"),
+    [
+        (State.READY, Keep.ALL, Keep.PRE_ROLL),
+        (State.LISTENING, Keep.ALL, Keep.ALL),
+        (State.ANSWERING, Keep.NOTHING, Keep.PRE_ROLL),
+        (State.WAITING, Keep.NOTHING, Keep.PRE_ROLL),
+    ],
+)
+def test_what_is_kept_of_the_user_s_sound(state, by_hand, hands_free):
+    assert conversation(state).keep is by_hand
+    assert conversation(state, hands_free=True).keep is hands_free
 
 
 def test_a_hands_free_session_listens_again_by_itself():
     talk = conversation(State.ANSWERING, hands_free=True)
-    assert talk.on(Event.ANSWER_OVER) == Outcome(State.READY, Command.NOTHING)
-    assert talk.collects
+    assert talk.on(Event.ANSWER_OVER) == Transition(State.READY, Command.NOTHING)
+    assert talk.keep is Keep.PRE_ROLL
 
 
 def test_hands_free_start_silences_the_answer_and_waits_for_a_voice():
@@ -112,7 +126,7 @@ def test_hands_free_asked_for_after_an_answer_opens_a_turn():
 @pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
 def test_a_refusal_has_a_reason_and_nothing_else_has(state, event):
     result = conversation(state).on(event)
-    assert bool(result.reason) == (result.command is Command.REFUSE)
+    assert bool(result.refusal) == (result.command is Command.REFUSE)
 
 
 @pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
@@ -124,9 +138,9 @@ def test_what_no_rule_names_changes_nothing(state, event):
 @pytest.mark.parametrize(("state", "event"), ALL, ids=lambda value: value.name)
 def test_a_refusal_never_opens_ends_or_answers_a_turn(state, event):
     talk = conversation(state)
-    collected = talk.collects
+    kept = talk.keep
     if talk.on(event).command is Command.REFUSE:
-        assert talk.collects == collected
+        assert talk.keep is kept
         assert (talk.state is State.ANSWERING) == (state is State.ANSWERING)
 
 
@@ -144,7 +158,7 @@ def test_on_any_walk_there_is_never_a_second_answer_and_never_a_deaf_end(seed, h
         match result.command:
             case Command.ANSWER | Command.CONTINUE:
                 answers += 1
-            case Command.INTERRUPT:
+            case Command.INTERRUPT | Command.BARGE_IN:
                 assert answers == 1, "an interruption of nothing"
                 answers -= 1
             case Command.FORGET:
@@ -156,4 +170,4 @@ def test_on_any_walk_there_is_never_a_second_answer_and_never_a_deaf_end(seed, h
         if hands_free:
             assert talk.state is not State.WAITING, "a hands-free session would never hear again"
     talk.on(Event.RESTART)
-    assert talk.collects
+    assert talk.keep is (Keep.PRE_ROLL if hands_free else Keep.ALL)

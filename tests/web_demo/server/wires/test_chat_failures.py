@@ -7,7 +7,7 @@ import signal
 import aiohttp
 import pytest
 
-from tests.talk import LONG, opus_pages, s2s, say, serving, talking, tone, until
+from tests.talk import opus_pages, s2s, say, serving, talking, tone, until
 from web_demo.engines.base import (
     TextDelta,
     TurnRequest,
@@ -15,35 +15,12 @@ from web_demo.engines.base import (
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.common.service import LIFE
 from web_demo.server.protocal import Action, AudioData, Control, Handshake, encode
-from web_demo.server.wires import chat
-
-
-async def test_an_engine_that_fails_ends_that_turn_with_a_message_and_not_the_session():
-    engine = ScriptedS2s(lambda turn: [RuntimeError("secret detail")] if len(engine.turns) == 1 else say("fine")(turn))
-    async with serving(s2s(engine)) as server, talking(server) as talker:
-        await talker.ask()
-        message = await talker.error()
-        assert "secret" not in message
-        await talker.start()
-        await talker.ask()
-        await talker.final()
-        metrics = await server.metrics()
-        assert metrics['s2s_turns_total{outcome="failed"}'] == 1
-        assert metrics['s2s_turns_total{outcome="finished"}'] == 1
-
-
-async def test_speech_that_fails_ends_that_turn_with_a_message():
-    engine = ScriptedS2s(lambda turn: say("[raise]" if len(engine.turns) == 1 else "fine")(turn))
-    async with serving(s2s(engine)) as server, talking(server) as talker:
-        await talker.ask()
-        assert "speech synthesis failed" in await talker.error()
-        await talker.start()
-        await talker.ask()
-        await talker.final()
+from web_demo.server.wires import connection
 
 
 async def test_a_killed_detokenizer_fails_the_waiting_turns_and_the_next_ones_work():
-    engine = ScriptedS2s(lambda turn: say(LONG, LONG)(turn) if turn.turn_id.endswith(".1") else say("back again")(turn))
+    sentences = ["x" * 30] * 4  # sound that was made before the death is still played: let it be little
+    engine = ScriptedS2s(lambda turn: say(*sentences if turn.turn_id.endswith(".1") else ["back again"])(turn))
     async with serving(s2s(engine)) as server, talking(server) as one, talking(server) as two:
         for talker in (one, two):
             await talker.ask()
@@ -132,8 +109,8 @@ async def test_a_page_of_another_origin_cannot_connect_unless_allowed():
 
 
 async def test_a_client_that_takes_nothing_holds_the_engine_back_and_is_hung_up_on_in_the_end(monkeypatch):
-    monkeypatch.setattr(chat, "KEEPALIVE_S", 0.2)
-    monkeypatch.setattr(chat, "SEND_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connection, "KEEPALIVE_S", 0.2)
+    monkeypatch.setattr(connection, "SEND_TIMEOUT_S", 1.0)
     made = []
 
     def flood(turn: TurnRequest):

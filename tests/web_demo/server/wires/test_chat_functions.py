@@ -1,7 +1,5 @@
 """Functions that the model calls and the client answers."""
 
-import pytest
-
 from tests.talk import s2s, say, serving, talking, tone, until
 from web_demo.engines.base import (
     ToolCall,
@@ -43,32 +41,3 @@ async def test_a_called_function_s_result_goes_back_into_the_conversation():
         first, second, third = engine.turns
         assert second.audio is first.audio
         assert [exchange.assistant_text for exchange in third.history] == ["sunny "]
-
-
-@pytest.mark.parametrize(
-    ("results", "complaint"),
-    [
-        ([{"id": "other", "content": "x"}], "one result for each of call1"),
-        ([], "a list of objects"),
-        ([{"id": "call1"}], "a list of objects"),
-        ([{"id": "call1", "content": "x" * 9000}], "at most 8000"),
-    ],
-)
-async def test_wrong_results_are_refused_and_right_ones_still_taken(results, complaint):
-    async with serving(s2s(ScriptedS2s(calling))) as server, talking(server) as talker:
-        await talker.configure(tools=[WEATHER])
-        await talker.ask()
-        end = await talker.final()
-        await talker.configure(tool_results=results)
-        assert complaint in await talker.error()
-        await talker.configure(tool_results=[{"id": "call1", "content": "rain"}])
-        await talker.final(end)
-        assert talker.texts()[-1] == "\n[Final: rain ]"
-
-
-async def test_results_that_nobody_waits_for_are_refused():
-    async with serving(s2s(ScriptedS2s(say("ok")))) as server, talking(server) as talker:
-        await talker.configure(tool_results=[{"id": "call1", "content": "x"}])
-        assert "no answer waits" in await talker.error()
-        await talker.ask()
-        await talker.final()

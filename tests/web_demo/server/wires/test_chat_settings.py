@@ -3,25 +3,33 @@
 import pytest
 
 from web_demo.audio.vad import VadRules
-from web_demo.engines.base import Sampling
+from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
-from web_demo.server.conversation.options import MAX_SYSTEM_PROMPT, SessionOptions, language_of, sampling_of, update
+from web_demo.server.conversation.options import SessionOptions
+from web_demo.server.wires.chat_settings import (
+    MAX_SYSTEM_PROMPT,
+    ChatSettings,
+    language_of,
+    sampling_of,
+    tool_results,
+    update,
+)
 
 
 def test_a_system_prompt_is_taken_and_everything_else_stays():
-    before = SessionOptions(language="zh", events=True)
+    before = ChatSettings(SessionOptions(language="zh"), events=True)
     after = update(before, {"system_prompt": "Be brief."})
-    assert after == SessionOptions(language="zh", events=True, system_prompt="Be brief.")
+    assert after == ChatSettings(SessionOptions(language="zh", system_prompt="Be brief."), events=True)
 
 
 def test_unknown_keys_are_ignored():
-    assert update(SessionOptions(), {"voice": "x", "nonsense": [1]}) == SessionOptions()
+    assert update(ChatSettings(), {"voice": "x", "nonsense": [1]}) == ChatSettings()
 
 
 def test_hands_free_without_numbers_has_the_default_rules():
-    options = update(SessionOptions(), {"turn_detection": {"type": "server_vad"}})
-    assert options.turn_detection == VadRules()
-    assert options.prefix_s == 0.3
+    options = update(ChatSettings(), {"turn_detection": {"type": "server_vad"}})
+    assert options.session.turn_detection == VadRules()
+    assert options.session.prefix_s == 0.3
 
 
 def test_hands_free_rules_are_settable():
@@ -32,21 +40,21 @@ def test_hands_free_rules_are_settable():
         "min_speech_ms": 64,
         "prefix_padding_ms": 100,
     }
-    options = update(SessionOptions(), {"turn_detection": wanted})
-    assert options.turn_detection == VadRules(threshold=0.7, min_silence_s=0.25, min_speech_s=0.064)
-    assert options.prefix_s == 0.1
+    options = update(ChatSettings(), {"turn_detection": wanted})
+    assert options.session.turn_detection == VadRules(threshold=0.7, min_silence_s=0.25, min_speech_s=0.064)
+    assert options.session.prefix_s == 0.1
 
 
 @pytest.mark.parametrize("off", [None, {"type": "none"}])
 def test_hands_free_can_be_turned_off_again(off):
-    hands_free = update(SessionOptions(), {"turn_detection": {"type": "server_vad"}})
-    assert update(hands_free, {"turn_detection": off}).turn_detection is None
+    hands_free = update(ChatSettings(), {"turn_detection": {"type": "server_vad"}})
+    assert update(hands_free, {"turn_detection": off}).session.turn_detection is None
 
 
 def test_events_language_and_tools_are_taken():
     tool = {"type": "function", "function": {"name": "lights"}}
-    options = update(SessionOptions(), {"events": True, "language": "zh-CN", "tools": [tool], "speech": False})
-    assert (options.events, options.language, options.tools, options.speech) == (True, "zh", (tool,), False)
+    options = update(ChatSettings(), {"events": True, "language": "zh-CN", "tools": [tool], "speech": False})
+    assert options == ChatSettings(SessionOptions(language="zh", tools=(tool,), speech=False), events=True)
 
 
 @pytest.mark.parametrize(
@@ -75,15 +83,37 @@ def test_events_language_and_tools_are_taken():
 )
 def test_a_wrong_value_is_refused_with_what_came_and_what_was_expected(data, said):
     with pytest.raises(InvalidRequest, match=said) as refused:
-        update(SessionOptions(), data)
+        update(ChatSettings(), data)
     assert len(refused.value.message) < 250
 
 
+def test_tool_results_are_read_in_their_order():
+    data = {"tool_results": [{"id": "b", "content": "rain"}, {"id": "a", "content": "", "more": 1}]}
+    assert tool_results(data) == (ToolResult("b", "rain"), ToolResult("a", ""))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "a list of objects"),
+        ([], "a list of objects"),
+        (["x"], "a list of objects"),
+        ([{"id": "call1"}], "a list of objects"),
+        ([{"id": 1, "content": "x"}], "a list of objects"),
+        ([{"id": "call1", "content": "x"}] * 65, "a list of objects"),
+        ([{"id": "call1", "content": "x" * 9000}], "at most 8000"),
+    ],
+)
+def test_wrong_tool_results_are_refused(value, said):
+    with pytest.raises(InvalidRequest, match=said):
+        tool_results({"tool_results": value})
+
+
 def test_one_wrong_value_refuses_the_whole_message():
-    options = SessionOptions()
+    options = ChatSettings()
     with pytest.raises(InvalidRequest):
         update(options, {"system_prompt": "new", "events": "yes"})
-    assert options.system_prompt == ""
+    assert options == ChatSettings()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,20 @@
+"""What is kept of a live stream."""
+
+import numpy as np
+import pytest
+
+from web_demo.audio.recording import Recording
+
+
+def test_a_recording_keeps_its_end_and_knows_where_that_began():
+    kept = Recording()
+    sound = np.linspace(-0.5, 0.5, 5000, dtype=np.float32)
+    for start in range(0, 5000, 700):
+        kept.append(sound[start : start + 700])
+    kept.keep_last(2000)
+    assert (kept.start, len(kept)) == (3000, 2000)
+    assert kept.samples() == pytest.approx(sound[3000:], abs=1e-4)
+    kept.keep_last(9000)
+    assert len(kept) == 2000
+    kept.keep_last(0)
+    assert (kept.start, len(kept), len(kept.samples())) == (5000, 0, 0)

@@ -1,0 +1,169 @@
+"""A voice that is noticed: what opens, ends and interrupts turns by itself, and what is kept of the sound."""
+
+import pytest
+
+from tests.web_demo.server.conversation.talk import HANDS_FREE, LONG, Talk, first_then, say, sound, talking
+from tests.web_demo.server.conversation.virtual_time import run
+from web_demo.audio.vad import PADDING_S
+from web_demo.server.conversation.events import (
+    AnswerBegan,
+    AudioIn,
+    EndTurn,
+    Interrupted,
+    ReplyAudio,
+    Restart,
+    SpeechBegan,
+    SpeechEnded,
+    TurnFull,
+)
+from web_demo.server.conversation.session import SessionLimits
+from web_demo.server.conversation.turn import State
+
+PRE_ROLL_S = PADDING_S + 0.1 + 0.04  # and what it takes to notice somebody, to a frame
+
+
+async def speak_live(talk: Talk, seconds: float, level: float = 0.5) -> None:
+    """In its own time, as a microphone does."""
+    for _ in range(round(seconds / 0.04)):
+        await talk.speak(0.04, level)
+        await talk.pause(0.04)
+
+
+def edges(talk: Talk) -> list[type]:
+    return [type(event) for event in talk.events() if isinstance(event, SpeechBegan | SpeechEnded)]
+
+
+def test_the_end_of_speech_ends_the_turn_and_the_next_needs_no_start():
+    async def conversation():
+        async with talking(say("ok"), options=HANDS_FREE) as talk:
+            end = 0
+            for _ in range(3):
+                await talk.speak(2.0, level=0.0)
+                await talk.speak(1.0)
+                await talk.speak(0.8, level=0.0)
+                end = await talk.answered(end)
+                await talk.session.idle()
+            assert edges(talk) == [SpeechBegan, SpeechEnded] * 3
+            for turn in talk.engine.turns:
+                assert turn.audio.seconds == pytest.approx(PRE_ROLL_S - 0.1 + 1.0 + 0.3, abs=0.1)
+                assert abs(turn.audio.samples[: int(0.2 * 16_000)]).max() == 0.0  # what came before the first word
+
+    run(conversation())
+
+
+def test_speech_has_its_place_in_the_sound_of_the_session():
+    async def conversation():
+        async with talking(say("ok"), options=HANDS_FREE) as talk:
+            await talk.speak(2.0, level=0.0)
+            await talk.speak(1.0)
+            await talk.speak(0.8, level=0.0)
+            (began,), (ended,) = talk.of(SpeechBegan), talk.of(SpeechEnded)
+            assert began.at_s == pytest.approx(2.0, abs=0.04)
+            assert ended.at_s == pytest.approx(3.0, abs=0.04)
+
+    run(conversation())
+
+
+def test_speaking_interrupts_the_answer_and_the_first_word_is_kept():
+    async def conversation():
+        async with talking(first_then(say(LONG), say("second")), options=HANDS_FREE) as talk:
+            await talk.speak(1.0)
+            await talk.speak(0.6, level=0.0)
+            await talk.wait_for(ReplyAudio)
+            await speak_live(talk, 2.0, level=0.0)
+            assert talk.session.state is State.ANSWERING
+            await speak_live(talk, 1.0)
+            (cut,) = talk.of(Interrupted)
+            assert cut.turn == 1
+            await talk.speak(0.6, level=0.0)
+            end = await talk.answered()
+            assert talk.events()[end - 1].text == "second "
+            assert talk.engine.turns[1].audio.seconds == pytest.approx(1.0 + PRE_ROLL_S - 0.1 + 0.3, abs=0.1)
+
+    run(conversation())
+
+
+@pytest.mark.parametrize("message_s", [0.02, 0.04, 0.5, 4.2])
+def test_however_the_sound_is_cut_into_messages_each_utterance_is_a_turn(message_s):
+    """A message may hold the end of one utterance and the beginning of the next: neither loses anything to the other."""
+    stream = b"".join(
+        sound(seconds, level) for seconds, level in [(0.6, 0.0), (1.0, 0.5), (0.6, 0.0), (1.4, 0.5), (0.6, 0.0)]
+    )
+    size = round(message_s * 16_000) * 2
+
+    async def conversation():
+        async with talking(say("ok"), options=HANDS_FREE) as talk:
+            for start in range(0, len(stream), size):
+                await talk.send(AudioIn(stream[start : start + size]))
+            await talk.session.idle()
+            assert [turn.audio.seconds for turn in talk.engine.turns[-1:]] == pytest.approx([2.06], abs=0.1)
+            assert edges(talk) == [SpeechBegan, SpeechEnded] * 2
+            assert talk.session.turns == 2
+
+    run(conversation())
+
+
+def test_silence_and_clicks_start_no_turn_and_fill_none():
+    async def conversation():
+        async with talking(say("ok"), options=HANDS_FREE, limits=SessionLimits(max_turn_s=2.0)) as talk:
+            for _ in range(20):
+                await talk.speak(1.0, level=0.0)
+                await talk.speak(0.04)
+            assert talk.events() == []
+            await talk.configure(turn_detection=None)
+            await talk.send(EndTurn())
+            await talk.answered()
+            assert talk.engine.turns[0].audio.seconds == pytest.approx(PRE_ROLL_S, abs=0.1)
+
+    run(conversation())
+
+
+@pytest.mark.parametrize("message_s", [0.04, 0.5, 7.0])
+def test_speech_without_a_pause_is_cut_at_the_cap_with_one_complaint_and_interrupts_the_answer(message_s):
+    """Each turn is ended and answered at the cap, who goes on speaking interrupts that answer, and nothing said is missing."""
+
+    async def conversation():
+        async with talking(say(LONG, LONG), options=HANDS_FREE, limits=SessionLimits(max_turn_s=10.0)) as talk:
+            for _ in range(round(126 / message_s)):
+                await talk.send(AudioIn(sound(message_s)))
+                await talk.pause(message_s)
+            assert talk.problems() == [TurnFull(10.0)] * 12
+            assert [cut.turn for cut in talk.of(Interrupted)] == list(range(1, 13))
+            assert edges(talk) == [*[SpeechBegan, SpeechEnded] * 12, SpeechBegan]
+            assert talk.session.state is State.LISTENING
+            await talk.speak(0.4, level=0.0)
+            await talk.wait_for(ReplyAudio, talk.here)
+            last = talk.engine.turns[-1]
+            assert talk.session.turns == 13
+            assert len(last.history) == 8
+            assert last.audio.seconds == pytest.approx(126 - 120 + 0.3, abs=0.1)
+
+    run(conversation())
+
+
+@pytest.mark.parametrize("end", [EndTurn(), Restart()], ids=["end of turn", "restart"])
+def test_who_speaks_on_after_a_turn_was_ended_by_hand_is_noticed_again(end):
+    async def conversation():
+        async with talking(say(LONG), options=HANDS_FREE) as talk:
+            await talk.speak(1.0)
+            await talk.send(end)
+            assert edges(talk) == [SpeechBegan, SpeechEnded]
+            await speak_live(talk, 0.4)
+            assert edges(talk) == [SpeechBegan, SpeechEnded, SpeechBegan]
+            assert talk.session.state is State.LISTENING
+            assert len(talk.of(Interrupted)) == len(talk.of(AnswerBegan)) == (end == EndTurn())
+
+    run(conversation())
+
+
+def test_turning_it_off_while_somebody_speaks_keeps_the_turn_and_ends_the_speech_for_the_client():
+    async def conversation():
+        async with talking(say("ok"), options=HANDS_FREE) as talk:
+            await talk.speak(1.0)
+            await talk.configure(turn_detection=None)
+            assert edges(talk) == [SpeechBegan, SpeechEnded]
+            await talk.ask(1.0)
+            await talk.answered()
+            assert talk.engine.turns[0].audio.seconds == pytest.approx(2.0, abs=0.1)
+
+    run(conversation())
