@@ -48,8 +48,8 @@ async def _transcribe(request: web.Request) -> web.Response:
                 "the form has no audio; send the file in the field 'audio', as in curl -F audio=@a.wav"
             )
         options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"))
-        decoded = await service.while_connected(request, service.decode(form.files["audio"]))
-        transcript = await service.while_connected(request, service.transcriber.transcribe(decoded.audio, options))
+        decoded = await service.decode(form.files["audio"])
+        transcript = await service.transcriber.transcribe(decoded.audio, options)
         label = service.language_label(form.get("language"), transcript.language)
         return web.json_response(transcribe_json(transcript, label, decoded.audio.seconds, decoded.damage))
 

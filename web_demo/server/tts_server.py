@@ -23,6 +23,7 @@ from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
 from web_demo.server.common.forms import read_form
+from web_demo.server.common.hangup import HungUp, is_gone
 from web_demo.server.common.health import Health
 from web_demo.server.common.service import make_app, read_json, run_program
 from web_demo.server.tts import answers, prompts, requests, voices
@@ -31,12 +32,11 @@ from web_demo.server.tts.queue import FairQueue
 from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings, parse_arguments
 from web_demo.server.tts.speakers import SpeakerStore
-from web_demo.server.tts.speech import ClientGone, SpeechStream, speech
+from web_demo.server.tts.speech import SpeechStream, speech
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 2 * prompts.MAX_PROMPT_BYTES  # base64 takes a third more than the recording
-CLIENT_CLOSED = 499  # nginx's number for it: the answer that nobody reads
 
 
 class TtsService:
@@ -159,22 +159,17 @@ async def _answer(
                 await service.engine_requests(asked),
                 queue=service.queue,
                 client=client,
-                gone=lambda: request.transport is None or request.transport.is_closing(),
                 metrics=service.metrics,
             ) as stream:
                 chunks = _timed(stream, began, service.metrics)
                 response = await _write(request, asked, chunks, stream.rate, wants_file=wants_file)
         outcome = "done"
         return response
-    except (ClientGone, ConnectionError):
-        outcome = "gone"
-        log.info("client went away path=%s peer=%s", request.path, request.remote)
-        return web.Response(status=CLIENT_CLOSED)
     except ServiceError as error:
         outcome = error.code
         raise
-    except asyncio.CancelledError:
-        outcome = "cancelled"  # by the end of the service
+    except (asyncio.CancelledError, HungUp, ConnectionError):
+        outcome = "gone" if is_gone(request) else "cancelled"  # by the end of the service
         raise
     finally:
         service.metrics.requests.labels(outcome).inc()

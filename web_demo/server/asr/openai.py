@@ -54,10 +54,10 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
             raise InvalidRequest("the form has no file; send the audio in the field 'file'")
         shape, granularities = _shape(form, service)
         options = service.options(form.get("language"), form.get("prompt"))
-        decoded = await service.while_connected(request, service.decode(form.files["file"]))
+        decoded = await service.decode(form.files["file"])
         if form.get("stream").lower() == "true":
             return await _stream(request, service, decoded.audio, options)
-        transcript = await service.while_connected(request, service.transcriber.transcribe(decoded.audio, options))
+        transcript = await service.transcriber.transcribe(decoded.audio, options)
         return _answer(transcript, decoded.audio.seconds, shape, granularities)
 
 
@@ -93,10 +93,9 @@ async def _stream(request: web.Request, service: AsrService, audio: Audio, optio
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
     try:
-        await service.while_connected(request, _send_pieces(response, service.transcriber.pieces(audio, options)))
+        await _send_pieces(response, service.transcriber.pieces(audio, options))
     except ServiceError as error:  # the status has been sent: the error is an event
-        if request.transport is not None:
-            await _event(response, {"type": "error", **error_body(error.code, error.message)})
+        await _event(response, {"type": "error", **error_body(error.code, error.message)})
     return response
 
 

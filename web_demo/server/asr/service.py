@@ -1,4 +1,4 @@
-"""The ASR service behind its HTTP faces: who is let in, decoding, transcription, and clients that went away."""
+"""The ASR service behind its HTTP faces: who is let in, decoding and transcription."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 
@@ -27,10 +27,6 @@ from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-LOOK_S = 0.2  # how often a waiting request looks whether its client is still there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,21 +140,6 @@ class AsrService:
                 await asyncio.gather(decoding, return_exceptions=True)
                 raise
 
-    async def while_connected(self, request: web.Request, work: Awaitable[T]) -> T:
-        """The result of `work`, which is cancelled when the client hangs up."""
-        task = asyncio.ensure_future(work)
-        try:
-            while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
-                if _gone(request):
-                    raise InvalidRequest("the client went away")
-            return task.result()
-        finally:
-            if not task.done() and _gone(request):  # found out here, or by aiohttp, which cancels us
-                self.metrics.gone.inc()
-                log.info("client gone path=%s: its work is stopped", request.path)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
     @asynccontextmanager
     async def live_stream(self) -> AsyncIterator[None]:
         self.health.require()
@@ -171,10 +152,6 @@ class AsrService:
         finally:
             self.live -= 1
             self.metrics.live.dec()
-
-
-def _gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import aiohttp
 from aiohttp import BodyPartReader, web
 
 from web_demo.errors import InvalidRequest, TooLarge, TooSlow, UnsupportedMedia
+from web_demo.server.common import hangup
 
 MAX_FIELD_BYTES = 256 * 1024
 MAX_PARTS = 32
@@ -41,7 +41,7 @@ class Form:
 
 async def read_form(request: web.Request, limits: FormLimits, *, file_field: str = "") -> Form:
     """`file_field`: a part of this name is a file even where it has no file name. Raises UnsupportedMedia (no multipart
-    form), TooLarge before the body is read whole, TooSlow, InvalidRequest."""
+    form), TooLarge before the body is read whole, TooSlow, InvalidRequest, HungUp."""
     if request.content_type != "multipart/form-data":
         got = request.headers.get("Content-Type", "no content type")[:100]
         raise UnsupportedMedia(f"send a form (multipart/form-data, as curl -F makes it); got {got!r}")
@@ -49,11 +49,10 @@ async def read_form(request: web.Request, limits: FormLimits, *, file_field: str
     if request.content_length is not None and request.content_length > allowance:
         raise _too_large(limits, request.content_length)
     try:
-        return await _read_parts(request, file_field, limits)
+        with hangup.reading(request):
+            return await _read_parts(request, file_field, limits)
     except TimeoutError:
         raise TooSlow(f"the upload stood still for {limits.stall_s:g} s; send it again") from None
-    except (ConnectionError, aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError) as error:
-        raise InvalidRequest("the upload ended before its end: the connection was lost") from error
     except (ValueError, AssertionError) as error:  # what aiohttp's reader raises for a malformed body
         raise InvalidRequest(f"the multipart body is malformed: {error}") from error
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
-from web_demo.server.common import access
+from web_demo.server.common import access, hangup
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings, configure_logging
 
@@ -76,13 +76,18 @@ def make_app(
     finished or cancelled, whatever its outcome.
     """
     app = web.Application(
-        middlewares=[_errors_as_json, access.middleware(settings), _count_in_flight], client_max_size=client_max_size
+        middlewares=[_errors_as_json, hangup.middleware, access.middleware(settings), _count_in_flight],
+        client_max_size=client_max_size,
     )
     app.on_response_prepare.append(access.let_allowed_origins_read(settings))
+    app.on_response_prepare.append(_remember_that_it_began)
     app[LIFE] = Life()
     app[HEALTH] = health
     app[METRICS] = registry
     app[ERRORS] = prometheus_client.Counter("service_errors", "Errors answered, by code", ["code"], registry=registry)
+    app[hangup.HANGUPS] = prometheus_client.Counter(
+        "service_hangups", "Clients that hung up before the end of their answer", registry=registry
+    )
     app.router.add_get("/health", health.handle)
     app.router.add_get("/metrics", _metrics)
 
@@ -115,8 +120,23 @@ def error_response(error: ServiceError) -> web.Response:
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
 
 
+_BEGAN = web.RequestKey("began", bool)  # a status has been sent
+
+
+async def _remember_that_it_began(request: web.Request, _: web.StreamResponse) -> None:
+    request[_BEGAN] = True
+
+
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An error after an answer began breaks the transfer off: nothing else can say that the answer is not whole."""
+    response = await _answer_or_error(request, handler)
+    if response.status >= 400 and not response.prepared and _BEGAN in request and request.transport is not None:
+        request.transport.abort()
+    return response
+
+
+async def _answer_or_error(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ServiceError as error:
@@ -157,8 +177,10 @@ async def _metrics(request: web.Request) -> web.Response:
 
 
 async def read_json(request: web.Request) -> Mapping[str, Any]:
-    """The request's body as a JSON object; raises InvalidRequest (or aiohttp's 413 above the application's cap)."""
-    body = await request.read()
+    """The request's body as a JSON object; raises InvalidRequest, HungUp (or aiohttp's 413 above the
+    application's cap)."""
+    with hangup.reading(request):
+        body = await request.read()
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError

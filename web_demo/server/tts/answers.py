@@ -14,8 +14,8 @@ from aiohttp import web
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples
 from web_demo.errors import EngineFailed, ServiceError
+from web_demo.server.common.hangup import HungUp
 from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
-from web_demo.server.tts.speech import ClientGone
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +40,10 @@ async def sound_file(
     response = _response(CONTENT_TYPES[kind], {"X-Sample-Rate": str(rate)})
     await response.prepare(request)
     codec = encoder(kind, rate)
-    try:
-        await _write(response, await _encode(codec, kind, first))
-        async for chunk in chunks:
-            await _write(response, await _encode(codec, kind, chunk))
-        await _write(response, codec.finish())
-    except (ClientGone, ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        _break_off(request, error)
-        raise ClientGone from error
+    await _write(request, response, await _encode(codec, kind, first))
+    async for chunk in chunks:
+        await _write(request, response, await _encode(codec, kind, chunk))
+    await _write(request, response, codec.finish())
     await response.write_eof()
     return response
 
@@ -63,15 +57,15 @@ async def events(
     await response.prepare(request)
     codec = encoder(kind, rate)
     try:
-        await _send_delta(response, await _encode(codec, kind, first))
+        await _send_delta(request, response, await _encode(codec, kind, first))
         async for chunk in chunks:
-            await _send_delta(response, await _encode(codec, kind, chunk))
-        await _send_delta(response, codec.finish())
+            await _send_delta(request, response, await _encode(codec, kind, chunk))
+        await _send_delta(request, response, codec.finish())
     except ServiceError as error:
         log.error("speech failed under way: %s", error)
-        await _send(response, {"type": "error", "error": {"code": error.code, "message": error.message}})
+        await _send(request, response, {"type": "error", "error": {"code": error.code, "message": error.message}})
     else:
-        await _send(response, {"type": "speech.audio.done"})
+        await _send(request, response, {"type": "speech.audio.done"})
     await response.write_eof()
     return response
 
@@ -95,28 +89,21 @@ async def _encode(codec: Encoder, kind: str, samples: Samples) -> bytes:
     return await off_loop(codec.encode, samples)  # some milliseconds for each second of sound
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
+async def _write(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
+    if not data:
+        return
+    try:
+        await asyncio.wait_for(response.write(data), WRITE_TIMEOUT_S)
+    except TimeoutError as error:
+        if request.transport is not None:
+            request.transport.abort()
+        raise HungUp from error
+
+
+async def _send_delta(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
     if data:
-        try:
-            await asyncio.wait_for(response.write(data), WRITE_TIMEOUT_S)
-        except TimeoutError as error:
-            raise ClientGone from error
+        await _send(request, response, {"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
 
 
-async def _send_delta(response: web.StreamResponse, data: bytes) -> None:
-    if data:
-        await _send(response, {"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
-
-
-async def _send(response: web.StreamResponse, event: Mapping[str, Any]) -> None:
-    await _write(response, f"data: {json.dumps(event)}\n\n".encode())
-
-
-def _break_off(request: web.Request, error: Exception) -> None:
-    """With the status long sent, a broken transfer is the only way to tell the client that the sound is not whole."""
-    if isinstance(error, ServiceError):
-        log.error("speech failed under way: %s", error)
-    else:
-        log.exception("speech failed under way")
-    if request.transport is not None:
-        request.transport.abort()
+async def _send(request: web.Request, response: web.StreamResponse, event: Mapping[str, Any]) -> None:
+    await _write(request, response, f"data: {json.dumps(event)}\n\n".encode())

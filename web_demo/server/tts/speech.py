@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from web_demo.audio.samples import Samples
@@ -14,10 +14,6 @@ from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.queue import FairQueue
 
 AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
-
-
-class ClientGone(Exception):
-    """Nobody listens any more."""
 
 
 class SpeechStream:
@@ -74,10 +70,9 @@ async def speech(
     *,
     queue: FairQueue,
     client: str,
-    gone: Callable[[], bool],
     metrics: TtsMetrics,
 ) -> AsyncIterator[SpeechStream]:
-    """The stream of `requests`. Leaving the block ends the work at once; so does `gone`, asked at every chunk."""
+    """The stream of `requests`. Leaving the block ends the work at once."""
     stream = SpeechStream(engine.sample_rate)
 
     async def produce() -> None:
@@ -87,7 +82,7 @@ async def speech(
                 asked = time.monotonic()
                 async with queue.turn(client):
                     metrics.queued.observe(time.monotonic() - asked)
-                    await _speak(engine, request, stream, gone, metrics)
+                    await _speak(engine, request, stream, metrics)
         except Exception as error:  # noqa: BLE001 - not swallowed: the reader of the stream raises it
             stream.end(error)
         else:
@@ -101,16 +96,10 @@ async def speech(
         await asyncio.gather(producer, return_exceptions=True)
 
 
-async def _speak(
-    engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, gone: Callable[[], bool], metrics: TtsMetrics
-) -> None:
-    if gone():
-        raise ClientGone
+async def _speak(engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, metrics: TtsMetrics) -> None:
     chunks = engine.synthesize(request)
     try:
         async for samples in chunks:
-            if gone():
-                raise ClientGone
             stream.put(samples)
             metrics.audio_out.inc(len(samples) / stream.rate)
     finally:
