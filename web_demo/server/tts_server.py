@@ -25,6 +25,7 @@ from web_demo.errors import InvalidRequest, NotFound, ServiceError, SetupError
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.hangup import HungUp, is_gone
 from web_demo.server.common.health import Health
+from web_demo.server.common.openai import add_models
 from web_demo.server.common.service import make_app, read_json, run_program
 from web_demo.server.tts import answers, prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
@@ -163,7 +164,10 @@ async def _answer(
             ) as stream:
                 chunks = _timed(stream, began, service.metrics)
                 response = await _write(request, asked, chunks, stream.rate, wants_file=wants_file)
-        outcome = "done"
+        if stream.error is None:
+            outcome = "done"
+        elif isinstance(stream.error, ServiceError):  # told in an event
+            outcome = stream.error.code
         return response
     except ServiceError as error:
         outcome = error.code
@@ -192,12 +196,6 @@ async def _write(
     if asked.framing == "sse":
         return await answers.events(request, chunks, asked.format, rate)
     return await answers.sound_file(request, chunks, asked.format, rate)
-
-
-async def _openai_models(request: web.Request) -> web.Response:
-    engine = request.app[SERVICE].engine
-    model = {"id": engine.model, "object": "model", "created": 0, "owned_by": engine.name}
-    return web.json_response({"object": "list", "data": [model]})
 
 
 def _choose(settings: TtsSettings) -> Choice:
@@ -232,7 +230,7 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     app[SERVICE] = service
     app.router.add_post("/api/synthesize", _synthesize)
     app.router.add_post("/v1/audio/speech", _openai_speech)
-    app.router.add_get("/v1/models", _openai_models)
+    add_models(app, engine)
     voices.add_routes(app, service.health, service.engine, service.speakers, settings)
     return app
 

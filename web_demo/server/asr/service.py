@@ -19,10 +19,10 @@ from web_demo.audio import media
 from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
-from web_demo.errors import Busy, InvalidRequest, SetupError
+from web_demo.errors import Busy, SetupError
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.transcriber import Options, Transcriber
-from web_demo.server.common.forms import FormLimits
+from web_demo.server.common.forms import FormLimits, boolean
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings
 
@@ -118,7 +118,7 @@ class AsrService:
         return Options(
             languages.resolve(language, can.languages) if named else None,
             hotwords.parse(words),
-            _flag("itn", itn, default=True),
+            boolean("itn", itn, default=True),
         )
 
     def language_label(self, asked: str, used: str) -> str:
@@ -160,13 +160,6 @@ def _set_at_end(event: threading.Event) -> Iterator[None]:
         yield
     finally:
         event.set()
-
-
-def _flag(name: str, text: str, *, default: bool) -> bool:
-    value = text.strip().lower()
-    if value not in ("", "true", "false", "1", "0"):
-        raise InvalidRequest(f"{name} must be true or false, got {text[:20]!r}")
-    return default if not value else value in ("true", "1")
 
 
 SERVICE = web.AppKey("asr", AsrService)

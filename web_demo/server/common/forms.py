@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import BodyPartReader, web
 
@@ -14,6 +15,7 @@ from web_demo.server.common import hangup
 MAX_FIELD_BYTES = 256 * 1024
 MAX_PARTS = 32
 _CHUNK_BYTES = 256 * 1024
+_BOOLEANS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class Form:
 
     def get(self, name: str, default: str = "") -> str:
         return self.values.get(name, [default])[-1]
+
+
+def boolean(name: str, value: Any, *, default: bool = False) -> bool:
+    """`value` as a client sent it in a form, a query or a JSON body: true, 1, yes, on or false, 0, no, off in any case.
+    Nothing sent (None, or an empty text) is the default. Raises InvalidRequest."""
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else str(value) if isinstance(value, int) else None
+    if text == "":
+        return default
+    if text not in _BOOLEANS:
+        raise InvalidRequest(f"{name} must be true or false, got {value!r:.50}")
+    return _BOOLEANS[text]
 
 
 async def read_form(request: web.Request, limits: FormLimits, *, file_field: str = "") -> Form:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_S = 0.2  # how often a request looks whether its client is still there
+WRITE_TIMEOUT_S = 60.0  # a client that takes nothing of its answer for so long is gone
 CLIENT_CLOSED = 499  # nginx's number for it: the answer that nobody reads
 
 HANGUPS = web.AppKey("hangups", prometheus_client.Counter)
@@ -61,6 +62,18 @@ def reading(request: web.Request) -> Iterator[None]:
         if is_gone(request):
             raise HungUp from error
         raise InvalidRequest(f"the body of the request is malformed: {error}") from error
+
+
+async def write(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
+    """A part of an answer. Raises HungUp, or ConnectionError, when there is nobody to take it."""
+    if not data:  # which would end a chunked answer
+        return
+    try:
+        await asyncio.wait_for(response.write(data), WRITE_TIMEOUT_S)
+    except TimeoutError as error:
+        if request.transport is not None:
+            request.transport.abort()
+        raise HungUp from error
 
 
 @web.middleware

@@ -16,8 +16,8 @@ import prometheus_client
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
-from web_demo.server.common import access, hangup
+from web_demo.errors import InvalidRequest, SetupError, Unavailable
+from web_demo.server.common import access, errors, hangup
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings, configure_logging
 
@@ -58,7 +58,6 @@ class Life:
 LIFE = web.AppKey("life", Life)
 HEALTH = web.AppKey("health", Health)
 METRICS = web.AppKey("metrics", prometheus_client.CollectorRegistry)
-ERRORS = web.AppKey("errors", prometheus_client.Counter)
 
 
 def make_app(
@@ -76,15 +75,14 @@ def make_app(
     finished or cancelled, whatever its outcome.
     """
     app = web.Application(
-        middlewares=[_errors_as_json, hangup.middleware, access.middleware(settings), _count_in_flight],
+        middlewares=[errors.middleware, hangup.middleware, access.middleware(settings), _count_in_flight],
         client_max_size=client_max_size,
     )
     app.on_response_prepare.append(access.let_allowed_origins_read(settings))
-    app.on_response_prepare.append(_remember_that_it_began)
+    errors.add_errors(app, registry)
     app[LIFE] = Life()
     app[HEALTH] = health
     app[METRICS] = registry
-    app[ERRORS] = prometheus_client.Counter("service_errors", "Errors answered, by code", ["code"], registry=registry)
     app[hangup.HANGUPS] = prometheus_client.Counter(
         "service_hangups", "Clients that hung up before the end of their answer", registry=registry
     )
@@ -106,58 +104,6 @@ def make_app(
 
 async def _run(start: Callable[[], Awaitable[None]]) -> None:
     await start()
-
-
-def error_body(code: str, message: str) -> dict[str, Any]:
-    return {"success": False, "error": {"code": code, "message": message}}
-
-
-def error_response(error: ServiceError) -> web.Response:
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
-    return web.json_response(error_body(error.code, error.message), status=error.status, headers=headers)
-
-
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
-
-
-_BEGAN = web.RequestKey("began", bool)  # a status has been sent
-
-
-async def _remember_that_it_began(request: web.Request, _: web.StreamResponse) -> None:
-    request[_BEGAN] = True
-
-
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """An error after an answer began breaks the transfer off: nothing else can say that the answer is not whole."""
-    response = await _answer_or_error(request, handler)
-    if response.status >= 400 and not response.prepared and _BEGAN in request and request.transport is not None:
-        request.transport.abort()
-    return response
-
-
-async def _answer_or_error(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ServiceError as error:
-        if error.status >= 500:
-            log.error("request failed method=%s path=%s code=%s: %s", request.method, request.path, error.code, error)
-        request.app[ERRORS].labels(error.code).inc()
-        return error_response(error)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        code = _HTTP_CODES.get(error.status, "invalid_request" if error.status < 500 else "internal_error")
-        request.app[ERRORS].labels(code).inc()
-        message = f"{request.method} {request.path}: {error.text or error.reason}"
-        kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-        return web.json_response(error_body(code, message), status=error.status, headers=kept)
-    except Exception:
-        log.exception("request failed method=%s path=%s", request.method, request.path)
-        request.app[ERRORS].labels("internal_error").inc()
-        return web.json_response(
-            error_body("internal_error", "the service made a mistake; its log says more"), status=500
-        )
 
 
 @web.middleware

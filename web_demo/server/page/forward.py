@@ -138,7 +138,7 @@ async def _pass_back(request: web.Request, answer: aiohttp.ClientResponse) -> we
     response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers, RESPONSE_HEADERS))
     await response.prepare(request)
     async for chunk in _chunks(answer):
-        await response.write(chunk)
+        await hangup.write(request, response, chunk)
     return response
 
 

@@ -28,7 +28,7 @@ class SpeechStream:
         self._made: list[Samples] = []
         self._waiting_s = 0.0
         self._ended = False
-        self._error: Exception | None = None
+        self.error: Exception | None = None  # what ended it early
         self._more = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -40,8 +40,8 @@ class SpeechStream:
                 chunk, self._made, self._waiting_s = join(self._made), [], 0.0
                 self._room.set()
                 yield chunk
-            elif self._error is not None:
-                raise self._error
+            elif self.error is not None:
+                raise self.error
             elif self._ended:
                 return
             else:
@@ -59,7 +59,7 @@ class SpeechStream:
         await self._room.wait()
 
     def end(self, error: Exception | None = None) -> None:
-        self._ended, self._error = True, error
+        self._ended, self.error = True, error
         self._more.set()
 
 
