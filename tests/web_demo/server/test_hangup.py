@@ -20,10 +20,12 @@ from tests.web_demo.server.tts.fakes import ToneTts
 from web_demo.engines.base import TextDelta
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server import asr_server, server, tts_server
-from web_demo.server.asr.service import AsrSettings
+from web_demo.server.asr import service as asr_service
+from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.service import HEALTH
 from web_demo.server.page.forward import FORWARDER
-from web_demo.server.server import S2sSettings
+from web_demo.server.s2s.settings import S2sSettings
+from web_demo.server.tts import service as tts_service
 from web_demo.server.tts.settings import TtsSettings
 
 
@@ -110,7 +112,7 @@ async def leave(served: Running, request: bytes, when: Callable[[], object]) -> 
 
 async def test_in_an_upload_to_the_recogniser() -> None:
     app = asr(ScriptedAsr())
-    described = app[asr_server.SERVICE].describe
+    described = app[asr_service.SERVICE].describe
     async with running(app) as served:
         await leave(
             served, form("/api/transcribe", "audio", b"RIFF", length=10_000), lambda: described()["requests"] == 1
@@ -124,7 +126,7 @@ async def test_in_the_recogniser_s_queue(path: str, field: str) -> None:
     engine = ScriptedAsr(concurrency=1)
     engine.hold()
     app = asr(engine)
-    described = app[asr_server.SERVICE].describe
+    described = app[asr_service.SERVICE].describe
     async with running(app) as served:
         reader, writer = await served.send(form(path, field, GO.read_bytes()))
         await until(lambda: engine.running == 1)
@@ -172,7 +174,7 @@ async def test_in_an_upload_to_the_voice(half: bytes, caplog: pytest.LogCaptureF
 async def test_in_the_voice_s_queue() -> None:
     engine = ToneTts(max_concurrency=1)
     app = tts(engine)
-    queue = app[tts_server.SERVICE].queue
+    queue = app[tts_service.SERVICE].queue
     async with running(app) as served:
         _, first = await served.send(speak(text="please [wait] for it"))
         await until(lambda: engine.live == 1)

@@ -100,7 +100,11 @@ def _source(query: Mapping[str, str]) -> Source:
     return PcmSource(int(rate))
 
 
-async def handle(request: web.Request) -> web.WebSocketResponse:
+def add_routes(app: web.Application) -> None:
+    app.router.add_get("/api/transcribe/stream", _handle)
+
+
+async def _handle(request: web.Request) -> web.WebSocketResponse:
     service = request.app[SERVICE]
     source = _source(request.query)
     options = service.options(request.query.get("language", ""), request.query.get("hotwords", ""))

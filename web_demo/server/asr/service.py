@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -19,74 +16,29 @@ from web_demo.audio import media
 from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
-from web_demo.errors import Busy, SetupError
+from web_demo.errors import Busy
 from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Options, Transcriber
 from web_demo.server.common.forms import FormLimits, boolean
-from web_demo.server.common.health import Health
-from web_demo.server.common.settings import ServiceSettings
+from web_demo.server.common.service import EngineHost
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AsrSettings(ServiceSettings):
-    """`base_url` and `remote_model` belong to the `openai` engine; its key comes from the environment."""
-
-    port: int = 8003
-    model_path: Path | None = Path("pretrained_models/Fun-ASR-Nano-2512")
-    max_queue: int = 32
-    max_upload_mb: int = 256
-    max_audio_s: float = 7200.0
-    upload_stall_s: float = 30.0
-    max_live: int = 8
-    use_vllm: bool = False
-    base_url: str = ""
-    remote_model: str = "openai/whisper-large-v3"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option, value, least in (
-            ("--max-queue", self.max_queue, 0),
-            ("--max-upload-mb", self.max_upload_mb, 1),
-            ("--max-audio-s", self.max_audio_s, 1),
-            ("--max-live", self.max_live, 0),
-        ):
-            if value < least:
-                raise SetupError(f"{option} must be at least {least}, got {value:g}")
-
-
-class AsrService:
+class AsrService(EngineHost[AsrSettings, AsrEngine]):
     def __init__(self, settings: AsrSettings, engine: AsrEngine, choice: Choice, metrics: AsrMetrics) -> None:
-        self.settings = settings
-        self.engine = engine
-        self.choice = choice
+        super().__init__(settings, engine, choice)
         self.metrics = metrics
-        self.health = Health(self.describe, engine.fault)
         self.transcriber = Transcriber(engine, metrics)
         self.form_limits = FormLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
         self._in_house = 0
         self.live = 0
 
-    async def start(self) -> None:
-        began = time.monotonic()
-        log.info("engine=%s: %s", self.choice.name, self.choice.reason)
-        await self.engine.start()
-        log.info(
-            "ready engine=%s device=%s seconds=%.1f", self.engine.name, self.engine.device, time.monotonic() - began
-        )
-
-    async def close(self) -> None:
-        await self.engine.close()
-
     def describe(self) -> dict[str, Any]:
         can = self.engine.capabilities
         return {
-            "service": "asr",
-            "engine": self.engine.name,
-            "engine_reason": self.choice.reason,
-            "model": self.engine.model,
-            "device": self.engine.device,
+            **super().describe(),
             "languages": list(can.languages),
             "hotwords": can.hotwords,
             "timestamps": can.timestamps,

@@ -9,21 +9,73 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import prometheus_client
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from web_demo.engines import registry
+from web_demo.engines.base import Engine
+from web_demo.engines.choice import Choice, choose
 from web_demo.errors import InvalidRequest, SetupError, Unavailable
 from web_demo.server.common import access, errors, hangup
 from web_demo.server.common.health import Health
-from web_demo.server.common.settings import ServiceSettings, configure_logging
+from web_demo.server.common.settings import ServiceSettings, configure_logging, parse
 
 log = logging.getLogger(__name__)
 
-Settings = TypeVar("Settings", bound=ServiceSettings)
+S = TypeVar("S", bound=ServiceSettings)
+E = TypeVar("E", bound=Engine)
+
+
+class EngineHost(Generic[S, E]):
+    """A service round its engine: started and closed with the application, described in `/health`."""
+
+    def __init__(self, settings: S, engine: E, choice: Choice) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.choice = choice
+        self.health = Health(self.describe, self.fault)
+
+    async def start(self) -> None:
+        began = time.monotonic()
+        log.info("engine=%s: %s", self.choice.name, self.choice.reason)
+        await self.start_parts()
+        log.info(
+            "ready engine=%s device=%s seconds=%.1f", self.engine.name, self.engine.device, time.monotonic() - began
+        )
+
+    async def start_parts(self) -> None:
+        """May take minutes. Raises SetupError when the service cannot serve."""
+        await self.engine.start()
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+    def fault(self) -> str | None:
+        """Why the started service cannot serve now; None while it can."""
+        return self.engine.fault()
+
+    def describe(self) -> dict[str, Any]:
+        """The fields of `/health` besides its status."""
+        return {
+            "service": self.settings.kind,
+            "engine": self.engine.name,
+            "engine_reason": self.choice.reason,
+            "model": self.engine.model,
+            "device": self.engine.device,
+        }
+
+
+def engine_for(settings: S, given: E | None, choosing: Callable[[S], Choice] | None = None) -> tuple[E, Choice]:
+    """The engine that was `given`, or else the one that the settings choose. Raises SetupError."""
+    if given is not None:
+        return given, Choice(given.name, "given")
+    choice = choosing(settings) if choosing else choose(settings.kind, settings)
+    return registry.factory(settings.kind, choice.name)(settings), choice
 
 
 class Life:
@@ -60,50 +112,51 @@ HEALTH = web.AppKey("health", Health)
 METRICS = web.AppKey("metrics", prometheus_client.CollectorRegistry)
 
 
+class Service(Protocol):
+    @property
+    def health(self) -> Health: ...
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+
 def make_app(
     settings: ServiceSettings,
+    service: Service,
+    metrics: prometheus_client.CollectorRegistry,
     *,
-    health: Health,
-    start: Callable[[], Awaitable[None]],
-    close: Callable[[], Awaitable[None]],
-    registry: prometheus_client.CollectorRegistry,
     client_max_size: int = 1 << 20,
 ) -> web.Application:
     """An application with `/health` and `/metrics`.
 
-    `start` runs in the background while `/health` already answers "loading"; `close` runs at the end, after `start` was
-    finished or cancelled, whatever its outcome.
+    The service starts in the background while `/health` already answers "loading"; it is closed at the end, after its
+    start was finished or cancelled, whatever its outcome.
     """
     app = web.Application(
         middlewares=[errors.middleware, hangup.middleware, access.middleware(settings), _count_in_flight],
         client_max_size=client_max_size,
     )
     app.on_response_prepare.append(access.let_allowed_origins_read(settings))
-    errors.add_errors(app, registry)
+    errors.add_errors(app, metrics)
     app[LIFE] = Life()
-    app[HEALTH] = health
-    app[METRICS] = registry
+    app[HEALTH] = service.health
+    app[METRICS] = metrics
     app[hangup.HANGUPS] = prometheus_client.Counter(
-        "service_hangups", "Clients that hung up before the end of their answer", registry=registry
+        "service_hangups", "Clients that hung up before the end of their answer", registry=metrics
     )
-    app.router.add_get("/health", health.handle)
+    app.router.add_get("/health", service.health.handle)
     app.router.add_get("/metrics", _metrics)
 
     async def engine_context(app: web.Application) -> AsyncIterator[None]:
-        starting = asyncio.create_task(_run(start), name="start-engine")
-        health.watch(starting)
+        starting = asyncio.create_task(service.start(), name="start-engine")
+        service.health.watch(starting)
         yield
-        health.stop()
+        service.health.stop()
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-        await close()
+        await service.close()
 
     app.cleanup_ctx.append(engine_context)
     return app
-
-
-async def _run(start: Callable[[], Awaitable[None]]) -> None:
-    await start()
 
 
 @web.middleware
@@ -139,16 +192,23 @@ async def read_json(request: web.Request) -> Mapping[str, Any]:
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-def run_program(name: str, parse: Callable[[], Settings], create_app: Callable[[Settings], web.Application]) -> int:
+def run_program(
+    settings: type[S],
+    create_app: Callable[[S], web.Application],
+    argv: Sequence[str] | None,
+    *,
+    program: str,
+    does: str,
+) -> int:
     """The `main` of a service: settings from the command line, then serve. Returns the exit status."""
     try:
-        settings = parse()
-        configure_logging(settings.log_level)
-        app = create_app(settings)
+        chosen = parse(settings, argv, program=program, description=does)
+        configure_logging(chosen.log_level)
+        app = create_app(chosen)
     except SetupError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
-    return run(app, settings)
+    return run(app, chosen)
 
 
 def run(app: web.Application, settings: ServiceSettings) -> int:

@@ -42,14 +42,7 @@ class TinyService:
         await self._tried.wait()
 
     def app(self, settings: ServiceSettings) -> web.Application:
-        app = make_app(
-            settings,
-            health=self.health,
-            start=self.start,
-            close=self.close,
-            registry=prometheus_client.CollectorRegistry(),
-            client_max_size=1000,
-        )
+        app = make_app(settings, self, prometheus_client.CollectorRegistry(), client_max_size=1000)
         app.router.add_get("/", _open)
         app.router.add_get("/api/open", _open)
         app.router.add_post("/api/echo", _echo)

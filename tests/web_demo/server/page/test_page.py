@@ -17,7 +17,8 @@ from tests.talk import Server, serving, until
 from web_demo.engines.base import TextDelta
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.page.forward import FORWARDER, MAX_AT_ONCE
-from web_demo.server.server import S2sSettings, create_app
+from web_demo.server.s2s.settings import S2sSettings
+from web_demo.server.server import create_app
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
 

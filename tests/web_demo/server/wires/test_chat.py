@@ -18,7 +18,6 @@ from web_demo.engines.base import (
     TurnRequest,
 )
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server.conversation.session import SessionLimits
 from web_demo.server.protocal import AudioData, Handshake, Ping
 from web_demo.server.wires import chat
 
@@ -235,7 +234,7 @@ async def test_audio_is_sent_at_most_its_lead_ahead_of_time_and_the_engine_is_he
             yield SpeechText(LONG)
 
     engine = ScriptedS2s(script)
-    async with serving(s2s(engine, limits=SessionLimits(lead_s=0.5))) as server, talking(server) as talker:
+    async with serving(s2s(engine, audio_lead_s=0.5)) as server, talking(server) as talker:
         await talker.ask()
         first = await talker.audio()
         began = talker.log[first - 1][0]
@@ -272,7 +271,7 @@ async def test_a_silent_session_gets_a_message_now_and_then(monkeypatch):
 
 async def test_a_turn_over_the_cap_is_ended_for_the_user_and_answered():
     engine = ScriptedS2s(say("ok"))
-    async with serving(s2s(engine, limits=SessionLimits(max_turn_s=2.0))) as server, talking(server) as talker:
+    async with serving(s2s(engine, max_turn_s=2.0)) as server, talking(server) as talker:
         await talker.speak(tone(4.0))
         assert "may last 2 s" in await talker.error()
         await talker.final()
