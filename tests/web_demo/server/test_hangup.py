@@ -174,16 +174,16 @@ async def test_in_an_upload_to_the_voice(half: bytes, caplog: pytest.LogCaptureF
 async def test_in_the_voice_s_queue() -> None:
     engine = ToneTts(max_concurrency=1)
     app = tts(engine)
-    queue = app[tts_service.SERVICE].queue
+    places = app[tts_service.SERVICE].places
     async with running(app) as served:
         _, first = await served.send(speak(text="please [wait] for it"))
         await until(lambda: engine.live == 1)
-        await leave(served, speak(text="me too"), lambda: queue.admitted == 2)
+        await leave(served, speak(text="me too"), lambda: places.taken == 2)
         await served.assert_one_hangup()
-        assert (queue.admitted, len(engine.requests)) == (1, 1)
+        assert (places.taken, len(engine.requests)) == (1, 1)
         engine.go.set()
         assert 'tts_requests_total{outcome="gone"} 1.0' in await served.metrics()
-        await until(lambda: queue.admitted == 0)
+        await until(lambda: places.taken == 0)
         first.close()
 
 
@@ -247,7 +247,7 @@ async def test_in_an_upload_through_the_page(caplog: pytest.LogCaptureFixture) -
             await leave(served, form("/api/transcribe", "audio", b"RIFF", length=10_000), came.is_set)
             await served.assert_one_hangup()
             await asyncio.wait_for(broken.wait(), 20)
-            assert served.app[FORWARDER].at_once == 0
+            assert served.app[FORWARDER].places.taken == 0
     assert "does not answer" not in caplog.text
 
 

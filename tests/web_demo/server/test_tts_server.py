@@ -158,6 +158,23 @@ async def test_beyond_the_queue_a_request_gets_429_and_a_time_to_come_back() -> 
         assert (await client.post("/api/synthesize", json={"text": "now me"})).status == 200
 
 
+async def test_one_client_does_not_take_the_places_of_all() -> None:
+    engine = ToneTts()
+    async with serving(TtsSettings(port=0, max_requests=2), engine) as client:
+        body, other = (
+            {"text": "please [wait] for it"},
+            {"X-Forwarded-For": "203.0.113.7"},
+        )  # as the page's forwarder says
+        first = asyncio.create_task(client.post("/api/synthesize", json=body))
+        await eventually(lambda: engine.live == 1)
+        refused = await client.post("/api/synthesize", json=body)
+        assert (refused.status, "yours" in (await refused.json())["error"]["message"]) == (429, True)
+        second = asyncio.create_task(client.post("/api/synthesize", json=body, headers=other))
+        await eventually(lambda: engine.live == 2)
+        engine.go.set()
+        assert [(await task).status for task in (first, second)] == [200, 200]
+
+
 async def test_sixteen_clients_at_once_all_get_their_speech() -> None:
     async with serving(EMBEDDED) as client:
 

@@ -16,7 +16,7 @@ def add_routes(app: web.Application) -> None:
 
 async def _transcribe(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    with service.admitted():
+    with service.admitted(request) as client:
         form = await read_form(request, service.form_limits, file_field="audio")
         if "audio" not in form.files:
             raise InvalidRequest(
@@ -24,6 +24,6 @@ async def _transcribe(request: web.Request) -> web.Response:
             )
         options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"))
         decoded = await service.decode(form.files["audio"])
-        transcript = await service.transcriber.transcribe(decoded.audio, options)
+        transcript = await service.transcriber.transcribe(decoded.audio, options, client)
         label = service.language_label(form.get("language"), transcript.language)
         return web.json_response(transcribe_json(transcript, label, decoded.audio.seconds, decoded.damage))

@@ -108,10 +108,10 @@ async def _handle(request: web.Request) -> web.WebSocketResponse:
     service = request.app[SERVICE]
     source = _source(request.query)
     options = service.options(request.query.get("language", ""), request.query.get("hotwords", ""))
-    async with service.live_stream():
+    with service.live_stream(request) as client:
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=20.0)
         await socket.prepare(request)
-        stream = LiveStream(service, socket, source, options)
+        stream = LiveStream(service, socket, source, options, client)
         ending = asyncio.create_task(_end_on_shutdown(request, socket), name="live-shutdown")
         try:
             await stream.run()
@@ -129,11 +129,14 @@ async def _end_on_shutdown(request: web.Request, socket: web.WebSocketResponse) 
 class LiveStream:
     """One connection: this task reads and listens, another one recognises, so that neither waits for the other."""
 
-    def __init__(self, service: AsrService, socket: web.WebSocketResponse, source: Source, options: Options) -> None:
+    def __init__(
+        self, service: AsrService, socket: web.WebSocketResponse, source: Source, options: Options, client: str
+    ) -> None:
         self._service = service
         self._socket = socket
         self._source = source
         self._options = options
+        self._client = client
         self._listener = Listener(service.engine.max_segment_s)
         self._work: Channel[Utterance] = Channel(WAITING_UTTERANCES)
         self._busy = False
@@ -198,7 +201,9 @@ class LiveStream:
 
     async def _result(self, utterance: Utterance) -> dict[str, Any]:
         try:
-            transcript = await self._service.transcriber.one(Audio(utterance.samples, SPEECH_RATE), self._options)
+            transcript = await self._service.transcriber.one(
+                Audio(utterance.samples, SPEECH_RATE), self._options, self._client
+            )
         except ServiceError as error:  # this utterance is lost, the next may not be
             return {"type": "error", "code": error.code, "message": error.message}
         result: dict[str, Any] = {

@@ -30,7 +30,7 @@ def add_routes(app: web.Application) -> None:
 
 async def _transcriptions(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    with service.admitted():
+    with service.admitted(request) as client:
         form = await read_form(request, service.form_limits, file_field="file")
         if "file" not in form.files:
             raise InvalidRequest("the form has no file; send the audio in the field 'file'")
@@ -39,9 +39,9 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
         stream = boolean("stream", form.get("stream"))
         decoded = await service.decode(form.files["file"])
         if stream:
-            async with aclosing(_events(service.transcriber.pieces(decoded.audio, options))) as events:
+            async with aclosing(_events(service.transcriber.pieces(decoded.audio, options, client))) as events:
                 return await send_events(request, events)
-        transcript = await service.transcriber.transcribe(decoded.audio, options)
+        transcript = await service.transcriber.transcribe(decoded.audio, options, client)
         return _answer(transcript, decoded.audio.seconds, shape, granularities)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -16,10 +16,10 @@ from web_demo.audio import media
 from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
-from web_demo.errors import Busy
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Options, Transcriber
+from web_demo.server.common.budgets import Budget, client_of
 from web_demo.server.common.forms import FormLimits, boolean
 from web_demo.server.common.service import EngineHost
 
@@ -32,8 +32,10 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         self.metrics = metrics
         self.transcriber = Transcriber(engine, metrics)
         self.form_limits = FormLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
-        self._in_house = 0
-        self.live = 0
+        self.places = Budget(
+            lambda: engine.capabilities.max_concurrency + settings.max_queue, refused=metrics.refused.inc
+        )
+        self.live_places = Budget(lambda: settings.max_live, of="live streams", retry_after_s=5)
 
     def describe(self) -> dict[str, Any]:
         can = self.engine.capabilities
@@ -42,26 +44,23 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "languages": list(can.languages),
             "hotwords": can.hotwords,
             "timestamps": can.timestamps,
-            "requests": self._in_house,
+            "requests": self.places.taken,
             "max_queue": self.settings.max_queue,
-            "live_streams": self.live,
+            "live_streams": self.live_places.taken,
         }
 
     @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """A place in the house for one request, taken before its body is read. Raises Busy or Unavailable."""
+    def admitted(self, request: web.Request) -> Iterator[str]:
+        """A place for one request, taken before its body is read; whose it is, for the transcriber. Raises Busy or
+        Unavailable."""
         self.health.require()
-        if self._in_house >= self.engine.capabilities.max_concurrency + self.settings.max_queue:
-            self.metrics.refused.inc()
-            raise Busy(f"{self._in_house} requests are running or waiting; try again in a moment", retry_after_s=2)
-        self._in_house += 1
-        self.metrics.requests.inc()
-        try:
-            with self.metrics.request_seconds.time():
-                yield
-        finally:
-            self._in_house -= 1
-            self.metrics.requests.dec()
+        client = client_of(request)
+        with (
+            self.places.admit(client),
+            self.metrics.requests.track_inprogress(),
+            self.metrics.request_seconds.time(),
+        ):
+            yield client
 
     def options(self, language: str, words: str, itn: str = "") -> Options:
         """Checked options from a client's texts; "" takes the default, and so does the language "auto"."""
@@ -92,18 +91,13 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
                 await asyncio.gather(decoding, return_exceptions=True)
                 raise
 
-    @asynccontextmanager
-    async def live_stream(self) -> AsyncIterator[None]:
+    @contextmanager
+    def live_stream(self, request: web.Request) -> Iterator[str]:
+        """As `admitted`, for a live stream."""
         self.health.require()
-        if self.live >= self.settings.max_live:
-            raise Busy(f"all {self.settings.max_live} live streams are in use; try again later", retry_after_s=5)
-        self.live += 1
-        self.metrics.live.inc()
-        try:
-            yield
-        finally:
-            self.live -= 1
-            self.metrics.live.dec()
+        client = client_of(request)
+        with self.live_places.admit(client), self.metrics.live.track_inprogress():
+            yield client
 
 
 @contextmanager

@@ -14,8 +14,9 @@ import aiohttp
 import yarl
 from aiohttp import web
 
-from web_demo.errors import Busy, ServiceError, TooLarge, Unavailable
+from web_demo.errors import ServiceError, TooLarge, Unavailable
 from web_demo.server.common import hangup
+from web_demo.server.common.budgets import FORWARDED_FOR, Budget, client_of
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Forwarder:
 
     def __init__(self, targets: Mapping[str, str]) -> None:
         self.targets = {name: url.rstrip("/") for name, url in targets.items()}
-        self.at_once = 0
+        self.places = Budget(lambda: MAX_AT_ONCE, of="ways through to the other services")
 
     async def __aenter__(self) -> Forwarder:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0)  # hours of audio may take long to transcribe
@@ -59,17 +60,13 @@ class Forwarder:
         await self.client.close()
 
     async def forward(self, request: web.Request, route: Route) -> web.StreamResponse:
-        if self.at_once >= MAX_AT_ONCE:
-            raise Busy(f"{MAX_AT_ONCE} requests are being passed on already; try again in a moment")
-        if (request.content_length or 0) > route.max_bytes:
-            raise _too_large(route)
-        self.at_once += 1
-        try:
-            return await self._exchange(request, route)
-        finally:
-            self.at_once -= 1
+        client = client_of(request)
+        with self.places.admit(client):
+            if (request.content_length or 0) > route.max_bytes:
+                raise _too_large(route)
+            return await self._exchange(request, route, client)
 
-    async def _exchange(self, request: web.Request, route: Route) -> web.StreamResponse:
+    async def _exchange(self, request: web.Request, route: Route, client: str) -> web.StreamResponse:
         base = self.targets[route.target]
         path = route.path.format(**{key: quote(value, safe="") for key, value in request.match_info.items()})
         body = _Body(request, route) if request.can_read_body else None
@@ -77,7 +74,7 @@ class Forwarder:
             answer = await self.client.request(
                 route.method,
                 yarl.URL(f"{base}{path}", encoded=True),  # a name with a slash in it stays one part of the path
-                headers=_kept(request.headers, REQUEST_HEADERS),
+                headers={**_kept(request.headers, REQUEST_HEADERS), FORWARDED_FOR: client},  # who waits in its queue
                 data=body.chunks() if body else None,
                 allow_redirects=False,
             )

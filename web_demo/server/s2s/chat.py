@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import ExitStack
 
 from aiohttp import WSCloseCode, web
 
@@ -12,7 +13,7 @@ from web_demo.errors import ServiceError
 from web_demo.server import protocal
 from web_demo.server.common.service import LIFE
 from web_demo.server.conversation.session import Session
-from web_demo.server.s2s.service import SERVICE
+from web_demo.server.s2s.service import SERVICE, S2sService
 from web_demo.server.wires.chat import ChatWire, new_socket
 
 log = logging.getLogger(__name__)
@@ -27,12 +28,19 @@ async def _chat(request: web.Request) -> web.StreamResponse:
     socket = new_socket()
     await socket.prepare(request)
     wire = ChatWire(request, socket)
-    try:
-        service.admit()
-    except ServiceError as error:
-        log.info("connection refused peer=%s: %s", request.remote, error)
-        await wire.refuse(error.message)
-        return socket
+    with ExitStack() as place:
+        try:
+            place.enter_context(service.admitted(request))
+        except ServiceError as error:
+            log.info("connection refused peer=%s: %s", request.remote, error)
+            await wire.refuse(error.message)
+        else:
+            await _hold(request, service, wire)
+    return socket
+
+
+async def _hold(request: web.Request, service: S2sService, wire: ChatWire) -> None:
+    """The session, from its first message to its end."""
     session = Session(
         wire,
         engine=service.engine,
@@ -60,7 +68,6 @@ async def _chat(request: web.Request) -> web.StreamResponse:
             session.turns,
             session.received_s,
         )
-    return socket
 
 
 async def _converse(session: Session, wire: ChatWire, draining: asyncio.Event) -> str:

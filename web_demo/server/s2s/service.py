@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -10,7 +12,8 @@ from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice
-from web_demo.errors import SetupError, Unavailable
+from web_demo.errors import SetupError
+from web_demo.server.common.budgets import Budget, client_of
 from web_demo.server.common.service import EngineHost
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
@@ -24,6 +27,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.sessions: set[Session] = set()
+        self._places = Budget(lambda: self.max_sessions, of="sessions", refused=metrics.sessions_refused.inc)
         self.detokenizer = Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
 
     async def start_parts(self) -> None:
@@ -53,12 +57,12 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         able = (self.engine.capabilities.max_concurrency, self.detokenizer.max_turns)
         return min(self.settings.max_sessions, *able)
 
-    def admit(self) -> None:
-        """Raises Unavailable when there is no room, or nothing to serve with yet."""
+    @contextmanager
+    def admitted(self, request: web.Request) -> Iterator[None]:
+        """A place for one session. Raises Busy, or Unavailable when there is nothing to serve with."""
         self.health.require()
-        if len(self.sessions) >= self.max_sessions:
-            self.metrics.sessions_refused.inc()
-            raise Unavailable(f"all {self.max_sessions} sessions are in use; please try again later")
+        with self._places.admit(client_of(request)):
+            yield
 
 
 SERVICE = web.AppKey("s2s", S2sService)

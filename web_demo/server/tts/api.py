@@ -10,6 +10,7 @@ from aiohttp import web
 
 from web_demo.audio.samples import Samples
 from web_demo.errors import ServiceError
+from web_demo.server.common.budgets import client_of
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.hangup import HungUp, is_gone
 from web_demo.server.common.openai import add_models
@@ -52,16 +53,16 @@ async def _openai_speech(request: web.Request) -> web.StreamResponse:
 async def _answer(
     request: web.Request, service: TtsService, asked: SynthesisRequest, *, wants_file: bool
 ) -> web.StreamResponse:
-    client = request.remote or ""
+    client = client_of(request)
     outcome = "failed"
     try:
-        with service.queue.admit(client), service.metrics.under_way.track_inprogress():
+        with service.places.admit(client), service.metrics.under_way.track_inprogress():
             service.metrics.characters.inc(asked.characters)
             began = time.monotonic()
             async with speech(
                 service.engine,
                 await service.engine_requests(asked),
-                queue=service.queue,
+                turns=service.turns,
                 client=client,
                 metrics=service.metrics,
             ) as stream:

@@ -12,10 +12,10 @@ from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, SetupError
+from web_demo.server.common.budgets import Budget, Turns
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
-from web_demo.server.tts.queue import FairQueue
 from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import SpeakerStore
@@ -45,9 +45,8 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.speakers = SpeakerStore(settings.speakers_dir)
-        self.queue = FairQueue(
-            engine.capabilities.max_concurrency, settings.max_requests, max(1, settings.max_requests // 2)
-        )
+        self.places = Budget(lambda: settings.max_requests, per_client=max(1, settings.max_requests // 2))
+        self.turns = Turns(engine.capabilities.max_concurrency)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -55,7 +54,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             "vllm_enabled": self.settings.use_vllm and self.engine.name == "cosyvoice",
             "cloning": self.engine.capabilities.cloning,
             "keeps_voices": self.settings.speakers_dir is not None,
-            "requests": self.queue.admitted,
+            "requests": self.places.taken,
             "max_requests": self.settings.max_requests,
         }
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 from web_demo.audio.samples import Samples
 from web_demo.engines.base import SpeechRequest, TtsEngine
+from web_demo.server.common.budgets import Turns
 from web_demo.server.tts.encode import join
 from web_demo.server.tts.metrics import TtsMetrics
-from web_demo.server.tts.queue import FairQueue
 
 AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
 
@@ -19,7 +19,7 @@ AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next pi
 class SpeechStream:
     """The sound of some requests, one after the other; made by `speech`, which runs it.
 
-    A slot of the queue is held while the engine makes a piece, never while a slow client takes it: what is made waits
+    A turn is held while the engine makes a piece, never while a slow client takes it: what is made waits
     here, at most AHEAD_S and one piece.
     """
 
@@ -68,7 +68,7 @@ async def speech(
     engine: TtsEngine,
     requests: Sequence[SpeechRequest],
     *,
-    queue: FairQueue,
+    turns: Turns,
     client: str,
     metrics: TtsMetrics,
 ) -> AsyncIterator[SpeechStream]:
@@ -80,7 +80,7 @@ async def speech(
             for request in requests:
                 await stream.room()
                 asked = time.monotonic()
-                async with queue.turn(client):
+                async with turns.turn(client):
                     metrics.queued.observe(time.monotonic() - asked)
                     await _speak(engine, request, stream, metrics)
         except Exception as error:  # noqa: BLE001 - not swallowed: the reader of the stream raises it
