@@ -27,7 +27,7 @@ from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.asr.formats import segment_json
 from web_demo.server.asr.listener import Listener, Utterance
 from web_demo.server.asr.service import SERVICE, AsrService
-from web_demo.server.asr.transcriber import Options, shifted
+from web_demo.server.asr.transcriber import TranscriptionOptions, shifted
 from web_demo.server.common.service import LIFE
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,12 @@ class LiveStream:
     """One connection: this task reads and listens, another one recognises, so that neither waits for the other."""
 
     def __init__(
-        self, service: AsrService, socket: web.WebSocketResponse, source: Source, options: Options, client: str
+        self,
+        service: AsrService,
+        socket: web.WebSocketResponse,
+        source: Source,
+        options: TranscriptionOptions,
+        client: str,
     ) -> None:
         self._service = service
         self._socket = socket

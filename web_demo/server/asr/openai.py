@@ -15,7 +15,7 @@ from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr import formats
 from web_demo.server.asr.service import SERVICE, AsrService
-from web_demo.server.asr.transcriber import join, join_texts
+from web_demo.server.asr.transcriber import join_texts, join_transcripts
 from web_demo.server.common.forms import Form, boolean, read_form
 from web_demo.server.common.openai import add_models, send_events
 
@@ -83,5 +83,5 @@ async def _events(pieces: AsyncGenerator[Transcript, None]) -> AsyncGenerator[Ma
             if grown != text:
                 yield {"type": "transcript.text.delta", "delta": grown[len(text) :]}
             text = grown
-    yield {"type": "transcript.text.done", "text": join(parts, "").text}
+    yield {"type": "transcript.text.done", "text": join_transcripts(parts, "").text}
     yield "[DONE]"

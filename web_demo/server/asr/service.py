@@ -18,7 +18,7 @@ from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
-from web_demo.server.asr.transcriber import Options, Transcriber
+from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
 from web_demo.server.common.budgets import Budget, client_of
 from web_demo.server.common.forms import FormLimits, boolean
 from web_demo.server.common.service import EngineHost
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 
 class AsrService(EngineHost[AsrSettings, AsrEngine]):
+    """The recogniser, and who may use it when."""
+
     def __init__(self, settings: AsrSettings, engine: AsrEngine, choice: Choice, metrics: AsrMetrics) -> None:
         super().__init__(settings, engine, choice)
         self.metrics = metrics
@@ -62,11 +64,11 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         ):
             yield client
 
-    def options(self, language: str, words: str, itn: str = "") -> Options:
+    def options(self, language: str, words: str, itn: str = "") -> TranscriptionOptions:
         """Checked options from a client's texts; "" takes the default, and so does the language "auto"."""
         can = self.engine.capabilities
         named = language.strip().lower() not in ("", "auto")
-        return Options(
+        return TranscriptionOptions(
             languages.resolve(language, can.languages) if named else None,
             hotwords.parse(words),
             boolean("itn", itn, default=True),

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class TranscriptionOptions:
     """What a client may ask for. `language` is a code of the engine's, or None for its default."""
 
     language: str | None = None
@@ -38,7 +38,9 @@ class Transcriber:
         self._metrics = metrics
         self._turns = Turns(engine.capabilities.max_concurrency)
 
-    async def pieces(self, audio: Audio, options: Options, client: str) -> AsyncGenerator[Transcript, None]:
+    async def pieces(
+        self, audio: Audio, options: TranscriptionOptions, client: str
+    ) -> AsyncGenerator[Transcript, None]:
         """Transcripts in order, their times counted from the start of `audio` (at SPEECH_RATE). Closing stops the work."""
         window = self._engine.capabilities.max_concurrency
         found = cuts(audio.samples, self._engine.max_segment_s)
@@ -57,21 +59,21 @@ class Transcriber:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def transcribe(self, audio: Audio, options: Options, client: str) -> Transcript:
+    async def transcribe(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
         """The whole recording as one transcript; progress goes to the log."""
         parts: list[Transcript] = []
         async for part in self.pieces(audio, options, client):
             parts.append(part)
             if audio.seconds > 2 * self._engine.max_segment_s and part.segments:
                 log.info("progress at_s=%.0f of_s=%.0f", part.segments[-1].end_s, audio.seconds)
-        return join(parts, options.language or self.default_language)
+        return join_transcripts(parts, options.language or self.default_language)
 
     @property
     def default_language(self) -> str:
         languages = self._engine.capabilities.languages
         return languages[0] if languages else ""
 
-    async def one(self, audio: Audio, options: Options, client: str) -> Transcript:
+    async def one(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
         """One utterance, straight to the engine."""
         async with self._turns.turn(client):
             with self._metrics.engine_seconds.time():
@@ -81,7 +83,9 @@ class Transcriber:
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
 
-    async def _piece(self, audio: Audio, span: tuple[int, int], options: Options, client: str) -> Transcript:
+    async def _piece(
+        self, audio: Audio, span: tuple[int, int], options: TranscriptionOptions, client: str
+    ) -> Transcript:
         start, end = span
         transcript = await self.one(Audio(audio.samples[start:end], SPEECH_RATE), options, client)
         offset = start / SPEECH_RATE
@@ -99,7 +103,7 @@ def shifted(segment: Segment, by_s: float) -> Segment:
     return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words)
 
 
-def join(parts: Iterable[Transcript], language: str) -> Transcript:
+def join_transcripts(parts: Iterable[Transcript], language: str) -> Transcript:
     parts = list(parts)
     ignored = dict.fromkeys(word for part in parts for word in part.ignored_hotwords)
     return Transcript(

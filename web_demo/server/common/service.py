@@ -112,7 +112,7 @@ HEALTH = web.AppKey("health", Health)
 METRICS = web.AppKey("metrics", prometheus_client.CollectorRegistry)
 
 
-class Service(Protocol):
+class Hosted(Protocol):
     @property
     def health(self) -> Health: ...
     async def start(self) -> None: ...
@@ -121,7 +121,7 @@ class Service(Protocol):
 
 def make_app(
     settings: ServiceSettings,
-    service: Service,
+    service: Hosted,
     metrics: prometheus_client.CollectorRegistry,
     *,
     client_max_size: int = 1 << 20,

@@ -14,12 +14,12 @@ from web_demo.audio.samples import Samples
 from web_demo.errors import EngineFailed
 from web_demo.server.common import hangup
 from web_demo.server.common.openai import send_events
-from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
+from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join_samples, whole_wav
 
 
 async def whole(chunks: AsyncIterator[Samples], rate: int) -> web.Response:
     """The JSON object of `/api/synthesize`."""
-    samples = join([chunk async for chunk in chunks])
+    samples = join_samples([chunk async for chunk in chunks])
     if not len(samples):
         raise EngineFailed("the engine made no sound of this text")
     audio = await off_loop(lambda: base64.b64encode(whole_wav(samples, rate)).decode())

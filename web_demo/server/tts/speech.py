@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from web_demo.audio.samples import Samples
 from web_demo.engines.base import SpeechRequest, TtsEngine
 from web_demo.server.common.budgets import Turns
-from web_demo.server.tts.encode import join
+from web_demo.server.tts.encode import join_samples
 from web_demo.server.tts.metrics import TtsMetrics
 
 AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
@@ -37,7 +37,7 @@ class SpeechStream:
         """All that was made since the last time, as soon as there is some. Raises what the engine raised."""
         while True:
             if self._made:
-                chunk, self._made, self._waiting_s = join(self._made), [], 0.0
+                chunk, self._made, self._waiting_s = join_samples(self._made), [], 0.0
                 self._room.set()
                 yield chunk
             elif self.error is not None:
