@@ -16,7 +16,8 @@ from web_demo.server.asr import api, live, openai
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.service import SERVICE, AsrService
 from web_demo.server.asr.settings import AsrSettings
-from web_demo.server.common.service import engine_for, make_app, run_program
+from web_demo.server.common.program import run_program
+from web_demo.server.common.service import engine_for, make_app
 
 
 def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Application:

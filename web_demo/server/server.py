@@ -11,7 +11,8 @@ import prometheus_client
 from aiohttp import web
 
 from web_demo.engines.base import S2sEngine
-from web_demo.server.common.service import engine_for, make_app, run_program
+from web_demo.server.common.program import run_program
+from web_demo.server.common.service import engine_for, make_app
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.page.page import add_page
 from web_demo.server.s2s import chat

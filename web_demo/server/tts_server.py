@@ -11,7 +11,8 @@ import prometheus_client
 from aiohttp import web
 
 from web_demo.engines.base import TtsEngine
-from web_demo.server.common.service import engine_for, make_app, run_program
+from web_demo.server.common.program import run_program
+from web_demo.server.common.service import engine_for, make_app
 from web_demo.server.tts import api, voices
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.service import SERVICE, TtsService, choose_engine

@@ -1,16 +1,13 @@
-"""What the three services are made of: one aiohttp application with errors as JSON, access checks, health, metrics, and a
-life that ends gracefully."""
+"""What the three services are made of: the host of an engine, and an aiohttp application with errors as JSON, access checks,
+health, metrics, and a life that ends gracefully."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import signal
-import ssl
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import prometheus_client
@@ -20,10 +17,10 @@ from aiohttp.typedefs import Handler
 from web_demo.engines import registry
 from web_demo.engines.base import Engine
 from web_demo.engines.choice import Choice, choose
-from web_demo.errors import InvalidRequest, SetupError, Unavailable
+from web_demo.errors import InvalidRequest, Unavailable
 from web_demo.server.common import access, errors, hangup
 from web_demo.server.common.health import Health
-from web_demo.server.common.settings import ServiceSettings, configure_logging, parse
+from web_demo.server.common.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 
@@ -187,71 +184,3 @@ async def read_json(request: web.Request) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest(f"the body must be a JSON object, got {type(value).__name__}")
     return value
-
-
-# --- running ----------------------------------------------------------------------------------------------------------
-
-
-def run_program(
-    settings: type[S],
-    create_app: Callable[[S], web.Application],
-    argv: Sequence[str] | None,
-    *,
-    program: str,
-    does: str,
-) -> int:
-    """The `main` of a service: settings from the command line, then serve. Returns the exit status."""
-    try:
-        chosen = parse(settings, argv, program=program, description=does)
-        configure_logging(chosen.log_level)
-        app = create_app(chosen)
-    except SetupError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    return run(app, chosen)
-
-
-def run(app: web.Application, settings: ServiceSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Returns the exit status of the process."""
-    try:
-        asyncio.run(_serve(app, settings))
-    except SetupError as error:
-        log.error("%s", error)
-        return 1
-    return 0
-
-
-async def _serve(app: web.Application, settings: ServiceSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=_ssl_context(settings))
-        try:
-            await site.start()
-        except OSError as error:
-            raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
-        port = runner.addresses[0][1]
-        log.info("listening url=%s://%s:%d", settings.scheme, settings.host, port)
-        await stop.wait()
-        log.info("stopping drain_s=%g", settings.drain_s)
-        await site.stop()
-        app[HEALTH].stop()
-        if not await app[LIFE].drain(settings.drain_s):
-            log.warning("work was still running after drain_s=%g: ending it", settings.drain_s)
-    finally:
-        await runner.cleanup()
-    log.info("stopped")
-
-
-def _ssl_context(settings: ServiceSettings) -> ssl.SSLContext | None:
-    if settings.ssl_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.ssl_cert, settings.ssl_key)
-    except (ssl.SSLError, OSError) as error:
-        raise SetupError(f"cannot use {settings.ssl_cert} with {settings.ssl_key}: {error}") from error
-    return context

@@ -27,7 +27,9 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.sessions: set[Session] = set()
-        self._places = Budget(lambda: self.max_sessions, of="sessions", refused=metrics.sessions_refused.inc)
+        self._places = Budget(
+            lambda: self.max_sessions, of="sessions", retry_after_s=30, refused=metrics.sessions_refused.inc
+        )
         self.detokenizer = Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
 
     async def start_parts(self) -> None:
