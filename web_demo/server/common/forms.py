@@ -1,8 +1,10 @@
-"""Multipart forms with text fields and files, read with caps: nothing is kept beyond them, nothing touches a disk."""
+"""Bodies of requests, read with caps: multipart forms with text fields and files, and JSON objects. Nothing is kept beyond the
+caps, nothing touches a disk, and a client that stops half way is not waited for."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +20,13 @@ _CHUNK_BYTES = 256 * 1024
 _BOOLEANS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 
 
+STALL_S = 30.0  # how long a client may send nothing
+
+
 @dataclass(frozen=True)
 class FormLimits:
     max_file_bytes: int  # of each file
-    stall_s: float = 30.0  # how long a client may send nothing
+    stall_s: float = STALL_S
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,31 @@ def boolean(name: str, value: Any, *, default: bool = False) -> bool:
     return _BOOLEANS[text]
 
 
+async def read_json(request: web.Request, stall_s: float = STALL_S) -> Mapping[str, Any]:
+    """The body as a JSON object. Raises TooLarge above the application's cap, TooSlow, InvalidRequest, HungUp."""
+    cap = request.client_max_size
+    body = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(stall_s):
+                with hangup.reading(request):
+                    chunk = await request.content.read(_CHUNK_BYTES)
+            if not chunk:
+                break
+            body += chunk
+            if len(body) > cap:
+                raise TooLarge(f"the body is too large: at most {cap} bytes are taken")
+    except TimeoutError:
+        raise _too_slow(stall_s) from None
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        raise InvalidRequest(f"the body must be a JSON object in UTF-8: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"the body must be a JSON object, got {type(value).__name__}")
+    return value
+
+
 async def read_form(request: web.Request, limits: FormLimits, *, file_field: str = "") -> Form:
     """`file_field`: a part of this name is a file even where it has no file name. Raises UnsupportedMedia (no multipart
     form), TooLarge before the body is read whole, TooSlow, InvalidRequest, HungUp."""
@@ -69,7 +99,7 @@ async def read_form(request: web.Request, limits: FormLimits, *, file_field: str
         with hangup.reading(request):
             return await _read_parts(request, file_field, limits)
     except TimeoutError:
-        raise TooSlow(f"the upload stood still for {limits.stall_s:g} s; send it again") from None
+        raise _too_slow(limits.stall_s) from None
     except (ValueError, AssertionError) as error:  # what aiohttp's reader raises for a malformed body
         raise InvalidRequest(f"the multipart body is malformed: {error}") from error
 
@@ -117,3 +147,7 @@ def _text(name: str, content: bytearray) -> str:
 def _too_large(limits: FormLimits, came: int) -> TooLarge:
     most, came_mib = limits.max_file_bytes / 2**20, came / 2**20
     return TooLarge(f"the upload is too large: at most {most:g} MiB are taken, {came_mib:.1f} or more came")
+
+
+def _too_slow(stall_s: float) -> TooSlow:
+    return TooSlow(f"the upload stood still for {stall_s:g} s; send it again")

@@ -4,10 +4,9 @@ health, metrics, and a life that ends gracefully."""
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import prometheus_client
@@ -17,7 +16,7 @@ from aiohttp.typedefs import Handler
 from web_demo.engines import registry
 from web_demo.engines.base import Engine
 from web_demo.engines.choice import Choice, choose
-from web_demo.errors import InvalidRequest, Unavailable
+from web_demo.errors import Unavailable
 from web_demo.server.common import access, errors, hangup
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings
@@ -170,17 +169,3 @@ async def _count_in_flight(request: web.Request, handler: Handler) -> web.Stream
 async def _metrics(request: web.Request) -> web.Response:
     body = prometheus_client.generate_latest(request.app[METRICS])
     return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
-
-
-async def read_json(request: web.Request) -> Mapping[str, Any]:
-    """The request's body as a JSON object; raises InvalidRequest, HungUp (or aiohttp's 413 above the
-    application's cap)."""
-    with hangup.reading(request):
-        body = await request.read()
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise InvalidRequest(f"the body must be a JSON object in UTF-8: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"the body must be a JSON object, got {type(value).__name__}")
-    return value

@@ -10,11 +10,9 @@ from aiohttp import web
 
 from web_demo.audio.samples import Samples
 from web_demo.errors import ServiceError
-from web_demo.server.common.budgets import client_of
-from web_demo.server.common.forms import read_form
+from web_demo.server.common.forms import read_form, read_json
 from web_demo.server.common.hangup import HungUp, is_gone
 from web_demo.server.common.openai import add_models
-from web_demo.server.common.service import read_json
 from web_demo.server.tts import answers, prompts, requests
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.requests import SynthesisRequest
@@ -32,42 +30,40 @@ def add_routes(app: web.Application) -> None:
 
 async def _synthesize(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    service.health.require()
     limit = service.settings.max_text_chars
-    if request.content_type.startswith("multipart/"):
-        form = await read_form(request, prompts.FORM_LIMITS)
-        asked = requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
-    else:
-        asked = requests.from_api(await read_json(request), limit)
-    wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
-    return await _answer(request, service, asked, wants_file=wants_file)
+    with service.admitted(request) as client:
+        if request.content_type.startswith("multipart/"):
+            form = await read_form(request, prompts.FORM_LIMITS)
+            asked = requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
+        else:
+            asked = requests.from_api(await read_json(request), limit)
+        wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
+        return await _answer(request, service, client, asked, wants_file=wants_file)
 
 
 async def _openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    service.health.require()
-    asked = requests.from_openai(await read_json(request), service.settings.max_text_chars)
-    return await _answer(request, service, asked, wants_file=True)
+    with service.admitted(request) as client:
+        asked = requests.from_openai(await read_json(request), service.settings.max_text_chars)
+        return await _answer(request, service, client, asked, wants_file=True)
 
 
 async def _answer(
-    request: web.Request, service: TtsService, asked: SynthesisRequest, *, wants_file: bool
+    request: web.Request, service: TtsService, client: str, asked: SynthesisRequest, *, wants_file: bool
 ) -> web.StreamResponse:
-    client = client_of(request)
     outcome = "failed"
     try:
-        with service.places.admit(client), service.metrics.under_way.track_inprogress():
-            service.metrics.characters.inc(asked.characters)
-            began = time.monotonic()
-            async with speech(
-                service.engine,
-                await service.engine_requests(asked),
-                turns=service.turns,
-                client=client,
-                metrics=service.metrics,
-            ) as stream:
-                chunks = _timed(stream, began, service.metrics)
-                response = await _write(request, asked, chunks, stream.rate, wants_file=wants_file)
+        service.metrics.characters.inc(asked.characters)
+        began = time.monotonic()
+        async with speech(
+            service.engine,
+            await service.engine_requests(asked),
+            turns=service.turns,
+            client=client,
+            metrics=service.metrics,
+        ) as stream:
+            chunks = _timed(stream, began, service.metrics)
+            response = await _write(request, asked, chunks, stream.rate, wants_file=wants_file)
         if stream.error is None:
             outcome = "done"
         elif isinstance(stream.error, ServiceError):  # told in an event

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +14,7 @@ from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, SetupError
-from web_demo.server.common.budgets import Budget, Turns
+from web_demo.server.common.budgets import Budget, Turns, client_of
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
@@ -45,7 +47,11 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.speakers = SpeakerStore(settings.speakers_dir)
-        self.places = Budget(lambda: settings.max_requests, per_client=max(1, settings.max_requests // 2))
+        self.places = Budget(
+            lambda: settings.max_requests,
+            per_client=max(1, settings.max_requests // 2),
+            refused=metrics.requests.labels("busy").inc,
+        )
         self.turns = Turns(engine.capabilities.max_concurrency)
 
     def describe(self) -> dict[str, Any]:
@@ -57,6 +63,15 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             "requests": self.places.taken,
             "max_requests": self.settings.max_requests,
         }
+
+    @contextmanager
+    def admitted(self, request: web.Request) -> Iterator[str]:
+        """A place for one request, taken before its body is read; whose it is, for its turns. Raises Busy or
+        Unavailable."""
+        self.health.require()
+        client = client_of(request)
+        with self.places.admit(client), self.metrics.under_way.track_inprogress():
+            yield client
 
     async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice."""
