@@ -19,7 +19,9 @@ from web_demo.audio.samples import Audio
 from web_demo.engines.base import Heard, S2sEngine, SpeechText, TextDelta
 from web_demo.server import protocal
 from web_demo.server.protocal import Action, AudioData, Control, Error, Message, Metadata, Text
-from web_demo.server.server import SERVICE, S2sService, S2sSettings, create_app
+from web_demo.server.s2s.service import SERVICE, S2sService
+from web_demo.server.s2s.settings import S2sSettings
+from web_demo.server.server import create_app
 
 PATIENCE_S = 20.0  # of tests for something that must come; never a measure
 

@@ -35,6 +35,7 @@ MAY_IMPORT |= {
     "web_demo.server.tts": COMMON,
     "web_demo.server.page": COMMON,
 }
+MAY_IMPORT["web_demo.server.s2s"] = COMMON | CONVERSATION | {"web_demo.server.wires", "web_demo.server.protocal"}
 MAY_IMPORT["web_demo.server"] = set(MAY_IMPORT) - {"web_demo.models"}  # the programs
 MAY_IMPORT["web_demo"] = set()
 

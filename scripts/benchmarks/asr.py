@@ -37,7 +37,7 @@ from web_demo.engines.asr import embedded  # noqa: E402
 from web_demo.engines.asr.batching import BatchLimits  # noqa: E402
 from web_demo.engines.asr.funasr import FunAsr  # noqa: E402
 from web_demo.engines.base import AsrEngine  # noqa: E402
-from web_demo.server.asr.service import AsrSettings  # noqa: E402
+from web_demo.server.asr.settings import AsrSettings  # noqa: E402
 from web_demo.server.asr_server import create_app  # noqa: E402
 
 SPEECH = ROOT / "tests" / "data" / "speech"

@@ -321,9 +321,10 @@ def random_detokenizer(*, device: str, slots: int) -> Any:
 def serve_random(folder: Path, port: int, slots: int) -> int:
     from web_demo.detokenizer.backend import BackendSpec
     from web_demo.engines.s2s.funaudiochat.engine import FunAudioChatS2s
-    from web_demo.server.common.service import run
+    from web_demo.server.common.program import run
     from web_demo.server.common.settings import configure_logging
-    from web_demo.server.server import S2sSettings, create_app
+    from web_demo.server.s2s.settings import S2sSettings
+    from web_demo.server.server import create_app
 
     configure_logging("INFO")
     speech = BackendSpec("scripts.benchmarks.conversations:random_detokenizer", {"device": "cuda:0", "slots": slots})

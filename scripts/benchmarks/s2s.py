@@ -45,7 +45,8 @@ from web_demo.detokenizer.backend import BackendSpec, Window  # noqa: E402
 from web_demo.engines.base import SpeechText, Step, TextDelta, TurnRequest  # noqa: E402
 from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
 from web_demo.server.protocal import Action, AudioData, Control, Text, decode, encode  # noqa: E402
-from web_demo.server.server import S2sSettings, create_app  # noqa: E402
+from web_demo.server.s2s.settings import S2sSettings  # noqa: E402
+from web_demo.server.server import create_app  # noqa: E402
 
 SPEECH = ROOT / "tests" / "data" / "speech"
 TICK_S = 0.005  # the clients' pages leave in eight groups, not all at once

@@ -50,7 +50,7 @@ def test_every_metric_of_the_alerts_exists() -> None:
 
 
 def test_the_errors_counter_of_the_services_is_the_one_that_is_watched() -> None:
-    source = (Path(__file__).resolve().parents[2] / "web_demo" / "server" / "common" / "service.py").read_text()
+    source = (Path(__file__).resolve().parents[2] / "web_demo" / "server" / "common" / "errors.py").read_text()
     assert 'Counter("service_errors"' in source
 
 

@@ -5,249 +5,35 @@ python3 -m web_demo.server.server --model-path pretrained_models/Fun-Audio-Chat-
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import prometheus_client
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from web_demo.audio.samples import WIRE_RATE
-from web_demo.detokenizer.supervisor import Detokenizer
-from web_demo.engines import registry
 from web_demo.engines.base import S2sEngine
-from web_demo.engines.choice import Choice, choose
-from web_demo.errors import ServiceError, SetupError, Unavailable
-from web_demo.server.common.health import Health
-from web_demo.server.common.service import LIFE, make_app, run_program
-from web_demo.server.common.settings import (
-    ServiceSettings,
-    add_common_arguments,
-    common_settings,
-)
+from web_demo.server.common.program import run_program
+from web_demo.server.common.service import engine_for, make_app
 from web_demo.server.conversation.metrics import S2sMetrics
-from web_demo.server.conversation.session import Session, SessionLimits
 from web_demo.server.page.page import add_page
-from web_demo.server.wires.chat import ChatWire
-from web_demo.server.wires.connection import Connection, ServedWire
-
-log = logging.getLogger(__name__)
-
-LLM_KEY_VARIABLE = "LLM_API_KEY"
-DTYPES = ("auto", "bfloat16", "float16", "float32", "float8")
-
-
-@dataclass(frozen=True, kw_only=True)
-class S2sSettings(ServiceSettings):
-    port: int = 8002
-    model_path: Path | None = Path("pretrained_models/Fun-Audio-Chat-8B")
-    tts_model_path: Path = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
-    tts_gpu: int = 0
-    dtype: str = "auto"  # of DTYPES
-    max_sessions: int = 64
-    limits: SessionLimits = field(default_factory=SessionLimits)
-    llm_base_url: str = ""
-    llm_model: str = ""
-    llm_api_key: str = field(default="", repr=False)
-    asr_url: str = "http://127.0.0.1:8003"  # where the page's other tabs go
-    tts_url: str = "http://127.0.0.1:8004"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_sessions < 1:
-            raise SetupError(f"--max-sessions must be at least 1, got {self.max_sessions}")
-        if not 1 <= self.limits.max_turn_s <= 3600:
-            raise SetupError(f"--max-turn-s must be 1 to 3600, got {self.limits.max_turn_s:g}")
-        if not 0 <= self.limits.prebuffer_s <= 10:
-            raise SetupError(f"--audio-lead-s must be 0 to 10, got {self.limits.prebuffer_s:g}")
-        for name, url in (("asr", self.asr_url), ("tts", self.tts_url)):
-            if not url.startswith(("http://", "https://")):
-                raise SetupError(f"--{name}-url must look like http://host:port, got {url!r}")
-
-
-class S2sService:
-    """The engine, its detokenizer, and the sessions that use them."""
-
-    def __init__(self, settings: S2sSettings, engine: S2sEngine, choice: Choice, metrics: S2sMetrics) -> None:
-        self.settings = settings
-        self.engine = engine
-        self.choice = choice
-        self.metrics = metrics
-        self.sessions: set[Session] = set()
-        self.detokenizer = Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
-        self.health = Health(self.describe, self._fault)
-
-    async def start(self) -> None:
-        began = time.monotonic()
-        log.info("engine=%s: %s", self.choice.name, self.choice.reason)
-        await self.detokenizer.start()  # first: on a shared GPU the engine then measures what is really left
-        await self.engine.start()
-        if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
-            raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
-        log.info(
-            "ready engine=%s device=%s seconds=%.1f", self.engine.name, self.engine.device, time.monotonic() - began
-        )
-
-    async def close(self) -> None:
-        await self.detokenizer.close()
-        await self.engine.close()
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            "service": "s2s",
-            "engine": self.engine.name,
-            "engine_reason": self.choice.reason,
-            "model": self.engine.model,
-            "device": self.engine.device,
-            "sessions": len(self.sessions),
-            "max_sessions": self.max_sessions,
-            "languages": list(self.engine.capabilities.languages),
-        }
-
-    def _fault(self) -> str | None:
-        return self.engine.fault() or self.detokenizer.fault()
-
-    @property
-    def max_sessions(self) -> int:
-        """What the operator allows, and no more than the engine and the detokenizer can hold."""
-        able = (self.engine.capabilities.max_concurrency, self.detokenizer.max_turns)
-        return min(self.settings.max_sessions, *able)
-
-    def admit(self) -> None:
-        """Raises Unavailable when there is no room, or nothing to serve with yet."""
-        self.health.require()
-        if len(self.sessions) >= self.max_sessions:
-            self.metrics.sessions_refused.inc()
-            raise Unavailable(f"all {self.max_sessions} sessions are in use; please try again later")
-
-
-SERVICE = web.AppKey("s2s", S2sService)
+from web_demo.server.s2s import routes
+from web_demo.server.s2s.service import SERVICE, S2sService
+from web_demo.server.s2s.settings import S2sSettings
 
 
 def create_app(settings: S2sSettings, engine: S2sEngine | None = None) -> web.Application:
-    """`engine`: run this one instead of what the settings choose."""
-    choice = choose("s2s", settings) if engine is None else Choice(engine.name, "given")
-    metrics_registry = prometheus_client.CollectorRegistry()
-    metrics = S2sMetrics(metrics_registry)
-    service = S2sService(settings, engine or registry.factory("s2s", choice.name)(settings), choice, metrics)
-    app = make_app(settings, health=service.health, start=service.start, close=service.close, registry=metrics_registry)
+    """`engine`: run this one instead of what the settings choose. Raises SetupError."""
+    metrics = prometheus_client.CollectorRegistry()
+    service = S2sService(settings, *engine_for(settings, engine), S2sMetrics(metrics))
+    app = make_app(settings, service, metrics)
     app[SERVICE] = service
-    app.router.add_get("/api/chat", conversation(ChatWire))
+    routes.add_routes(app)
     add_page(app, asr_url=settings.asr_url, tts_url=settings.tts_url)
     return app
 
 
-def conversation(make_wire: Callable[[Connection], ServedWire]) -> Handler:
-    """What answers at the address of a wire."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        connection = await Connection.open(request)
-        return await _converse(request, connection, make_wire(connection))
-
-    return answer
-
-
-async def _converse(request: web.Request, connection: Connection, wire: ServedWire) -> web.StreamResponse:
-    service = request.app[SERVICE]
-    try:
-        service.admit()
-    except ServiceError as error:
-        log.info("connection refused peer=%s: %s", request.remote, error)
-        await connection.refuse(wire, error.message)
-        return connection.socket
-    session = Session(
-        wire,
-        engine=service.engine,
-        detokenizer=service.detokenizer,
-        metrics=service.metrics,
-        limits=service.settings.limits,
-        options=wire.options,
-    )
-    service.sessions.add(session)
-    service.metrics.sessions.set(len(service.sessions))
-    began = time.monotonic()
-    log.info("connection began session=%s peer=%s", session.id, request.remote)
-    outcome = "hang-up"
-    try:
-        outcome = await connection.converse(session, wire, request.app[LIFE].draining)
-    finally:
-        service.sessions.discard(session)
-        service.metrics.sessions.set(len(service.sessions))
-        log.info(
-            "connection ended session=%s how=%s code=%s seconds=%.1f turns=%d audio_in_s=%.1f",
-            session.id,
-            outcome,
-            connection.socket.close_code,
-            time.monotonic() - began,
-            session.turns,
-            session.received_s,
-        )
-    return connection.socket
-
-
-def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
-    parser = argparse.ArgumentParser(prog="web_demo.server.server", description="Talk and be answered in speech.")
-    add_common_arguments(
-        parser, port=8002, engines=registry.names("s2s"), model_path="pretrained_models/Fun-Audio-Chat-8B"
-    )
-    parser.add_argument("--tts-gpu", type=int, default=0, help="GPU of the detokenizer subprocess (default 0)")
-    parser.add_argument(
-        "--dtype",
-        choices=DTYPES,
-        default=S2sSettings.dtype,
-        help="of Fun-Audio-Chat's weights; float8: the layers' in 8 bits, for less memory and fewer bytes a frame "
-        "(default: bfloat16 on a GPU, float32 elsewhere)",
-    )
-    parser.add_argument(
-        "--tts-model-path",
-        type=Path,
-        default=S2sSettings.tts_model_path,
-        help=f"weights of the detokenizer (default {S2sSettings.tts_model_path})",
-    )
-    parser.add_argument("--max-sessions", type=int, default=64, help="conversations at once (default 64)")
-    parser.add_argument("--max-turn-s", type=float, default=120.0, help="longest user turn in seconds (default 120)")
-    parser.add_argument(
-        "--audio-lead-s", type=float, default=0.6, help="how far audio is sent ahead of its time (default 0.6)"
-    )
-    parser.add_argument(
-        "--llm-base-url",
-        default="",
-        help="OpenAI-compatible chat endpoint that thinks for the embedded engine, such as http://127.0.0.1:11434/v1",
-    )
-    parser.add_argument(
-        "--llm-model", default="", help=f"model name at --llm-base-url; its key comes from ${LLM_KEY_VARIABLE}"
-    )
-    parser.add_argument(
-        "--asr-url", default=S2sSettings.asr_url, help="ASR service that the page uses through this one"
-    )
-    parser.add_argument(
-        "--tts-url", default=S2sSettings.tts_url, help="TTS service that the page uses through this one"
-    )
-    args = parser.parse_args(argv)
-    return S2sSettings(
-        **common_settings(args),
-        tts_gpu=args.tts_gpu,
-        dtype=args.dtype,
-        tts_model_path=args.tts_model_path,
-        max_sessions=args.max_sessions,
-        limits=SessionLimits(max_turn_s=args.max_turn_s, prebuffer_s=args.audio_lead_s),
-        llm_base_url=args.llm_base_url,
-        llm_model=args.llm_model,
-        llm_api_key=os.environ.get(LLM_KEY_VARIABLE, ""),
-        asr_url=args.asr_url,
-        tts_url=args.tts_url,
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
-    return run_program("web_demo.server.server", lambda: parse_arguments(argv), create_app)
+    program = "web_demo.server.server"
+    return run_program(S2sSettings, create_app, argv, program=program, does="Talk and be answered in speech.")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from tests.speech import FOLDER, recording
 from web_demo.audio.samples import SPEECH_RATE, Audio, to_wav
 from web_demo.engines.base import Heard, SpeechText, Step, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server.server import S2sSettings, create_app
+from web_demo.server.s2s.settings import S2sSettings
+from web_demo.server.server import create_app
 
 PATIENCE_S = 20.0  # for something that must come; never a measure
 QUESTION = "go forward ten meters"

@@ -25,9 +25,9 @@ from tests.web_demo.client.browser import (
     start,
 )
 from tests.web_demo.client.test_tools import NOWHERE, listening
-from web_demo.server.asr.service import AsrSettings
+from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr_server import create_app as create_asr
-from web_demo.server.server import S2sSettings
+from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app as create_s2s
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app as create_tts

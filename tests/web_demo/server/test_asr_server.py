@@ -270,7 +270,7 @@ async def test_a_client_that_goes_away_stops_its_work():
         await eventually(engine.in_use, 0)
         assert engine.cancelled == 1
         metrics = await (await client.get("/metrics")).text()
-        assert "asr_clients_gone_total 1.0" in metrics
+        assert "service_hangups_total 1.0" in metrics
 
 
 async def test_above_the_queue_requests_get_429_and_running_ones_finish():

@@ -16,8 +16,8 @@ import pytest
 from tests.speech import recording
 from tests.talk import PATIENCE_S, Talker
 from web_demo.errors import SetupError
-from web_demo.server.common.settings import API_KEY_VARIABLE
-from web_demo.server.server import parse_arguments
+from web_demo.server.common.settings import API_KEY_VARIABLE, parse
+from web_demo.server.s2s.settings import S2sSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -118,18 +118,18 @@ async def test_a_language_model_that_is_not_there_makes_the_service_unhealthy_an
 )
 def test_wrong_settings_are_refused_in_words(arguments, message):
     with pytest.raises(SetupError, match=message):
-        parse_arguments(arguments)
+        parse(S2sSettings, arguments)
 
 
 def test_an_unknown_engine_lists_the_known_ones(capsys):
     with pytest.raises(SystemExit):
-        parse_arguments(["--engine", "magic"])
+        parse(S2sSettings, ["--engine", "magic"])
     assert "embedded" in capsys.readouterr().err
 
 
 def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, "s3cret")
-    settings = parse_arguments([])
+    settings = parse(S2sSettings, [])
     assert settings.api_key == "s3cret"
     assert "s3cret" not in repr(settings)
     assert settings.host == "127.0.0.1"

@@ -158,6 +158,44 @@ async def test_beyond_the_queue_a_request_gets_429_and_a_time_to_come_back() -> 
         assert (await client.post("/api/synthesize", json={"text": "now me"})).status == 200
 
 
+async def test_one_client_does_not_take_the_places_of_all() -> None:
+    engine = ToneTts()
+    async with serving(TtsSettings(port=0, max_requests=2), engine) as client:
+        body, other = (
+            {"text": "please [wait] for it"},
+            {"X-Forwarded-For": "203.0.113.7"},
+        )  # as the page's forwarder says
+        first = asyncio.create_task(client.post("/api/synthesize", json=body))
+        await eventually(lambda: engine.live == 1)
+        refused = await client.post("/api/synthesize", json=body)
+        assert (refused.status, "yours" in (await refused.json())["error"]["message"]) == (429, True)
+        second = asyncio.create_task(client.post("/api/synthesize", json=body, headers=other))
+        await eventually(lambda: engine.live == 2)
+        engine.go.set()
+        assert [(await task).status for task in (first, second)] == [200, 200]
+
+
+async def test_a_full_service_does_not_read_what_it_refuses() -> None:
+    engine, body = ToneTts(), b'{"text": "the beginning of a long one"}'
+    async with serving(TtsSettings(port=0, max_requests=1), engine) as client:
+        first = asyncio.create_task(client.post("/api/synthesize", json={"text": "please [wait] for it"}))
+        await eventually(lambda: engine.live == 1)
+        assert client._base_url is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", client._base_url.port)
+        writer.write(
+            b"POST /api/synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            + f"Content-Length: {len(body)}\r\n\r\n".encode()
+            + body[:20]
+        )
+        assert b" 429 " in await asyncio.wait_for(reader.readline(), 20)
+        writer.write(body[20:])  # for which aiohttp would linger
+        writer.close()
+        engine.go.set()
+        assert (await first).status == 200
+        metrics = await (await client.get("/metrics")).text()
+    assert 'tts_requests_total{outcome="busy"} 1.0' in metrics
+
+
 async def test_sixteen_clients_at_once_all_get_their_speech() -> None:
     async with serving(EMBEDDED) as client:
 

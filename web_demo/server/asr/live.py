@@ -27,7 +27,7 @@ from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.asr.formats import segment_json
 from web_demo.server.asr.listener import Listener, Utterance
 from web_demo.server.asr.service import SERVICE, AsrService
-from web_demo.server.asr.transcriber import Options, shifted
+from web_demo.server.asr.transcriber import TranscriptionOptions, shifted
 from web_demo.server.common.service import LIFE
 
 log = logging.getLogger(__name__)
@@ -100,14 +100,18 @@ def _source(query: Mapping[str, str]) -> Source:
     return PcmSource(int(rate))
 
 
-async def handle(request: web.Request) -> web.WebSocketResponse:
+def add_routes(app: web.Application) -> None:
+    app.router.add_get("/api/transcribe/stream", _handle)
+
+
+async def _handle(request: web.Request) -> web.WebSocketResponse:
     service = request.app[SERVICE]
     source = _source(request.query)
     options = service.options(request.query.get("language", ""), request.query.get("hotwords", ""))
-    async with service.live_stream():
+    with service.live_stream(request) as client:
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=20.0)
         await socket.prepare(request)
-        stream = LiveStream(service, socket, source, options)
+        stream = LiveStream(service, socket, source, options, client)
         ending = asyncio.create_task(_end_on_shutdown(request, socket), name="live-shutdown")
         try:
             await stream.run()
@@ -125,11 +129,19 @@ async def _end_on_shutdown(request: web.Request, socket: web.WebSocketResponse) 
 class LiveStream:
     """One connection: this task reads and listens, another one recognises, so that neither waits for the other."""
 
-    def __init__(self, service: AsrService, socket: web.WebSocketResponse, source: Source, options: Options) -> None:
+    def __init__(
+        self,
+        service: AsrService,
+        socket: web.WebSocketResponse,
+        source: Source,
+        options: TranscriptionOptions,
+        client: str,
+    ) -> None:
         self._service = service
         self._socket = socket
         self._source = source
         self._options = options
+        self._client = client
         self._listener = Listener(service.engine.max_segment_s)
         self._work: Channel[Utterance] = Channel(WAITING_UTTERANCES)
         self._busy = False
@@ -194,7 +206,9 @@ class LiveStream:
 
     async def _result(self, utterance: Utterance) -> dict[str, Any]:
         try:
-            transcript = await self._service.transcriber.one(Audio(utterance.samples, SPEECH_RATE), self._options)
+            transcript = await self._service.transcriber.one(
+                Audio(utterance.samples, SPEECH_RATE), self._options, self._client
+            )
         except ServiceError as error:  # this utterance is lost, the next may not be
             return {"type": "error", "code": error.code, "message": error.message}
         result: dict[str, Any] = {

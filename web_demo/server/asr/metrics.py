@@ -11,7 +11,6 @@ class AsrMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Gauge("asr_requests", "Requests in the house, waiting ones included", registry=registry)
         self.refused = Counter("asr_requests_refused", "Requests refused: the queue was full", registry=registry)
-        self.gone = Counter("asr_clients_gone", "Clients that left before their answer", registry=registry)
         self.live = Gauge("asr_live_streams", "Open live transcriptions", registry=registry)
         self.audio_seconds = Counter("asr_audio_seconds", "Seconds of audio recognised", registry=registry)
         self.engine_seconds = Histogram(

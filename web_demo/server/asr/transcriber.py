@@ -15,12 +15,13 @@ from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.cuts import cuts
 from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class TranscriptionOptions:
     """What a client may ask for. `language` is a code of the engine's, or None for its default."""
 
     language: str | None = None
@@ -29,15 +30,17 @@ class Options:
 
 
 class Transcriber:
-    """Shares the engine among requests: first come, first served, piece by piece, so that a short request waits for one
-    piece of a long one and not for all of it."""
+    """Shares the engine among clients in fair turns, piece by piece, so that a short recording waits for one piece of
+    another client's long one and not for all of it. `client`: whose turn a piece takes."""
 
     def __init__(self, engine: AsrEngine, metrics: AsrMetrics) -> None:
         self._engine = engine
         self._metrics = metrics
-        self._slots = asyncio.Semaphore(engine.capabilities.max_concurrency)
+        self._turns = Turns(engine.capabilities.max_concurrency)
 
-    async def pieces(self, audio: Audio, options: Options) -> AsyncGenerator[Transcript, None]:
+    async def pieces(
+        self, audio: Audio, options: TranscriptionOptions, client: str
+    ) -> AsyncGenerator[Transcript, None]:
         """Transcripts in order, their times counted from the start of `audio` (at SPEECH_RATE). Closing stops the work."""
         window = self._engine.capabilities.max_concurrency
         found = cuts(audio.samples, self._engine.max_segment_s)
@@ -47,7 +50,7 @@ class Transcriber:
                 if len(running) >= window:
                     yield await running[0]
                     running.popleft()
-                running.append(asyncio.create_task(self._piece(audio, span, options)))
+                running.append(asyncio.create_task(self._piece(audio, span, options, client)))
             while running:
                 yield await running[0]
                 running.popleft()
@@ -56,23 +59,23 @@ class Transcriber:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def transcribe(self, audio: Audio, options: Options) -> Transcript:
+    async def transcribe(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
         """The whole recording as one transcript; progress goes to the log."""
         parts: list[Transcript] = []
-        async for part in self.pieces(audio, options):
+        async for part in self.pieces(audio, options, client):
             parts.append(part)
             if audio.seconds > 2 * self._engine.max_segment_s and part.segments:
                 log.info("progress at_s=%.0f of_s=%.0f", part.segments[-1].end_s, audio.seconds)
-        return join(parts, options.language or self.default_language)
+        return join_transcripts(parts, options.language or self.default_language)
 
     @property
     def default_language(self) -> str:
         languages = self._engine.capabilities.languages
         return languages[0] if languages else ""
 
-    async def one(self, audio: Audio, options: Options) -> Transcript:
+    async def one(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
         """One utterance, straight to the engine."""
-        async with self._slots:
+        async with self._turns.turn(client):
             with self._metrics.engine_seconds.time():
                 transcript = await self._engine.transcribe(
                     audio, language=options.language, hotwords=options.hotwords, itn=options.itn
@@ -80,9 +83,11 @@ class Transcriber:
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
 
-    async def _piece(self, audio: Audio, span: tuple[int, int], options: Options) -> Transcript:
+    async def _piece(
+        self, audio: Audio, span: tuple[int, int], options: TranscriptionOptions, client: str
+    ) -> Transcript:
         start, end = span
-        transcript = await self.one(Audio(audio.samples[start:end], SPEECH_RATE), options)
+        transcript = await self.one(Audio(audio.samples[start:end], SPEECH_RATE), options, client)
         offset = start / SPEECH_RATE
         if not transcript.segments and transcript.text:
             return dataclasses.replace(
@@ -98,7 +103,7 @@ def shifted(segment: Segment, by_s: float) -> Segment:
     return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words)
 
 
-def join(parts: Iterable[Transcript], language: str) -> Transcript:
+def join_transcripts(parts: Iterable[Transcript], language: str) -> Transcript:
     parts = list(parts)
     ignored = dict.fromkeys(word for part in parts for word in part.ignored_hotwords)
     return Transcript(

@@ -1,29 +1,77 @@
-"""What the three services are made of: one aiohttp application with errors as JSON, access checks, health, metrics, and a
-life that ends gracefully."""
+"""What the three services are made of: the host of an engine, and an aiohttp application with errors as JSON, access checks,
+health, metrics, and a life that ends gracefully."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import signal
-import ssl
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import prometheus_client
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
-from web_demo.server.common import access
+from web_demo.engines import registry
+from web_demo.engines.base import Engine
+from web_demo.engines.choice import Choice, choose
+from web_demo.errors import Unavailable
+from web_demo.server.common import access, errors, hangup
 from web_demo.server.common.health import Health
-from web_demo.server.common.settings import ServiceSettings, configure_logging
+from web_demo.server.common.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 
-Settings = TypeVar("Settings", bound=ServiceSettings)
+S = TypeVar("S", bound=ServiceSettings)
+E = TypeVar("E", bound=Engine)
+
+
+class EngineHost(Generic[S, E]):
+    """A service round its engine: started and closed with the application, described in `/health`."""
+
+    def __init__(self, settings: S, engine: E, choice: Choice) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.choice = choice
+        self.health = Health(self.describe, self.fault)
+
+    async def start(self) -> None:
+        began = time.monotonic()
+        log.info("engine=%s: %s", self.choice.name, self.choice.reason)
+        await self.start_parts()
+        log.info(
+            "ready engine=%s device=%s seconds=%.1f", self.engine.name, self.engine.device, time.monotonic() - began
+        )
+
+    async def start_parts(self) -> None:
+        """May take minutes. Raises SetupError when the service cannot serve."""
+        await self.engine.start()
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+    def fault(self) -> str | None:
+        """Why the started service cannot serve now; None while it can."""
+        return self.engine.fault()
+
+    def describe(self) -> dict[str, Any]:
+        """The fields of `/health` besides its status."""
+        return {
+            "service": self.settings.kind,
+            "engine": self.engine.name,
+            "engine_reason": self.choice.reason,
+            "model": self.engine.model,
+            "device": self.engine.device,
+        }
+
+
+def engine_for(settings: S, given: E | None, choosing: Callable[[S], Choice] | None = None) -> tuple[E, Choice]:
+    """The engine that was `given`, or else the one that the settings choose. Raises SetupError."""
+    if given is not None:
+        return given, Choice(given.name, "given")
+    choice = choosing(settings) if choosing else choose(settings.kind, settings)
+    return registry.factory(settings.kind, choice.name)(settings), choice
 
 
 class Life:
@@ -58,86 +106,53 @@ class Life:
 LIFE = web.AppKey("life", Life)
 HEALTH = web.AppKey("health", Health)
 METRICS = web.AppKey("metrics", prometheus_client.CollectorRegistry)
-ERRORS = web.AppKey("errors", prometheus_client.Counter)
+
+
+class Hosted(Protocol):
+    @property
+    def health(self) -> Health: ...
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
 
 
 def make_app(
     settings: ServiceSettings,
+    service: Hosted,
+    metrics: prometheus_client.CollectorRegistry,
     *,
-    health: Health,
-    start: Callable[[], Awaitable[None]],
-    close: Callable[[], Awaitable[None]],
-    registry: prometheus_client.CollectorRegistry,
     client_max_size: int = 1 << 20,
 ) -> web.Application:
     """An application with `/health` and `/metrics`.
 
-    `start` runs in the background while `/health` already answers "loading"; `close` runs at the end, after `start` was
-    finished or cancelled, whatever its outcome.
+    The service starts in the background while `/health` already answers "loading"; it is closed at the end, after its
+    start was finished or cancelled, whatever its outcome.
     """
     app = web.Application(
-        middlewares=[_errors_as_json, access.middleware(settings), _count_in_flight], client_max_size=client_max_size
+        middlewares=[errors.middleware, hangup.middleware, access.middleware(settings), _count_in_flight],
+        client_max_size=client_max_size,
     )
     app.on_response_prepare.append(access.let_allowed_origins_read(settings))
+    errors.add_errors(app, metrics)
     app[LIFE] = Life()
-    app[HEALTH] = health
-    app[METRICS] = registry
-    app[ERRORS] = prometheus_client.Counter("service_errors", "Errors answered, by code", ["code"], registry=registry)
-    app.router.add_get("/health", health.handle)
+    app[HEALTH] = service.health
+    app[METRICS] = metrics
+    app[hangup.HANGUPS] = prometheus_client.Counter(
+        "service_hangups", "Clients that hung up before the end of their answer", registry=metrics
+    )
+    app.router.add_get("/health", service.health.handle)
     app.router.add_get("/metrics", _metrics)
 
     async def engine_context(app: web.Application) -> AsyncIterator[None]:
-        starting = asyncio.create_task(_run(start), name="start-engine")
-        health.watch(starting)
+        starting = asyncio.create_task(service.start(), name="start-engine")
+        service.health.watch(starting)
         yield
-        health.stop()
+        service.health.stop()
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-        await close()
+        await service.close()
 
     app.cleanup_ctx.append(engine_context)
     return app
-
-
-async def _run(start: Callable[[], Awaitable[None]]) -> None:
-    await start()
-
-
-def error_body(code: str, message: str) -> dict[str, Any]:
-    return {"success": False, "error": {"code": code, "message": message}}
-
-
-def error_response(error: ServiceError) -> web.Response:
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
-    return web.json_response(error_body(error.code, error.message), status=error.status, headers=headers)
-
-
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
-
-
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ServiceError as error:
-        if error.status >= 500:
-            log.error("request failed method=%s path=%s code=%s: %s", request.method, request.path, error.code, error)
-        request.app[ERRORS].labels(error.code).inc()
-        return error_response(error)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        code = _HTTP_CODES.get(error.status, "invalid_request" if error.status < 500 else "internal_error")
-        request.app[ERRORS].labels(code).inc()
-        message = f"{request.method} {request.path}: {error.text or error.reason}"
-        kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-        return web.json_response(error_body(code, message), status=error.status, headers=kept)
-    except Exception:
-        log.exception("request failed method=%s path=%s", request.method, request.path)
-        request.app[ERRORS].labels("internal_error").inc()
-        return web.json_response(
-            error_body("internal_error", "the service made a mistake; its log says more"), status=500
-        )
 
 
 @web.middleware
@@ -154,76 +169,3 @@ async def _count_in_flight(request: web.Request, handler: Handler) -> web.Stream
 async def _metrics(request: web.Request) -> web.Response:
     body = prometheus_client.generate_latest(request.app[METRICS])
     return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
-
-
-async def read_json(request: web.Request) -> Mapping[str, Any]:
-    """The request's body as a JSON object; raises InvalidRequest (or aiohttp's 413 above the application's cap)."""
-    body = await request.read()
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise InvalidRequest(f"the body must be a JSON object in UTF-8: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"the body must be a JSON object, got {type(value).__name__}")
-    return value
-
-
-# --- running ----------------------------------------------------------------------------------------------------------
-
-
-def run_program(name: str, parse: Callable[[], Settings], create_app: Callable[[Settings], web.Application]) -> int:
-    """The `main` of a service: settings from the command line, then serve. Returns the exit status."""
-    try:
-        settings = parse()
-        configure_logging(settings.log_level)
-        app = create_app(settings)
-    except SetupError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    return run(app, settings)
-
-
-def run(app: web.Application, settings: ServiceSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then drain. Returns the exit status of the process."""
-    try:
-        asyncio.run(_serve(app, settings))
-    except SetupError as error:
-        log.error("%s", error)
-        return 1
-    return 0
-
-
-async def _serve(app: web.Application, settings: ServiceSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.host, settings.port, ssl_context=_ssl_context(settings))
-        try:
-            await site.start()
-        except OSError as error:
-            raise SetupError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
-        port = runner.addresses[0][1]
-        log.info("listening url=%s://%s:%d", settings.scheme, settings.host, port)
-        await stop.wait()
-        log.info("stopping drain_s=%g", settings.drain_s)
-        await site.stop()
-        app[HEALTH].stop()
-        if not await app[LIFE].drain(settings.drain_s):
-            log.warning("work was still running after drain_s=%g: ending it", settings.drain_s)
-    finally:
-        await runner.cleanup()
-    log.info("stopped")
-
-
-def _ssl_context(settings: ServiceSettings) -> ssl.SSLContext | None:
-    if settings.ssl_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.ssl_cert, settings.ssl_key)
-    except (ssl.SSLError, OSError) as error:
-        raise SetupError(f"cannot use {settings.ssl_cert} with {settings.ssl_key}: {error}") from error
-    return context

@@ -1,39 +1,93 @@
-"""The settings that all three services have. Each service extends the record, fills it once in `main`, and passes it down."""
+"""One record of settings a service, filled once in `main` and passed down; its command line is made from it.
+
+A field with `option` in its metadata is an option of the command line: `max_queue` is `--max-queue`, its type and its
+default are the field's own. Fields without are for programs and tests.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from web_demo.engines import registry
 from web_demo.errors import SetupError
 
 API_KEY_VARIABLE = "FUN_AUDIO_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+@dataclass(frozen=True)
+class Option:
+    """`flag` "": none, the value comes from the environment alone. `least` and `most` bound a number."""
+
+    help: str
+    flag: str | None = None  # None: from the field's name
+    choices: tuple[str, ...] | None = None
+    metavar: str | None = None
+    variable: str = ""  # of the environment, where the command line says nothing
+    least: float = -math.inf
+    most: float = math.inf
+
+    def check(self, flag: str, value: float) -> None:
+        """Raises SetupError for a number out of bounds."""
+        if not self.least <= value <= self.most:  # NaN is out of all bounds
+            bounds = f"at least {self.least}" if self.most == math.inf else f"{self.least} to {self.most}"
+            raise SetupError(f"{flag} must be {bounds}, got {value}")
+
+
+def option(help: str, **how: Any) -> Mapping[str, Option]:
+    """For `field(default=…, metadata=option("what it is"))`; `how`: the other fields of Option."""
+    return {"option": Option(help, **how)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """`port` 0 takes a free port. `engine` is a name of the registry, or "auto"."""
+    """What all three services have. `kind`: of the engines that the service can run, as in the registry. Raises SetupError
+    for a value that cannot be, whoever gives it."""
 
-    port: int
-    host: str = "127.0.0.1"
-    engine: str = "auto"
-    model_path: Path | None = None
-    device: str = "auto"
-    api_key: str = field(default="", repr=False)
-    allowed_origins: tuple[str, ...] = ()
-    ssl_cert: Path | None = None
-    ssl_key: Path | None = None
-    drain_s: float = 30.0  # how long running work may go on after SIGTERM
-    log_level: str = "info"
+    kind: ClassVar[str] = ""
+
+    host: str = field(default="127.0.0.1", metadata=option("address to listen on (default: this machine only)"))
+    port: int = field(metadata=option("0: a free one", least=0, most=65_535))
+    engine: str = field(
+        default="auto",
+        metadata=option("auto: the real engine when its weights and packages are there, else the embedded one"),
+    )
+    model_path: Path | None = field(default=None, metadata=option("weights"))
+    device: str = field(default="auto", metadata=option("cuda:0, cpu, … (default: the first GPU, else the CPU)"))
+    api_key: str = field(
+        default="",
+        repr=False,
+        metadata=option(
+            f"clients must send it; better in the environment, as {API_KEY_VARIABLE}", variable=API_KEY_VARIABLE
+        ),
+    )
+    allowed_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "web origin that may use this service besides its own (repeat; * for any)",
+            flag="--allowed-origin",
+            metavar="ORIGIN",
+        ),
+    )
+    ssl_cert: Path | None = field(default=None, metadata=option("PEM certificate chain: serve https and wss"))
+    ssl_key: Path | None = field(default=None, metadata=option("PEM private key of --ssl-cert"))
+    drain_s: float = field(default=30.0, metadata=option("seconds that running work may take after SIGTERM"))
+    log_level: str = field(
+        default="info", metadata=option("what the log tells", choices=("debug", "info", "warning", "error"))
+    )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise SetupError(f"--port must be 0 to 65535, got {self.port}")
+        for each, flag, its in _options(type(self)):
+            value = getattr(self, each.name)
+            if isinstance(value, int | float):
+                its.check(flag, value)
         if (self.ssl_cert is None) != (self.ssl_key is None):
             raise SetupError("--ssl-cert and --ssl-key belong together: give both or none")
         for path in (self.ssl_cert, self.ssl_key):
@@ -52,51 +106,64 @@ class ServiceSettings:
         return self.host in LOOPBACK
 
 
-def add_common_arguments(
-    parser: argparse.ArgumentParser, *, port: int, engines: tuple[str, ...], model_path: str
-) -> None:
-    """The options that every service takes."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, default=port, help=f"default {port}")
-    parser.add_argument(
-        "--engine",
-        default="auto",
-        choices=("auto", *engines),
-        help="auto: the real engine when its weights and packages are there, else the embedded one",
-    )
-    parser.add_argument("--model-path", type=Path, default=Path(model_path), help=f"weights (default {model_path})")
-    parser.add_argument("--device", default="auto", help="cuda:0, cpu, … (default: the first GPU, else the CPU)")
-    parser.add_argument(
-        "--api-key", default="", help=f"clients must send it; better in the environment, as {API_KEY_VARIABLE}"
-    )
-    parser.add_argument(
-        "--allowed-origin",
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="web origin that may use this service besides its own (repeat; * for any)",
-    )
-    parser.add_argument("--ssl-cert", type=Path, help="PEM certificate chain: serve https and wss")
-    parser.add_argument("--ssl-key", type=Path, help="PEM private key of --ssl-cert")
-    parser.add_argument("--drain-s", type=float, default=30.0, help="seconds that running work may take after SIGTERM")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+S = TypeVar("S", bound=ServiceSettings)
 
 
-def common_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `ServiceSettings` from the parsed common options."""
-    return {
-        "host": args.host,
-        "port": args.port,
-        "engine": args.engine,
-        "model_path": args.model_path,
-        "device": args.device,
-        "api_key": args.api_key or os.environ.get(API_KEY_VARIABLE, ""),
-        "allowed_origins": tuple(args.allowed_origin),
-        "ssl_cert": args.ssl_cert,
-        "ssl_key": args.ssl_key,
-        "drain_s": args.drain_s,
-        "log_level": args.log_level,
+def parse(settings: type[S], argv: Sequence[str] | None = None, *, program: str = "", description: str = "") -> S:
+    """The record that a command line asks for; `argv` None: this process's. Raises SetupError; argparse ends the process
+    for what is no option at all."""
+    parser = argparse.ArgumentParser(prog=program or None, description=description)
+    for each, flag, its in _options(settings):
+        if flag:
+            _add_argument(parser, settings, each, flag, its)
+    given: dict[str, Any] = vars(parser.parse_args(argv))
+    for each, _, its in _options(settings):
+        if its.variable and not given.get(each.name) and (value := os.environ.get(its.variable)):
+            given[each.name] = value
+        if isinstance(given.get(each.name), list):
+            given[each.name] = tuple(given[each.name])
+    return settings(**given)
+
+
+def _options(settings: type[ServiceSettings]) -> Iterator[tuple[Field[Any], str, Option]]:
+    """Each field that is an option, with its flag. A subclass that gives a field another default keeps its option."""
+    inherited = {
+        each.name: each.metadata["option"]
+        for record in reversed(settings.__mro__)
+        if is_dataclass(record)
+        for each in fields(record)
+        if "option" in each.metadata
     }
+    for each in fields(settings):
+        if its := inherited.get(each.name):
+            yield each, f"--{each.name.replace('_', '-')}" if its.flag is None else its.flag, its
+
+
+def _add_argument(
+    parser: argparse.ArgumentParser, settings: type[ServiceSettings], each: Field[Any], flag: str, its: Option
+) -> None:
+    kind = get_type_hints(settings)[each.name]
+    if kind is bool:
+        parser.add_argument(flag, dest=each.name, action="store_true", default=each.default, help=its.help)
+    elif kind == tuple[str, ...]:
+        parser.add_argument(flag, dest=each.name, action="append", default=[], metavar=its.metavar, help=its.help)
+    else:
+        choices = ("auto", *registry.names(settings.kind)) if each.name == "engine" else its.choices
+        parser.add_argument(
+            flag,
+            dest=each.name,
+            type=Path if kind == Path | None else kind,
+            default=each.default,
+            choices=choices,
+            metavar=its.metavar,
+            help=_with_default(its.help, each.default),
+        )
+
+
+def _with_default(text: str, default: object) -> str:
+    if "(default" in text or default in ("", None):
+        return text
+    return f"{text} (default {f'{default:g}' if isinstance(default, float) else default})"
 
 
 def configure_logging(level: str) -> None:

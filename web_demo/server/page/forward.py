@@ -5,26 +5,23 @@ Only the routes below exist, each with its one target. Bodies stream through in 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import yarl
 from aiohttp import web
 
-from web_demo.errors import Busy, TooLarge, Unavailable
+from web_demo.errors import ServiceError, TooLarge, Unavailable
+from web_demo.server.common import hangup
+from web_demo.server.common.budgets import FORWARDED_FOR, Budget, client_of
 
 log = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 32
 CHUNK_BYTES = 64 * 1024
-CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; nobody is left to read it
-GONE_CHECK_S = 0.5  # how soon a client that hung up is noticed while the service still thinks
 MODULES = {"asr": "web_demo.server.asr_server", "tts": "web_demo.server.tts_server"}
 REQUEST_HEADERS = ("Content-Type", "Content-Length", "Accept", "Authorization", "X-API-Key")
 RESPONSE_HEADERS = ("Content-Type", "Content-Length", "Content-Disposition", "Retry-After", "Cache-Control")
@@ -52,7 +49,7 @@ class Forwarder:
 
     def __init__(self, targets: Mapping[str, str]) -> None:
         self.targets = {name: url.rstrip("/") for name, url in targets.items()}
-        self.at_once = 0
+        self.places = Budget(lambda: MAX_AT_ONCE, of="ways through to the other services")
 
     async def __aenter__(self) -> Forwarder:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0)  # hours of audio may take long to transcribe
@@ -63,38 +60,27 @@ class Forwarder:
         await self.client.close()
 
     async def forward(self, request: web.Request, route: Route) -> web.StreamResponse:
-        if self.at_once >= MAX_AT_ONCE:
-            raise Busy(f"{MAX_AT_ONCE} requests are being passed on already; try again in a moment")
-        if (request.content_length or 0) > route.max_bytes:
-            raise _too_large(route)
-        self.at_once += 1
-        try:
-            return await self._exchange(request, route)
-        finally:
-            self.at_once -= 1
+        client = client_of(request)
+        with self.places.admit(client):
+            if (request.content_length or 0) > route.max_bytes:
+                raise _too_large(route)
+            return await self._exchange(request, route, client)
 
-    async def _send(self, method: str, url: yarl.URL, **options: Any) -> aiohttp.ClientResponse:
-        return await self.client.request(method, url, **options)
-
-    async def _exchange(self, request: web.Request, route: Route) -> web.StreamResponse:
+    async def _exchange(self, request: web.Request, route: Route, client: str) -> web.StreamResponse:
         base = self.targets[route.target]
         path = route.path.format(**{key: quote(value, safe="") for key, value in request.match_info.items()})
         body = _Body(request, route) if request.can_read_body else None
-        sending = self._send(
-            route.method,
-            yarl.URL(f"{base}{path}", encoded=True),  # a name with a slash in it stays one part of the path
-            headers=_kept(request.headers, REQUEST_HEADERS),
-            data=body.chunks() if body else None,
-            allow_redirects=False,
-        )
         try:
-            answer = await _unless_gone(request, sending)
-        except _Gone:
-            log.info("the client hung up before the answer path=%s", request.path)
-            return web.Response(status=CLIENT_CLOSED_REQUEST)
+            answer = await self.client.request(
+                route.method,
+                yarl.URL(f"{base}{path}", encoded=True),  # a name with a slash in it stays one part of the path
+                headers={**_kept(request.headers, REQUEST_HEADERS), FORWARDED_FOR: client},  # who waits in its queue
+                data=body.chunks() if body else None,
+                allow_redirects=False,
+            )
         except aiohttp.ClientError as error:
-            if body and body.too_large:
-                raise _too_large(route) from error
+            if body and body.error:
+                raise body.error from error
             log.warning("a service does not answer target=%s url=%s: %s", route.target, base, error)
             raise Unavailable(
                 f"the {route.target.upper()} service does not answer at {base}: start it with "
@@ -119,67 +105,47 @@ def _handler(route: Route):  # type: ignore[no-untyped-def]  # aiohttp's handler
     return handle
 
 
-class _Gone(Exception):
-    """The client hung up."""
-
-
 class _Body:
-    """The request's body as it arrives, up to the route's cap."""
+    """The request's body as it arrives, up to the route's cap. `error`: why it came to no good end; aiohttp's client
+    raises an error of its own instead."""
 
     def __init__(self, request: web.Request, route: Route) -> None:
         self._request = request
         self._route = route
-        self.too_large = False
+        self.error: ServiceError | hangup.HungUp | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         size = 0
-        async for chunk in self._request.content.iter_chunked(CHUNK_BYTES):
-            size += len(chunk)
-            if size > self._route.max_bytes:
-                self.too_large = True
-                raise aiohttp.ClientPayloadError("the body is over the cap")
-            yield chunk
-
-
-async def _unless_gone(
-    request: web.Request, sending: Coroutine[Any, Any, aiohttp.ClientResponse]
-) -> aiohttp.ClientResponse:
-    """The answer; when the client hangs up first, the exchange is broken off, which stops the service's work."""
-    task = asyncio.ensure_future(sending)
-    try:
-        while not (await asyncio.wait({task}, timeout=GONE_CHECK_S))[0]:
-            if request.transport is None or request.transport.is_closing():
-                raise _Gone
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        try:
+            while True:
+                with hangup.reading(self._request):
+                    chunk = await self._request.content.read(CHUNK_BYTES)
+                if not chunk:
+                    return
+                size += len(chunk)
+                if size > self._route.max_bytes:
+                    raise _too_large(self._route)
+                yield chunk
+        except (ServiceError, hangup.HungUp) as error:
+            self.error = error
+            raise
 
 
 async def _pass_back(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers, RESPONSE_HEADERS))
     await response.prepare(request)
-    try:
-        async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
-            if not await _written(response, chunk):
-                log.info("the client hung up during the answer path=%s", request.path)
-                return response
-    except aiohttp.ClientError as error:  # half an answer is out: only breaking off can say so
-        log.warning("a service broke off its answer url=%s: %s", answer.url, error)
-        if request.transport is not None:
-            request.transport.abort()
+    async for chunk in _chunks(answer):
+        await hangup.write(request, response, chunk)
     return response
 
 
-async def _written(response: web.StreamResponse, chunk: bytes) -> bool:
-    """False when the client is gone."""
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Of the answer's body. Raises Unavailable when the service breaks it off."""
     try:
-        await response.write(chunk)
-    except ConnectionResetError:
-        return False
-    return True
+        async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+            yield chunk
+    except aiohttp.ClientError as error:
+        raise Unavailable(f"the service at {answer.url.origin()} broke off its answer: {error}") from error
 
 
 def _kept(headers: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

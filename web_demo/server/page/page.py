@@ -69,8 +69,8 @@ class Asset:
         return answer
 
 
-class Page:
-    """All files of the page. Blocking: made once, at start."""
+class PageFiles:
+    """All files of the page, by their path below the folder. Reads them at its making, which blocks."""
 
     def __init__(self, folder: Path = CLIENT) -> None:
         paths = sorted(path for path in folder.rglob("*") if path.suffix in CONTENT_TYPES)
@@ -100,7 +100,7 @@ class Page:
 
 def add_page(app: web.Application, *, asr_url: str, tts_url: str) -> None:
     """Serves the page on `app`, and through it the ASR and the TTS service at these addresses."""
-    page = Page()
+    page = PageFiles()
     app.router.add_get("/", page.handle_index)
     app.router.add_get("/favicon.ico", page.handle_icon)
     app.router.add_get("/client/{version}/{name:.+}", page.handle_asset)

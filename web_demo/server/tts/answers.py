@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import json
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples
-from web_demo.errors import EngineFailed, ServiceError
-from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join, whole_wav
-from web_demo.server.tts.speech import ClientGone
-
-log = logging.getLogger(__name__)
-
-WRITE_TIMEOUT_S = 60.0  # a client that takes nothing for so long is gone
+from web_demo.errors import EngineFailed
+from web_demo.server.common import hangup
+from web_demo.server.common.openai import send_events
+from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join_samples, whole_wav
 
 
 async def whole(chunks: AsyncIterator[Samples], rate: int) -> web.Response:
     """The JSON object of `/api/synthesize`."""
-    samples = join([chunk async for chunk in chunks])
+    samples = join_samples([chunk async for chunk in chunks])
     if not len(samples):
         raise EngineFailed("the engine made no sound of this text")
     audio = await off_loop(lambda: base64.b64encode(whole_wav(samples, rate)).decode())
@@ -37,19 +32,12 @@ async def sound_file(
 ) -> web.StreamResponse:
     """The file itself. Nothing is sent before there is sound, so that an early failure still has its own status."""
     first = await _first(chunks)
-    response = _response(CONTENT_TYPES[kind], {"X-Sample-Rate": str(rate)})
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Sample-Rate": str(rate)}
+    response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPES[kind], **headers})
     await response.prepare(request)
-    codec = encoder(kind, rate)
-    try:
-        await _write(response, await _encode(codec, kind, first))
-        async for chunk in chunks:
-            await _write(response, await _encode(codec, kind, chunk))
-        await _write(response, codec.finish())
-    except (ClientGone, ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        _break_off(request, error)
-        raise ClientGone from error
+    async with aclosing(_file(first, chunks, kind, rate)) as file:
+        async for data in file:
+            await hangup.write(request, response, data)
     await response.write_eof()
     return response
 
@@ -59,21 +47,30 @@ async def events(
 ) -> web.StreamResponse:
     """OpenAI's `stream_format: sse`: `speech.audio.delta` events with base64 audio, then `speech.audio.done`."""
     first = await _first(chunks)
-    response = _response("text/event-stream", {})
-    await response.prepare(request)
+    async with aclosing(_events(first, chunks, kind, rate)) as made:
+        return await send_events(request, made)
+
+
+async def _events(
+    first: Samples, chunks: AsyncGenerator[Samples, None], kind: str, rate: int
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    async for data in _file(first, chunks, kind, rate):
+        yield {"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()}
+    yield {"type": "speech.audio.done"}
+
+
+async def _file(
+    first: Samples, chunks: AsyncGenerator[Samples, None], kind: str, rate: int
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of the file, as soon as there are some."""
     codec = encoder(kind, rate)
-    try:
-        await _send_delta(response, await _encode(codec, kind, first))
-        async for chunk in chunks:
-            await _send_delta(response, await _encode(codec, kind, chunk))
-        await _send_delta(response, codec.finish())
-    except ServiceError as error:
-        log.error("speech failed under way: %s", error)
-        await _send(response, {"type": "error", "error": {"code": error.code, "message": error.message}})
-    else:
-        await _send(response, {"type": "speech.audio.done"})
-    await response.write_eof()
-    return response
+    if data := await _encode(codec, kind, first):
+        yield data
+    async for chunk in chunks:
+        if data := await _encode(codec, kind, chunk):
+            yield data
+    if data := codec.finish():
+        yield data
 
 
 async def _first(chunks: AsyncGenerator[Samples, None]) -> Samples:
@@ -83,40 +80,7 @@ async def _first(chunks: AsyncGenerator[Samples, None]) -> Samples:
     raise EngineFailed("the engine made no sound of this text")
 
 
-def _response(content_type: str, headers: Mapping[str, str]) -> web.StreamResponse:
-    return web.StreamResponse(
-        headers={"Content-Type": content_type, "Cache-Control": "no-store", "X-Accel-Buffering": "no", **headers}
-    )
-
-
 async def _encode(codec: Encoder, kind: str, samples: Samples) -> bytes:
     if kind in ("wav", "pcm"):
         return codec.encode(samples)
     return await off_loop(codec.encode, samples)  # some milliseconds for each second of sound
-
-
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    if data:
-        try:
-            await asyncio.wait_for(response.write(data), WRITE_TIMEOUT_S)
-        except TimeoutError as error:
-            raise ClientGone from error
-
-
-async def _send_delta(response: web.StreamResponse, data: bytes) -> None:
-    if data:
-        await _send(response, {"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
-
-
-async def _send(response: web.StreamResponse, event: Mapping[str, Any]) -> None:
-    await _write(response, f"data: {json.dumps(event)}\n\n".encode())
-
-
-def _break_off(request: web.Request, error: Exception) -> None:
-    """With the status long sent, a broken transfer is the only way to tell the client that the sound is not whole."""
-    if isinstance(error, ServiceError):
-        log.error("speech failed under way: %s", error)
-    else:
-        log.exception("speech failed under way")
-    if request.transport is not None:
-        request.transport.abort()

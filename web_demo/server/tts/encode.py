@@ -149,5 +149,5 @@ def whole_wav(samples: Samples, rate: int) -> bytes:
     return wav_header(rate, len(data)) + data
 
 
-def join(pieces: list[Samples]) -> Samples:
+def join_samples(pieces: list[Samples]) -> Samples:
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from utils.sentences import split_sentences
 from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import InvalidRequest, TooLarge
+from web_demo.server.common.forms import boolean
 from web_demo.server.tts.encode import CONTENT_TYPES
 
 DEFAULT_VOICE = "中文女"
@@ -58,7 +59,7 @@ def from_api(body: Mapping[str, Any], max_chars: int, prompt_audio: bytes = b"")
         prompt_wav=_string(body, "prompt_wav"),
         prompt_audio=prompt_audio,
         prompt_text=_string(body, "prompt_text").strip(),
-        stream=_boolean(body, "stream"),
+        stream=boolean("stream", body.get("stream")),
     )
 
 
@@ -109,15 +110,6 @@ def _instruction(body: Mapping[str, Any], name: str) -> str:
     value = spoken(_string(body, name))
     if len(value) > MAX_INSTRUCTION_CHARS:
         raise TooLarge(f"{name} has {len(value)} characters; at most {MAX_INSTRUCTION_CHARS} are taken")
-    return value
-
-
-def _boolean(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name, False)
-    if isinstance(value, str) and value.lower() in ("true", "false"):  # a field of a form
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise InvalidRequest(f"{name} must be true or false, got {value!r:.50}")
     return value
 
 

@@ -1,20 +1,17 @@
-"""The settings of the TTS service and its command line."""
+"""The settings of the TTS service."""
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.supervisor import Detokenizer
-from web_demo.engines import registry
 from web_demo.errors import SetupError
-from web_demo.server.common.settings import ServiceSettings, add_common_arguments, common_settings
+from web_demo.server.common.settings import ServiceSettings, option
 
-MODEL_PATH = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
 REMOTE_KEY_VARIABLE = "TTS_API_KEY"
 
 
@@ -23,68 +20,38 @@ class TtsSettings(ServiceSettings):
     """`prompt_dir` None: no request may name a file. `speakers_dir` None: no voice is kept. `base_url` and the
     `remote_*` belong to the openai engine."""
 
+    kind: ClassVar[str] = "tts"
+
     port: int = 8004
-    model_path: Path | None = MODEL_PATH
-    use_vllm: bool = False
-    use_trt: bool = False
-    fp16: bool = False
-    base_url: str = ""
-    remote_model: str = ""
-    remote_voice: str = ""
-    remote_api_key: str = field(default="", repr=False)
-    prompt_dir: Path | None = None
-    speakers_dir: Path | None = None
-    asr_url: str = "http://127.0.0.1:8003"
-    max_text_chars: int = 5_000
-    max_requests: int = 64
+    model_path: Path | None = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
+    use_vllm: bool = field(default=False, metadata=option("cosyvoice: run its language model on vLLM"))
+    use_trt: bool = field(default=False, metadata=option("cosyvoice: run its flow matching on TensorRT"))
+    fp16: bool = field(default=False, metadata=option("cosyvoice: half precision"))
+    base_url: str = field(default="", metadata=option("openai: the server, such as http://127.0.0.1:8091/v1"))
+    remote_model: str = field(default="", metadata=option("openai: the model's name there (default: its first)"))
+    remote_voice: str = field(
+        default="", metadata=option("openai: the voice there for our built-in names such as 中文女")
+    )
+    remote_api_key: str = field(
+        default="", repr=False, metadata=option("of --base-url", flag="", variable=REMOTE_KEY_VARIABLE)
+    )
+    prompt_dir: Path | None = field(
+        default=None, metadata=option("folder whose recordings `prompt_wav` may name (default: none)")
+    )
+    speakers_dir: Path | None = field(
+        default=None, metadata=option("folder for the voices that users add (default: none kept)")
+    )
+    asr_url: str = field(
+        default="http://127.0.0.1:8003", metadata=option("speech recogniser for recordings without a transcript")
+    )
+    max_text_chars: int = field(default=5_000, metadata=option("longest text", least=1))
+    max_requests: int = field(default=64, metadata=option("requests at once, the rest get 429", least=1))
     # How an engine gets a child process of its own; engines import nothing of the server.
     speech_process: Callable[[BackendSpec], Detokenizer] = Detokenizer
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_text_chars < 1:
-            raise SetupError(f"--max-text-chars must be at least 1, got {self.max_text_chars}")
-        if self.max_requests < 1:
-            raise SetupError(f"--max-requests must be at least 1, got {self.max_requests}")
         if self.prompt_dir is not None and not self.prompt_dir.is_dir():
             raise SetupError(f"{self.prompt_dir} (given as --prompt-dir) is not a folder")
         if self.engine == "openai" and not self.base_url:
             raise SetupError("--engine openai needs --base-url, such as http://127.0.0.1:8091/v1")
-
-
-def parse_arguments(argv: list[str] | None = None) -> TtsSettings:
-    parser = argparse.ArgumentParser(prog="web_demo.server.tts_server", description="Text to speech over HTTP.")
-    add_common_arguments(parser, port=8004, engines=registry.names("tts"), model_path=str(MODEL_PATH))
-    parser.add_argument("--use-vllm", action="store_true", help="cosyvoice: run its language model on vLLM")
-    parser.add_argument("--use-trt", action="store_true", help="cosyvoice: run its flow matching on TensorRT")
-    parser.add_argument("--fp16", action="store_true", help="cosyvoice: half precision")
-    parser.add_argument("--base-url", default="", help="openai: the server, such as http://127.0.0.1:8091/v1")
-    parser.add_argument("--remote-model", default="", help="openai: the model's name there (default: its first)")
-    parser.add_argument(
-        "--remote-voice", default="", help="openai: the voice there for our built-in names such as 中文女"
-    )
-    parser.add_argument("--prompt-dir", type=Path, help="folder whose recordings `prompt_wav` may name (default: none)")
-    parser.add_argument("--speakers-dir", type=Path, help="folder for the voices that users add (default: none kept)")
-    parser.add_argument(
-        "--asr-url",
-        default=TtsSettings.asr_url,
-        help=f"speech recogniser for recordings without a transcript (default {TtsSettings.asr_url})",
-    )
-    parser.add_argument("--max-text-chars", type=int, default=5_000, help="longest text (default 5000)")
-    parser.add_argument("--max-requests", type=int, default=64, help="requests at once, the rest get 429 (default 64)")
-    args = parser.parse_args(argv)
-    return TtsSettings(
-        **common_settings(args),
-        use_vllm=args.use_vllm,
-        use_trt=args.use_trt,
-        fp16=args.fp16,
-        base_url=args.base_url,
-        remote_model=args.remote_model,
-        remote_voice=args.remote_voice,
-        remote_api_key=os.environ.get(REMOTE_KEY_VARIABLE, ""),
-        prompt_dir=args.prompt_dir,
-        speakers_dir=args.speakers_dir,
-        asr_url=args.asr_url,
-        max_text_chars=args.max_text_chars,
-        max_requests=args.max_requests,
-    )

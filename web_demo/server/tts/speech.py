@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from web_demo.audio.samples import Samples
 from web_demo.engines.base import SpeechRequest, TtsEngine
-from web_demo.server.tts.encode import join
+from web_demo.server.common.budgets import Turns
+from web_demo.server.tts.encode import join_samples
 from web_demo.server.tts.metrics import TtsMetrics
-from web_demo.server.tts.queue import FairQueue
 
 AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
-
-
-class ClientGone(Exception):
-    """Nobody listens any more."""
 
 
 class SpeechStream:
     """The sound of some requests, one after the other; made by `speech`, which runs it.
 
-    A slot of the queue is held while the engine makes a piece, never while a slow client takes it: what is made waits
+    A turn is held while the engine makes a piece, never while a slow client takes it: what is made waits
     here, at most AHEAD_S and one piece.
     """
 
@@ -32,7 +28,7 @@ class SpeechStream:
         self._made: list[Samples] = []
         self._waiting_s = 0.0
         self._ended = False
-        self._error: Exception | None = None
+        self.error: Exception | None = None  # what ended it early
         self._more = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -41,11 +37,11 @@ class SpeechStream:
         """All that was made since the last time, as soon as there is some. Raises what the engine raised."""
         while True:
             if self._made:
-                chunk, self._made, self._waiting_s = join(self._made), [], 0.0
+                chunk, self._made, self._waiting_s = join_samples(self._made), [], 0.0
                 self._room.set()
                 yield chunk
-            elif self._error is not None:
-                raise self._error
+            elif self.error is not None:
+                raise self.error
             elif self._ended:
                 return
             else:
@@ -63,7 +59,7 @@ class SpeechStream:
         await self._room.wait()
 
     def end(self, error: Exception | None = None) -> None:
-        self._ended, self._error = True, error
+        self._ended, self.error = True, error
         self._more.set()
 
 
@@ -72,12 +68,11 @@ async def speech(
     engine: TtsEngine,
     requests: Sequence[SpeechRequest],
     *,
-    queue: FairQueue,
+    turns: Turns,
     client: str,
-    gone: Callable[[], bool],
     metrics: TtsMetrics,
 ) -> AsyncIterator[SpeechStream]:
-    """The stream of `requests`. Leaving the block ends the work at once; so does `gone`, asked at every chunk."""
+    """The stream of `requests`. Leaving the block ends the work at once."""
     stream = SpeechStream(engine.sample_rate)
 
     async def produce() -> None:
@@ -85,9 +80,9 @@ async def speech(
             for request in requests:
                 await stream.room()
                 asked = time.monotonic()
-                async with queue.turn(client):
+                async with turns.turn(client):
                     metrics.queued.observe(time.monotonic() - asked)
-                    await _speak(engine, request, stream, gone, metrics)
+                    await _speak(engine, request, stream, metrics)
         except Exception as error:  # noqa: BLE001 - not swallowed: the reader of the stream raises it
             stream.end(error)
         else:
@@ -101,16 +96,10 @@ async def speech(
         await asyncio.gather(producer, return_exceptions=True)
 
 
-async def _speak(
-    engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, gone: Callable[[], bool], metrics: TtsMetrics
-) -> None:
-    if gone():
-        raise ClientGone
+async def _speak(engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, metrics: TtsMetrics) -> None:
     chunks = engine.synthesize(request)
     try:
         async for samples in chunks:
-            if gone():
-                raise ClientGone
             stream.put(samples)
             metrics.audio_out.inc(len(samples) / stream.rate)
     finally:

@@ -13,6 +13,7 @@ from utils.threads import off_loop
 from web_demo.audio.samples import to_wav
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
+from web_demo.server.common.budgets import FORWARDED_FOR, client_of
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
 from web_demo.server.tts.prompts import FORM_LIMITS, MAX_PROMPT_CHARS, decode
@@ -60,7 +61,7 @@ class Voices:
         if name in self._engine.capabilities.voices:
             raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
         audio = await off_loop(decode, bytes(form.files["audio"]))
-        transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio))
+        transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio), client_of(request))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -75,14 +76,14 @@ class Voices:
             await off_loop(self._store.remove, request.match_info["name"])
         return web.json_response({"success": True})
 
-    async def _transcribe(self, wav: bytes) -> str:
-        """What our own recogniser hears in the recording."""
+    async def _transcribe(self, wav: bytes, client: str) -> str:
+        """What our own recogniser hears in the recording of `client`."""
         form = aiohttp.FormData()
         form.add_field("audio", wav, filename="prompt.wav", content_type="audio/wav")
         timeout = aiohttp.ClientTimeout(total=ASR_TIMEOUT_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, headers=self._asr_headers) as session,
+                aiohttp.ClientSession(timeout=timeout, headers={**self._asr_headers, FORWARDED_FOR: client}) as session,
                 session.post(f"{self._asr_url}/api/transcribe", data=form) as answer,
             ):
                 answer.raise_for_status()

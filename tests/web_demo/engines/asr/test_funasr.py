@@ -18,7 +18,7 @@ from tests.web_demo.server.asr.helpers import post, serving
 from web_demo.audio.samples import silence, to_wav
 from web_demo.engines.asr.funasr import FunAsr, create, sanitised, unavailable
 from web_demo.errors import EngineFailed, InvalidRequest, SetupError
-from web_demo.server.asr.service import AsrSettings
+from web_demo.server.asr.settings import AsrSettings
 
 pytestmark = [pytest.mark.models, pytest.mark.asyncio(loop_scope="module")]
 

@@ -10,7 +10,7 @@ from tests.web_demo.server.asr.helpers import ScriptedAsr, post, serving, speech
 from web_demo.audio.samples import to_wav
 from web_demo.engines.asr.openai import OpenAiAsr, create
 from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
-from web_demo.server.asr.service import AsrSettings
+from web_demo.server.asr.settings import AsrSettings
 
 
 @asynccontextmanager

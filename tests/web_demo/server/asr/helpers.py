@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from web_demo.audio.samples import Audio, from_wav, to_int16
 from web_demo.engines.base import Capabilities, Transcript
-from web_demo.server.asr.service import AsrSettings
+from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr_server import create_app
 
 SPEECH = Path(__file__).parents[3] / "data" / "speech"

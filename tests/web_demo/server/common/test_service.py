@@ -58,6 +58,14 @@ async def test_a_body_that_is_no_json_object_is_refused(body, said):
     assert said in message
 
 
+async def test_a_client_that_stops_in_a_json_body_is_told_so():
+    async with serving() as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(b'POST /api/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"text": "he')
+        assert b" 408 " in await asyncio.wait_for(reader.readline(), 20)
+        writer.close()
+
+
 async def test_a_json_body_is_read():
     async with serving() as client:
         assert await (await client.post("/api/echo", json={"text": "你好"})).json() == {"text": "你好"}

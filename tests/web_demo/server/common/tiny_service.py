@@ -9,8 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from web_demo.errors import Busy, EngineFailed
+from web_demo.server.common.forms import read_json
 from web_demo.server.common.health import Health
-from web_demo.server.common.service import make_app, read_json
+from web_demo.server.common.service import make_app
 from web_demo.server.common.settings import ServiceSettings
 
 
@@ -42,14 +43,7 @@ class TinyService:
         await self._tried.wait()
 
     def app(self, settings: ServiceSettings) -> web.Application:
-        app = make_app(
-            settings,
-            health=self.health,
-            start=self.start,
-            close=self.close,
-            registry=prometheus_client.CollectorRegistry(),
-            client_max_size=1000,
-        )
+        app = make_app(settings, self, prometheus_client.CollectorRegistry(), client_max_size=1000)
         app.router.add_get("/", _open)
         app.router.add_get("/api/open", _open)
         app.router.add_post("/api/echo", _echo)
@@ -79,7 +73,7 @@ async def _open(request: web.Request) -> web.Response:
 
 
 async def _echo(request: web.Request) -> web.Response:
-    return web.json_response(dict(await read_json(request)))
+    return web.json_response(dict(await read_json(request, stall_s=0.3)))
 
 
 async def _busy(request: web.Request) -> web.Response:

@@ -17,7 +17,8 @@ from tests.talk import Server, serving, until
 from web_demo.engines.base import TextDelta
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.page.forward import FORWARDER, MAX_AT_ONCE
-from web_demo.server.server import S2sSettings, create_app
+from web_demo.server.s2s.settings import S2sSettings
+from web_demo.server.server import create_app
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
 
@@ -203,7 +204,7 @@ async def test_a_client_that_hangs_up_ends_the_work_behind_it() -> None:
         await response.content.readany()
         response.close()
         target.wait.set()  # the next piece finds nobody
-        await until(lambda: server.app[FORWARDER].at_once == 0)
+        await until(lambda: server.app[FORWARDER].places.taken == 0)
 
 
 async def test_a_client_that_hangs_up_while_the_service_thinks_ends_the_work_behind_it() -> None:
@@ -212,7 +213,7 @@ async def test_a_client_that_hangs_up_while_the_service_thinks_ends_the_work_beh
         with pytest.raises(TimeoutError):
             await http.post(server.url("/api/transcribe"), data=b"x", timeout=aiohttp.ClientTimeout(total=0.3))
         await asyncio.wait_for(target.gone.wait(), 5)
-        assert server.app[FORWARDER].at_once == 0
+        assert server.app[FORWARDER].places.taken == 0
 
 
 async def test_a_voice_name_stays_one_part_of_the_path() -> None:
@@ -273,3 +274,16 @@ async def test_a_key_guards_the_way_through_but_not_the_page() -> None:
             async with http.get(server.url(path)) as response:
                 assert response.status == 401
         assert target.seen == []
+
+
+async def test_the_users_of_the_page_are_different_clients_to_the_services_behind_it() -> None:
+    async with running() as (server, target, http):
+        other = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        async with aiohttp.ClientSession(connector=other) as second:
+            for client in (http, second):
+                headers = (
+                    {"X-Forwarded-For": "203.0.113.7"} if client is http else {}
+                )  # as a proxy on this machine says
+                async with client.get(server.url("/api/speakers"), headers=headers) as response:
+                    assert response.status == 418
+    assert [request.headers["X-Forwarded-For"] for request in target.seen] == ["203.0.113.7", "127.0.0.2"]

@@ -5,18 +5,20 @@ from pathlib import Path
 import pytest
 
 from web_demo.errors import SetupError
-from web_demo.server.tts.settings import TtsSettings, parse_arguments
-from web_demo.server.tts_server import SERVICE, create_app, main
+from web_demo.server.common.settings import parse
+from web_demo.server.tts.service import SERVICE
+from web_demo.server.tts.settings import TtsSettings
+from web_demo.server.tts_server import create_app, main
 
 
 def test_the_documented_command_line_is_understood() -> None:
     line = (
         "--model-path pretrained_models/Fun-CosyVoice3-0.5B-2512 --port 8004 --device cuda:0 --use-vllm --host 0.0.0.0"
     )
-    settings = parse_arguments(line.split())
+    settings = parse(TtsSettings, line.split())
     assert settings.model_path == Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
     assert (settings.port, settings.device, settings.use_vllm, settings.host) == (8004, "cuda:0", True, "0.0.0.0")
-    assert parse_arguments([]).port == 8004
+    assert parse(TtsSettings, []).port == 8004
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,6 @@ def test_the_key_of_the_remote_server_comes_from_the_environment_and_is_not_show
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TTS_API_KEY", "very-secret")
-    settings = parse_arguments(["--engine", "openai", "--base-url", "http://x/v1"])
+    settings = parse(TtsSettings, ["--engine", "openai", "--base-url", "http://x/v1"])
     assert settings.remote_api_key == "very-secret"
     assert "very-secret" not in repr(settings)

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry
 
 from tests.web_demo.server.tts.fakes import ToneTts
 from web_demo.engines.base import SpeechRequest
+from web_demo.server.common.budgets import Turns
 from web_demo.server.tts.metrics import TtsMetrics
-from web_demo.server.tts.queue import FairQueue
 from web_demo.server.tts.speech import AHEAD_S, speech
 
 TEN_SECONDS = "x" * 200
@@ -23,13 +23,13 @@ async def settle() -> None:
 
 
 async def test_a_client_that_takes_nothing_stops_the_making_and_holds_no_slot() -> None:
-    engine, queue = ToneTts(max_concurrency=1), FairQueue(1, 9, 9)
+    engine, turns = ToneTts(max_concurrency=1), Turns(1)
     metrics = TtsMetrics(CollectorRegistry())
-    async with speech(engine, pieces(20), queue=queue, client="slow", gone=lambda: False, metrics=metrics) as stream:
+    async with speech(engine, pieces(20), turns=turns, client="slow", metrics=metrics) as stream:
         await settle()
         assert len(engine.requests) * 10.0 <= AHEAD_S + 10.0  # at most one piece more
         assert engine.live == 0
-        async with asyncio.timeout(1), queue.turn("quick"):
+        async with asyncio.timeout(1), turns.turn("quick"):
             pass
         chunks = stream.chunks()
         await anext(chunks)
@@ -41,9 +41,7 @@ async def test_a_client_that_takes_nothing_stops_the_making_and_holds_no_slot() 
 async def test_all_of_the_sound_arrives_however_slowly_it_is_taken() -> None:
     metrics = TtsMetrics(CollectorRegistry())
     taken = 0
-    async with speech(
-        ToneTts(), pieces(9), queue=FairQueue(1, 9, 9), client="slow", gone=lambda: False, metrics=metrics
-    ) as stream:
+    async with speech(ToneTts(), pieces(9), turns=Turns(1), client="slow", metrics=metrics) as stream:
         async for chunk in stream.chunks():
             taken += len(chunk)
             await settle()
@@ -53,11 +51,11 @@ async def test_all_of_the_sound_arrives_however_slowly_it_is_taken() -> None:
 async def test_leaving_the_block_ends_the_engine_s_work_at_once() -> None:
     engine = ToneTts()
     metrics = TtsMetrics(CollectorRegistry())
-    queue = FairQueue(1, 9, 9)
+    turns = Turns(1)
     request = [SpeechRequest("[wait]", "中文女")]
-    async with speech(engine, request, queue=queue, client="a", gone=lambda: False, metrics=metrics):
+    async with speech(engine, request, turns=turns, client="a", metrics=metrics):
         await settle()
         assert engine.live == 1
     assert engine.live == 0
-    async with asyncio.timeout(1), queue.turn("b"):
+    async with asyncio.timeout(1), turns.turn("b"):
         pass

@@ -9,7 +9,7 @@ import numpy as np
 from tests.talk import LONG, s2s, say, serving
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server.server import conversation
+from web_demo.server.s2s.routes import conversation
 from web_demo.server.wires import connection
 
 PAGE = Path(connection.__file__).with_name("ADDING.md").read_text("utf-8")

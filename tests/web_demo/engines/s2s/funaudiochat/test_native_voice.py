@@ -17,7 +17,8 @@ from tests.talk import serving, talking, tone
 from tests.web_demo.engines.s2s.funaudiochat.test_engine import CHECKPOINT
 from tests.web_demo.models.cosyvoice3.golden import expanded
 from web_demo.server.protocal import AudioData
-from web_demo.server.server import S2sSettings, create_app
+from web_demo.server.s2s.settings import S2sSettings
+from web_demo.server.server import create_app
 
 pytestmark = pytest.mark.models
 

@@ -1,0 +1,140 @@
+"""The OpenAI-compatible faces of the recogniser and of the voice are alike, for the unmodified openai package and over raw HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+
+from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, form
+from tests.web_demo.server.asr.helpers import serving as serving_asr
+from tests.web_demo.server.tts.fakes import ToneTts
+from tests.web_demo.server.tts.fakes import serving as serving_tts
+from web_demo.errors import EngineFailed, InvalidRequest
+from web_demo.server.common.forms import boolean
+
+
+@asynccontextmanager
+async def serving(kind: str, engine: Any = None) -> AsyncIterator[tuple[str, str]]:
+    """The base URL of a service, and the model that it serves."""
+    if kind == "asr":
+        async with serving_asr(engine) as client:
+            yield str(client.make_url("/")), "script"
+    else:
+        async with serving_tts(engine=engine or ToneTts()) as http:
+            yield str(http._base_url), "sine"
+
+
+both = pytest.mark.parametrize("kind", ["asr", "tts"])
+
+
+@both
+async def test_the_openai_package_finds_the_model_that_is_served_and_no_other(kind: str) -> None:
+    async with serving(kind) as (url, model), openai.AsyncOpenAI(base_url=f"{url}v1", api_key="none") as remote:
+        assert [card.id async for card in remote.models.list()] == [model]
+        assert (await remote.models.retrieve(model)).id == model
+        with pytest.raises(openai.NotFoundError, match=f"there is '{model}'") as refusal:
+            await remote.models.retrieve("gpt-4o")
+    assert (refusal.value.code, refusal.value.type, refusal.value.param) == (
+        "not_found",
+        "invalid_request_error",
+        None,
+    )
+
+
+async def test_a_model_with_slashes_in_its_name_is_found() -> None:
+    engine = ToneTts()
+    engine.model = "FunAudioLLM/Fun-CosyVoice3-0.5B-2512"
+    async with serving("tts", engine) as (url, _), openai.AsyncOpenAI(base_url=f"{url}v1", api_key="none") as remote:
+        assert (await remote.models.retrieve(engine.model)).id == engine.model
+
+
+@both
+async def test_an_unknown_path_of_openai_s_is_told_in_openai_s_shape(kind: str) -> None:
+    async with serving(kind) as (url, _), aiohttp.ClientSession() as http, http.get(f"{url}v1/chat") as response:
+        body = await response.json()
+    assert response.status == 404
+    assert body["success"] is False
+    assert set(body["error"]) == {"code", "message", "type", "param"}
+
+
+@both
+async def test_a_failure_after_the_first_event_is_the_last_event_and_is_counted(kind: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        if kind == "asr":
+            engine = ScriptedAsr()
+            engine.error = EngineFailed("told to fail")
+            data = {"data": form(GO.read_bytes(), field="file", stream="true")}
+            path = "v1/audio/transcriptions"
+        else:
+            engine = ToneTts()
+            text = "All is well with this sentence. [fail] in the second."
+            data = {"json": {"input": text, "voice": "alloy", "response_format": "pcm", "stream_format": "sse"}}
+            path = "v1/audio/speech"
+        async with serving(kind, engine) as (url, _):
+            async with http.post(f"{url}{path}", **data) as response:
+                *_, last = (await response.text()).strip().split("\n\n")
+            async with http.get(f"{url}metrics") as response:
+                metrics = await response.text()
+    assert json.loads(last.removeprefix("data: ")) == {
+        "type": "error",
+        "success": False,
+        "error": {"code": "engine_failed", "message": "told to fail", "type": "server_error", "param": None},
+    }
+    assert 'service_errors_total{code="engine_failed"} 1.0' in metrics
+    if kind == "tts":
+        assert 'tts_requests_total{outcome="engine_failed"} 1.0' in metrics
+
+
+# --- booleans ---
+
+
+@pytest.mark.parametrize("sent", ["1", "True", "yes", "ON"])
+async def test_a_stream_is_streamed_however_yes_is_said(sent: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with serving("asr") as (url, _):
+            data = form(GO.read_bytes(), field="file", stream=sent)
+            async with http.post(f"{url}v1/audio/transcriptions", data=data) as response:
+                assert response.content_type == "text/event-stream"
+        async with serving("tts") as (url, _):
+            async with http.post(f"{url}api/synthesize", json={"text": "hi", "stream": sent}) as response:
+                assert response.content_type == "audio/wav"
+            fields = aiohttp.FormData({"text": "hi", "stream": sent}, default_to_multipart=True)
+            async with http.post(f"{url}api/synthesize", data=fields) as response:
+                assert response.content_type == "audio/wav"
+
+
+async def test_what_is_neither_yes_nor_no_is_refused_by_the_recogniser_too() -> None:
+    async with serving("asr") as (url, _), aiohttp.ClientSession() as http:
+        data = form(GO.read_bytes(), field="file", stream="2")
+        async with http.post(f"{url}v1/audio/transcriptions", data=data) as response:
+            assert response.status == 400
+            assert "stream must be true or false, got '2'" in (await response.json())["error"]["message"]
+
+
+@pytest.mark.parametrize("value", [True, 1, "1", "true", "TRUE", "yes", "On", " true "])
+def test_yes(value: object) -> None:
+    assert boolean("it", value) is True
+
+
+@pytest.mark.parametrize("value", [False, 0, "0", "false", "False", "no", "OFF"])
+def test_no(value: object) -> None:
+    assert boolean("it", value, default=True) is False
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_nothing_sent_is_the_default(default: bool) -> None:
+    assert boolean("it", None, default=default) is default
+    assert boolean("it", "", default=default) is default
+
+
+@pytest.mark.parametrize("value", [2, -1, 1.0, "2", "ja", "truely", [], {}, [True]])
+def test_anything_else_is_a_mistake_that_says_what_came(value: object) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        boolean("it", value)
+    assert refusal.value.message == f"it must be true or false, got {value!r}"

@@ -1,0 +1,76 @@
+"""The addresses of the wires: a session for each connection, from its admission to its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from web_demo.errors import ServiceError
+from web_demo.server.common.service import LIFE
+from web_demo.server.conversation.session import Session
+from web_demo.server.s2s.service import SERVICE, S2sService
+from web_demo.server.wires.chat import ChatWire
+from web_demo.server.wires.connection import Connection, ServedWire
+
+log = logging.getLogger(__name__)
+
+
+def add_routes(app: web.Application) -> None:
+    app.router.add_get("/api/chat", conversation(ChatWire))
+
+
+def conversation(make_wire: Callable[[Connection], ServedWire]) -> Handler:
+    """What answers at the address of a wire."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        service = request.app[SERVICE]
+        connection = await Connection.open(request)
+        wire = make_wire(connection)
+        with ExitStack() as place:
+            try:
+                place.enter_context(service.admitted(request))
+            except ServiceError as error:
+                log.info("connection refused peer=%s: %s", request.remote, error)
+                await connection.refuse(wire, error.message)
+            else:
+                await _hold(service, connection, wire)
+        return connection.socket
+
+    return answer
+
+
+async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -> None:
+    """The session, from its first message to its end."""
+    request = connection.request
+    session = Session(
+        wire,
+        engine=service.engine,
+        detokenizer=service.detokenizer,
+        metrics=service.metrics,
+        limits=service.settings.limits,
+        options=wire.options,
+    )
+    service.sessions.add(session)
+    service.metrics.sessions.set(len(service.sessions))
+    began = time.monotonic()
+    log.info("connection began session=%s peer=%s", session.id, request.remote)
+    outcome = "hang-up"
+    try:
+        outcome = await connection.converse(session, wire, request.app[LIFE].draining)
+    finally:
+        service.sessions.discard(session)
+        service.metrics.sessions.set(len(service.sessions))
+        log.info(
+            "connection ended session=%s how=%s code=%s seconds=%.1f turns=%d audio_in_s=%.1f",
+            session.id,
+            outcome,
+            connection.socket.close_code,
+            time.monotonic() - began,
+            session.turns,
+            session.received_s,
+        )

@@ -1,0 +1,69 @@
+"""The settings of the S2S service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from web_demo.errors import SetupError
+from web_demo.server.common.settings import ServiceSettings, option
+from web_demo.server.conversation.session import SessionLimits
+
+LLM_KEY_VARIABLE = "LLM_API_KEY"
+DTYPES = ("auto", "bfloat16", "float16", "float32", "float8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class S2sSettings(ServiceSettings):
+    kind: ClassVar[str] = "s2s"
+
+    port: int = 8002
+    model_path: Path | None = Path("pretrained_models/Fun-Audio-Chat-8B")
+    tts_gpu: int = field(default=0, metadata=option("GPU of the detokenizer subprocess"))
+    dtype: str = field(
+        default="auto",
+        metadata=option(
+            "of Fun-Audio-Chat's weights; float8: the layers' in 8 bits, for less memory and fewer bytes a frame "
+            "(default: bfloat16 on a GPU, float32 elsewhere)",
+            choices=DTYPES,
+        ),
+    )
+    tts_model_path: Path = field(
+        default=Path("pretrained_models/Fun-CosyVoice3-0.5B-2512"), metadata=option("weights of the detokenizer")
+    )
+    max_sessions: int = field(default=64, metadata=option("conversations at once", least=1))
+    max_turn_s: float = field(
+        default=SessionLimits.max_turn_s, metadata=option("longest user turn in seconds", least=1, most=3600)
+    )
+    audio_lead_s: float = field(
+        default=SessionLimits.prebuffer_s, metadata=option("how far audio is sent ahead of its time", least=0, most=10)
+    )
+    llm_base_url: str = field(
+        default="",
+        metadata=option(
+            "OpenAI-compatible chat endpoint that thinks for the embedded engine, such as http://127.0.0.1:11434/v1"
+        ),
+    )
+    llm_model: str = field(
+        default="", metadata=option(f"model name at --llm-base-url; its key comes from ${LLM_KEY_VARIABLE}")
+    )
+    llm_api_key: str = field(
+        default="", repr=False, metadata=option("of --llm-base-url", flag="", variable=LLM_KEY_VARIABLE)
+    )
+    asr_url: str = field(
+        default="http://127.0.0.1:8003", metadata=option("ASR service that the page uses through this one")
+    )
+    tts_url: str = field(
+        default="http://127.0.0.1:8004", metadata=option("TTS service that the page uses through this one")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, url in (("asr", self.asr_url), ("tts", self.tts_url)):
+            if not url.startswith(("http://", "https://")):
+                raise SetupError(f"--{name}-url must look like http://host:port, got {url!r}")
+
+    @property
+    def limits(self) -> SessionLimits:
+        return SessionLimits(max_turn_s=self.max_turn_s, prebuffer_s=self.audio_lead_s)

@@ -1,0 +1,98 @@
+"""`POST /api/synthesize`, and OpenAI's `POST /v1/audio/speech`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from aiohttp import web
+
+from web_demo.audio.samples import Samples
+from web_demo.errors import ServiceError
+from web_demo.server.common.forms import read_form, read_json
+from web_demo.server.common.hangup import HungUp, is_gone
+from web_demo.server.common.openai import add_models
+from web_demo.server.tts import answers, prompts, requests
+from web_demo.server.tts.metrics import TtsMetrics
+from web_demo.server.tts.requests import SynthesisRequest
+from web_demo.server.tts.service import SERVICE, TtsService
+from web_demo.server.tts.speech import SpeechStream, speech
+
+MAX_BODY_BYTES = 2 * prompts.MAX_PROMPT_BYTES  # base64 takes a third more than the recording
+
+
+def add_routes(app: web.Application) -> None:
+    app.router.add_post("/api/synthesize", _synthesize)
+    app.router.add_post("/v1/audio/speech", _openai_speech)
+    add_models(app, app[SERVICE].engine)
+
+
+async def _synthesize(request: web.Request) -> web.StreamResponse:
+    service = request.app[SERVICE]
+    limit = service.settings.max_text_chars
+    with service.admitted(request) as client:
+        if request.content_type.startswith("multipart/"):
+            form = await read_form(request, prompts.FORM_LIMITS)
+            asked = requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
+        else:
+            asked = requests.from_api(await read_json(request), limit)
+        wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
+        return await _answer(request, service, client, asked, wants_file=wants_file)
+
+
+async def _openai_speech(request: web.Request) -> web.StreamResponse:
+    service = request.app[SERVICE]
+    with service.admitted(request) as client:
+        asked = requests.from_openai(await read_json(request), service.settings.max_text_chars)
+        return await _answer(request, service, client, asked, wants_file=True)
+
+
+async def _answer(
+    request: web.Request, service: TtsService, client: str, asked: SynthesisRequest, *, wants_file: bool
+) -> web.StreamResponse:
+    outcome = "failed"
+    try:
+        service.metrics.characters.inc(asked.characters)
+        began = time.monotonic()
+        async with speech(
+            service.engine,
+            await service.engine_requests(asked),
+            turns=service.turns,
+            client=client,
+            metrics=service.metrics,
+        ) as stream:
+            chunks = _timed(stream, began, service.metrics)
+            response = await _write(request, asked, chunks, stream.rate, wants_file=wants_file)
+        if stream.error is None:
+            outcome = "done"
+        elif isinstance(stream.error, ServiceError):  # told in an event
+            outcome = stream.error.code
+        return response
+    except ServiceError as error:
+        outcome = error.code
+        raise
+    except (asyncio.CancelledError, HungUp, ConnectionError):
+        outcome = "gone" if is_gone(request) else "cancelled"  # by the end of the service
+        raise
+    finally:
+        service.metrics.requests.labels(outcome).inc()
+
+
+async def _timed(stream: SpeechStream, began: float, metrics: TtsMetrics) -> AsyncGenerator[Samples, None]:
+    first = True
+    async for chunk in stream.chunks():
+        if first:
+            metrics.first_audio.observe(time.monotonic() - began)
+            first = False
+        yield chunk
+
+
+async def _write(
+    request: web.Request, asked: SynthesisRequest, chunks: AsyncGenerator[Samples, None], rate: int, *, wants_file: bool
+) -> web.StreamResponse:
+    if not wants_file:
+        return await answers.whole(chunks, rate)
+    if asked.framing == "sse":
+        return await answers.events(request, chunks, asked.format, rate)
+    return await answers.sound_file(request, chunks, asked.format, rate)
