@@ -19,12 +19,15 @@ import prometheus_client
 from aiohttp import WSCloseCode, web
 
 from web_demo.audio.samples import WIRE_RATE
+from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.source import SpeechSource
 from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines import registry
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import ServiceError, SetupError, Unavailable
 from web_demo.server import protocal
+from web_demo.server.asr.service import AsrSettings
 from web_demo.server.common.health import Health
 from web_demo.server.common.service import LIFE, make_app, run_program
 from web_demo.server.common.settings import (
@@ -35,6 +38,7 @@ from web_demo.server.common.settings import (
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session, SessionLimits
 from web_demo.server.page.page import add_page
+from web_demo.server.tts.settings import REMOTE_KEY_VARIABLE, TtsSettings
 from web_demo.server.wires.chat import ChatWire, new_socket
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,9 @@ class S2sSettings(ServiceSettings):
     dtype: str = "auto"  # of DTYPES
     max_sessions: int = 64
     limits: SessionLimits = field(default_factory=SessionLimits)
+    recogniser: AsrSettings = field(default_factory=lambda: AsrSettings(engine="embedded"))  # of the embedded engine
+    voice: TtsSettings = field(default_factory=lambda: TtsSettings(engine="embedded"))
+    voice_name: str = ""
     llm_base_url: str = ""
     llm_model: str = ""
     llm_api_key: str = field(default="", repr=False)
@@ -80,7 +87,7 @@ class S2sService:
         self.choice = choice
         self.metrics = metrics
         self.sessions: set[Session] = set()
-        self.detokenizer = Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
+        self.detokenizer = _speech_source(engine, metrics)
         self.health = Health(self.describe, self._fault)
 
     async def start(self) -> None:
@@ -105,6 +112,7 @@ class S2sService:
             "engine_reason": self.choice.reason,
             "model": self.engine.model,
             "device": self.engine.device,
+            **self.engine.parts,
             "sessions": len(self.sessions),
             "max_sessions": self.max_sessions,
             "languages": list(self.engine.capabilities.languages),
@@ -125,6 +133,12 @@ class S2sService:
         if len(self.sessions) >= self.max_sessions:
             self.metrics.sessions_refused.inc()
             raise Unavailable(f"all {self.max_sessions} sessions are in use; please try again later")
+
+
+def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:
+    if isinstance(engine.speech, BackendSpec):
+        return Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
+    return engine.speech
 
 
 SERVICE = web.AppKey("s2s", S2sService)
@@ -240,6 +254,33 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
         "--audio-lead-s", type=float, default=0.6, help="how far audio is sent ahead of its time (default 0.6)"
     )
     parser.add_argument(
+        "--asr-engine",
+        choices=registry.names("asr"),
+        default="embedded",
+        help="embedded engine: who listens (default embedded: English)",
+    )
+    parser.add_argument(
+        "--asr-base-url", default="", help="--asr-engine openai: its server, such as http://127.0.0.1:8003/v1"
+    )
+    parser.add_argument("--asr-model", default="", help="--asr-engine openai: the model there (default: its first)")
+    parser.add_argument(
+        "--asr-model-path",
+        type=Path,
+        default=AsrSettings.model_path,
+        help=f"weights for --asr-engine (default {AsrSettings.model_path})",
+    )
+    parser.add_argument(
+        "--tts-engine",
+        choices=registry.names("tts"),
+        default="embedded",
+        help="embedded engine: who speaks (default embedded); weights from --tts-model-path",
+    )
+    parser.add_argument(
+        "--tts-base-url", default="", help="--tts-engine openai: its server, such as http://127.0.0.1:8004/v1"
+    )
+    parser.add_argument("--tts-model", default="", help="--tts-engine openai: the model there (default: its first)")
+    parser.add_argument("--tts-voice", default="", help="name of the voice of --tts-engine (default: its own default)")
+    parser.add_argument(
         "--llm-base-url",
         default="",
         help="OpenAI-compatible chat endpoint that thinks for the embedded engine, such as http://127.0.0.1:11434/v1",
@@ -261,6 +302,22 @@ def parse_arguments(argv: list[str] | None = None) -> S2sSettings:
         tts_model_path=args.tts_model_path,
         max_sessions=args.max_sessions,
         limits=SessionLimits(max_turn_s=args.max_turn_s, lead_s=args.audio_lead_s),
+        recogniser=AsrSettings(
+            engine=args.asr_engine,
+            base_url=args.asr_base_url,
+            remote_model=args.asr_model,
+            model_path=args.asr_model_path,
+            device=args.device,
+        ),
+        voice=TtsSettings(
+            engine=args.tts_engine,
+            base_url=args.tts_base_url,
+            remote_model=args.tts_model,
+            remote_api_key=os.environ.get(REMOTE_KEY_VARIABLE, ""),
+            model_path=args.tts_model_path,
+            device=args.device,
+        ),
+        voice_name=args.tts_voice,
         llm_base_url=args.llm_base_url,
         llm_model=args.llm_model,
         llm_api_key=os.environ.get(LLM_KEY_VARIABLE, ""),

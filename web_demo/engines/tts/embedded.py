@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
 from web_demo.engines.tts.text import has_words, spoken
@@ -25,26 +25,11 @@ CONCURRENCY = (
 )
 
 
-class Turn(AbstractAsyncContextManager["Turn"], Protocol):
-    """The sound of one request; leaving it stops the work for it in the child."""
-
-    def say(self, *, text: str, last: bool, deadline: float, speed: float) -> AsyncIterator[Samples]: ...
-
-
-class SpeechProcess(Protocol):
-    """A supervised child with a DetokenizerBackend inside. The service brings it: engines import nothing of the server."""
-
-    async def start(self) -> None: ...
-    async def close(self) -> None: ...
-    async def open(self, turn_id: str, voice: str = "") -> Turn: ...
-    def fault(self) -> str | None: ...
-
-
 class Settings(Protocol):
     """What this engine reads of the service's settings."""
 
     @property
-    def speech_process(self) -> Callable[[BackendSpec], SpeechProcess]: ...
+    def speech_process(self) -> Callable[[BackendSpec], SpeechSource]: ...
 
 
 class EmbeddedTts:
@@ -53,12 +38,18 @@ class EmbeddedTts:
     device = "cpu"
     sample_rate = WIRE_RATE
 
-    def __init__(self, process: SpeechProcess) -> None:
+    def __init__(self, process: SpeechSource) -> None:
         self._process = process
 
     @functools.cached_property
     def capabilities(self) -> Capabilities:
-        return Capabilities(voices=(*CLASSIC_VOICES, *_languages()), max_concurrency=CONCURRENCY)
+        return Capabilities(
+            voices=(*CLASSIC_VOICES, *_languages()),
+            speeds=(MIN_SPEED, MAX_SPEED),
+            min_piece_chars=12,
+            backend=BACKEND,
+            max_concurrency=CONCURRENCY,
+        )
 
     async def start(self) -> None:
         await self._process.start()

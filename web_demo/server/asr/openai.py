@@ -13,11 +13,12 @@ from typing import Any
 from aiohttp import web
 
 from web_demo.audio.samples import Audio
+from web_demo.engines.asr.cuts import join_texts
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest, NotFound, ServiceError
 from web_demo.server.asr import formats
 from web_demo.server.asr.service import SERVICE, AsrService
-from web_demo.server.asr.transcriber import Options, join, join_texts
+from web_demo.server.asr.transcriber import Options, join
 from web_demo.server.common.forms import Form, read_form
 from web_demo.server.common.service import error_body
 

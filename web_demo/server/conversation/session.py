@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from web_demo.audio.vad import Edge
-from web_demo.detokenizer.supervisor import Detokenizer
+from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
 from web_demo.server.conversation.events import (
     AudioIn,
@@ -58,7 +58,7 @@ class Session:
         wire: Wire,
         *,
         engine: S2sEngine,
-        detokenizer: Detokenizer,
+        detokenizer: SpeechSource,
         metrics: S2sMetrics,
         limits: SessionLimits,
         options: SessionOptions,

@@ -21,7 +21,7 @@ from utils.channel import Channel
 from utils.threads import off_loop
 from web_demo.audio.opus import FRAME_S, Page
 from web_demo.audio.samples import WIRE_RATE, Samples
-from web_demo.detokenizer.supervisor import Detokenizer, Speech
+from web_demo.detokenizer.source import SpeechSource, TurnSpeech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
 from web_demo.server.conversation.chunker import Chunker
@@ -71,7 +71,7 @@ class TurnTask:
         request: TurnRequest,
         *,
         engine: S2sEngine,
-        detokenizer: Detokenizer,
+        detokenizer: SpeechSource,
         wire: Wire,
         metrics: S2sMetrics,
         lead_s: float,
@@ -165,7 +165,7 @@ class TurnTask:
         await self._pieces.close()
 
     async def _speak(self) -> None:
-        speech: Speech | None = None
+        speech: TurnSpeech | None = None
         writer = self._wire.writer
         writer.drop()
         try:
@@ -182,7 +182,7 @@ class TurnTask:
                 speech.close()
         await self._pages.close()
 
-    async def _speak_piece(self, speech: Speech, piece: _Piece) -> None:
+    async def _speak_piece(self, speech: TurnSpeech, piece: _Piece) -> None:
         if piece.text:
             self._reply.begin_utterance(piece.text)
         asked = self._now()

@@ -48,8 +48,6 @@ class TtsSettings(ServiceSettings):
             raise SetupError(f"--max-requests must be at least 1, got {self.max_requests}")
         if self.prompt_dir is not None and not self.prompt_dir.is_dir():
             raise SetupError(f"{self.prompt_dir} (given as --prompt-dir) is not a folder")
-        if self.engine == "openai" and not self.base_url:
-            raise SetupError("--engine openai needs --base-url, such as http://127.0.0.1:8091/v1")
 
 
 def parse_arguments(argv: list[str] | None = None) -> TtsSettings:

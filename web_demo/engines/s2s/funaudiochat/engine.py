@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,6 +81,10 @@ class FunAudioChatS2s:
     @property
     def model(self) -> str:
         return self._folder.name
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        return {}  # one model
 
     @property
     def capabilities(self) -> Capabilities:
