@@ -16,6 +16,7 @@ MAX_FILES = 15  # of source in a folder
 MAY_IMPORT: dict[str, set[str]] = {
     "web_demo.errors": set(),
     "utils": {"web_demo.errors"},
+    "web_demo.children": {"web_demo.errors"},
     "web_demo.audio": {"web_demo.errors"},
 }
 MAY_IMPORT["web_demo.models"] = {"utils", *MAY_IMPORT}
@@ -41,6 +42,7 @@ MAY_IMPORT["web_demo"] = set()
 # Packages that a layer must do without.
 WITHOUT: dict[str, set[str]] = {
     "web_demo.audio": {"aiohttp", "torch"},
+    "web_demo.children": {"aiohttp", "torch"},
     "web_demo.detokenizer": {"aiohttp", "torch"},
     "web_demo.models": {"aiohttp"},
     "web_demo.server.protocal": {"aiohttp", "torch"},

@@ -94,6 +94,7 @@ class AsrService:
             "languages": list(can.languages),
             "hotwords": can.hotwords,
             "timestamps": can.timestamps,
+            "concurrency": can.max_concurrency,
             "requests": self._in_house,
             "max_queue": self.settings.max_queue,
             "live_streams": self.live,
