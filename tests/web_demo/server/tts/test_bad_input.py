@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from tests.speech import FOLDER, recording
+from tests.web_demo.server.asr.helpers import encoded
 from tests.web_demo.server.tts.fakes import ToneTts, serving
 from web_demo.audio.samples import Audio, silence, to_wav
 from web_demo.server.tts.settings import TtsSettings
 
 SPEECH = (FOLDER / "cards_001.wav").read_bytes()
+FLAC = encoded(recording("cards_001"), "flac", "flac")
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="
 )
@@ -145,7 +147,7 @@ async def test_markup_and_control_characters_are_spoken_as_text(embedded: aiohtt
         ("no/such.wav", 404, "No such file"),
         (".", 400, "is not a file"),
         ("pipe.wav", 400, "is not a file"),
-        ("image.wav", 415, "no known audio format"),
+        ("image.wav", 415, "does not begin like any audio"),
         ("a\x00b", 400, "not a path"),
         ("x" * 10_000, 404, "too long"),
         ("http://127.0.0.1:1/x.wav", 400, "cannot be a URL"),
@@ -177,17 +179,18 @@ def data_url(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("data", "status", "says"),
     [
-        (b"", 415, "no known audio format"),
-        (PNG, 415, "no known audio format"),
-        (b"#EXTM3U\nfile:///etc/passwd\n", 415, "no known audio format"),
-        (b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "no known audio format"),
-        (b"RIFF" + os.urandom(200), 415, "cannot be read"),
+        (b"", 415, "is empty (0 bytes)"),
+        (PNG, 415, "does not begin like any audio"),
+        (b"#EXTM3U\nfile:///etc/passwd\n", 415, "does not begin like any audio"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "does not begin like any audio"),
+        (b"RIFF" + os.urandom(200), 415, "does not begin like any audio"),
         (SPEECH[:30], 415, "cannot be read"),
-        (to_wav(Audio(np.ones(50_000, np.float32), 1)), 415, "says that it has 1 Hz"),
+        (to_wav(Audio(np.ones(50_000, np.float32), 1)), 415, "the sample rate is 1 Hz"),
         (to_wav(silence(3, 16_000)), 400, "no speech was found"),
         (to_wav(Audio(np.random.default_rng(1).normal(0, 0.1, 48_000).astype(np.float32), 16_000)), 400, "no speech"),
         (to_wav(Audio(recording("cards_001").samples[:3000], 16_000)), 400, "1 to 30 s"),
         (to_wav(silence(600, 8_000)), 413, "longer than 30 s"),
+        (FLAC[: len(FLAC) // 2], 415, "is made of a whole recording"),
     ],
 )
 async def test_a_recording_that_is_no_good_voice_is_refused(
