@@ -110,6 +110,9 @@ class VoicePrompt:
 
 @dataclass(frozen=True)
 class SpeechRequest:
+    """`text` is at most `max_piece_chars` of the engine's capabilities long: longer ones are cut before, in one place
+    (`engines/tts/text.py`), and asked for piece by piece."""
+
     text: str
     voice: str  # "": the engine's default
     speed: float = 1.0
@@ -122,7 +125,7 @@ class TtsEngine(Engine, Protocol):
     def sample_rate(self) -> int: ...
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        """Chunks of mono float32 at `sample_rate`, the first as soon as it exists."""
+        """Chunks of mono float32 at `sample_rate`, the first as soon as it exists; none for a text without words."""
         ...
 
 

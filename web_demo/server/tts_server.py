@@ -128,12 +128,12 @@ SERVICE = web.AppKey("tts", TtsService)
 async def _synthesize(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.health.require()
-    limit = service.settings.max_text_chars
+    can, limit = service.engine.capabilities, service.settings.max_text_chars
     if request.content_type.startswith("multipart/"):
         form = await read_form(request, prompts.FORM_LIMITS)
-        asked = requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
+        asked = requests.from_api(form.fields, can, limit, bytes(form.files.get("prompt_wav", b"")))
     else:
-        asked = requests.from_api(await read_json(request), limit)
+        asked = requests.from_api(await read_json(request), can, limit)
     wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
     return await _answer(request, service, asked, wants_file=wants_file)
 
@@ -141,7 +141,8 @@ async def _synthesize(request: web.Request) -> web.StreamResponse:
 async def _openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.health.require()
-    asked = requests.from_openai(await read_json(request), service.settings.max_text_chars)
+    can, limit = service.engine.capabilities, service.settings.max_text_chars
+    asked = requests.from_openai(await read_json(request), can, limit)
     return await _answer(request, service, asked, wants_file=True)
 
 

@@ -16,8 +16,9 @@ from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
+from web_demo.engines.tts.limits import check
 from web_demo.engines.tts.text import has_words, spoken
-from web_demo.errors import InvalidRequest, NotFound, SetupError
+from web_demo.errors import NotFound, SetupError
 
 BACKEND = BackendSpec("web_demo.engines.tts.espeak:create_backend")
 CONCURRENCY = (
@@ -76,16 +77,7 @@ class EmbeddedTts:
         yield np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
 
     def _check(self, request: SpeechRequest) -> None:
-        if request.prompt is not None:
-            raise InvalidRequest(
-                "the embedded engine cannot speak with the voice of a recording; that needs --engine cosyvoice3"
-            )
-        if request.instruction:
-            raise InvalidRequest("the embedded engine cannot be told how to speak; that needs --engine cosyvoice3")
-        if not MIN_SPEED <= request.speed <= MAX_SPEED:
-            raise InvalidRequest(
-                f"speed {request.speed:g} is out of this engine's range: {MIN_SPEED:.2f} to {MAX_SPEED:g}"
-            )
+        check(request, self.name, self.capabilities)
         language = EspeakVoice.parse(request.voice).language
         if language and language not in _languages():
             raise NotFound(f"no voice {request.voice[:100]!r}; there are: {', '.join(self.capabilities.voices)}")

@@ -14,6 +14,8 @@ import openai
 from web_demo.audio.samples import WIRE_RATE, Samples, from_int16, to_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
 from web_demo.engines.tts.espeak import CLASSIC_VOICES
+from web_demo.engines.tts.limits import check
+from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,9 @@ class OpenAiTts:
         return None  # the server behind it may come back at any time
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        check(request, self.name, self.capabilities)
+        if not has_words(spoken(request.text)):
+            return
         voice = request.voice or DEFAULT_VOICE
         if self._voice and request.voice in ("", *CLASSIC_VOICES):
             voice = self._voice

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ async def refused(client: aiohttp.ClientSession, body: Any, path: str = "/api/sy
         ({"text": "hi", "speaker_id": "../../etc/passwd"}, 404, "no voice"),
         ({"text": "hi", "speaker_id": "\ud800"}, 404, "no voice"),
         ({"text": "hi", "speaker_id": 7}, 400, "speaker_id must be a string, got int"),
-        ({"text": "hi", "speed": 0}, 400, "speed must be a number from 0.25 to 4.0, got 0"),
+        ({"text": "hi", "speed": 0}, 400, "speed must be a number from 0.25 to 4, got 0"),
         ({"text": "hi", "speed": 100}, 400, "got 100"),
         ({"text": "hi", "speed": -1}, 400, "got -1"),
         ({"text": "hi", "speed": float("nan")}, 400, "got nan"),
@@ -252,3 +253,12 @@ async def test_after_all_of_it_nothing_is_left_and_the_service_serves(
     assert health["requests"] == 0
     assert (await client.post("/api/synthesize", json={"text": "still here"})).status == 200
     assert os.listdir(tmp_path) == []
+
+
+async def test_the_range_of_speeds_is_what_the_engine_declares() -> None:
+    engine = ToneTts()
+    engine.capabilities = replace(engine.capabilities, speeds=(0.5, 2.0))
+    async with serving(engine=engine) as client:
+        got, message = await refused(client, {"text": "hi", "speed": 3})
+    assert (got, message) == (400, "speed must be a number from 0.5 to 2, got 3")
+    assert engine.requests == []
