@@ -270,5 +270,5 @@ def create(settings: Settings) -> FunAudioChatS2s:
         "device": f"cuda:{settings.tts_gpu}" if device.startswith("cuda") else "cpu",
         "slots": settings.max_sessions,
     }
-    speech = BackendSpec("utils.cosyvoice_detokenizer:create", options)
+    speech = BackendSpec("web_demo.engines.s2s.funaudiochat.detokenizer:create", options)
     return FunAudioChatS2s(settings.model_path, device, speech, dtype=settings.dtype)
