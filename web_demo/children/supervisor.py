@@ -134,6 +134,11 @@ class Supervisor:
             await child.end(self._stop_s)
 
     @property
+    def running(self) -> bool:
+        """From `start` to `close`, restarts included."""
+        return self._supervision is not None
+
+    @property
     def pid(self) -> int | None:
         """None while there is no child that serves."""
         return self._child.process.pid if self._child is not None and self._is_ready.is_set() else None

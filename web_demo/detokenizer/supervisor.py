@@ -82,6 +82,8 @@ class Detokenizer:
 
     async def open(self, turn_id: str, voice: str = "") -> Speech:
         """The speech of one turn. Waits while the child restarts; raises Unavailable when that takes too long."""
+        if not self._child.running:
+            raise Unavailable("the speech synthesiser is not running")
         try:
             await asyncio.wait_for(self._child.wait_ready(), self._open_timeout_s)
         except TimeoutError as error:

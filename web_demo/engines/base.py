@@ -38,7 +38,10 @@ class Capabilities:
 
 
 class Engine(Protocol):
-    """Life cycle and description. `start` may take minutes (weights); it raises SetupError when it cannot serve."""
+    """Life cycle and description. `start` may take minutes (weights); it raises SetupError when it cannot serve.
+
+    `close` may come at any time after the start was tried, also again; work that is asked for later raises a ServiceError.
+    """
 
     @property
     def name(self) -> str: ...  # as in `--engine`

@@ -69,6 +69,8 @@ class OpenAiAsr:
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
     ) -> Transcript:
+        if self._client.is_closed():
+            raise Unavailable("the openai engine is closed")
         wav = await off_loop(_speech_wav, audio)
         if wav is None:
             return Transcript("", language or "")

@@ -40,7 +40,7 @@ from web_demo.engines.tts.cosyvoice_voices import (
 from web_demo.engines.tts.limits import check
 from web_demo.engines.tts.normalize import normalize
 from web_demo.engines.tts.text import has_words, spoken
-from web_demo.errors import EngineFailed, NotFound, SetupError
+from web_demo.errors import EngineFailed, NotFound, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ class CosyVoiceTts:
         return None  # upstream pins a torch that has no type of error for a lost GPU
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        if self._upstream is None:
+            raise Unavailable("the cosyvoice engine is not running")
         check(request, self.name, self.capabilities)
         if not has_words(spoken(request.text)):
             return

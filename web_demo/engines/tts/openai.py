@@ -76,6 +76,8 @@ class OpenAiTts:
         return None  # the server behind it may come back at any time
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
+        if self._client.is_closed():
+            raise Unavailable("the openai engine is closed")
         check(request, self.name, self.capabilities)
         if not has_words(spoken(request.text)):
             return

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.talk import until
-from web_demo.audio.samples import Audio, silence
+from web_demo.audio.samples import Audio
 from web_demo.engines.asr.embedded import EmbeddedAsr, create
 from web_demo.errors import InvalidRequest
 
@@ -49,13 +49,6 @@ async def test_words_have_times_inside_the_recording_in_order(engine, recordings
     assert times == sorted(times)
     assert times[0] >= 0
     assert times[-1] <= audio.seconds
-
-
-@pytest.mark.parametrize("seconds", [0.0, 0.01, 2.0])
-async def test_silence_has_no_words(engine, seconds):
-    transcript = await engine.transcribe(silence(seconds, 16_000))
-    assert transcript.text == ""
-    assert transcript.segments == ()
 
 
 async def test_two_stretches_of_speech_are_two_segments_at_their_places(engine, recordings):
