@@ -40,7 +40,8 @@ class Capabilities:
 class Engine(Protocol):
     """Life cycle and description. `start` may take minutes (weights); it raises SetupError when it cannot serve.
 
-    `close` may come at any time after the start was tried, also again; work that is asked for later raises a ServiceError.
+    `close` may come before the start or twice. Where it let go of something that work needs, later work raises a
+    ServiceError.
     """
 
     @property
