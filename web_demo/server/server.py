@@ -144,9 +144,22 @@ def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:
 SERVICE = web.AppKey("s2s", S2sService)
 
 
+def _choose(settings: S2sSettings) -> Choice:
+    """Raises SetupError when parts are named for an engine that has none."""
+    choice = choose("s2s", settings)
+    named = {"--asr-engine": settings.recogniser.engine, "--tts-engine": settings.voice.engine}
+    without_effect = [f"{option} {name}" for option, name in named.items() if name != "embedded"]
+    if without_effect and choice.name != "embedded":
+        message = f"{' and '.join(without_effect)} work with --engine embedded only, not with {choice.name}"
+        if settings.engine != "auto":
+            raise SetupError(message)
+        log.warning("%s", message)
+    return choice
+
+
 def create_app(settings: S2sSettings, engine: S2sEngine | None = None) -> web.Application:
     """`engine`: run this one instead of what the settings choose."""
-    choice = choose("s2s", settings) if engine is None else Choice(engine.name, "given")
+    choice = _choose(settings) if engine is None else Choice(engine.name, "given")
     metrics_registry = prometheus_client.CollectorRegistry()
     metrics = S2sMetrics(metrics_registry)
     service = S2sService(settings, engine or registry.factory("s2s", choice.name)(settings), choice, metrics)

@@ -155,6 +155,11 @@ def test_an_openai_part_without_an_address_is_refused_in_words(arguments, option
         command_line(*arguments)
 
 
+def test_parts_for_an_engine_that_has_none_are_refused():
+    with pytest.raises(SetupError, match="--asr-engine funasr work with --engine embedded only, not with funaudiochat"):
+        create_app(parse_arguments(["--engine", "funaudiochat", "--asr-engine", "funasr"]))
+
+
 def test_the_parts_get_the_settings_of_their_services():
     settings = parse_arguments(["--asr-engine", "funasr", "--tts-engine", "cosyvoice3", "--device", "cuda:1"])
     assert settings.recogniser.model_path == AsrSettings().model_path
