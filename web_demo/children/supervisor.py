@@ -169,7 +169,7 @@ class Supervisor:
                 message = f"the {self._name} was not ready within {self._ready_timeout_s:g} s"
                 raise SetupError(message) from error
             raise
-        await child.end(0)
+        await child.end(STOP_S)  # it is ending by itself: a kill would hide its status
         if isinstance(reply, StartFailed):
             raise SetupError(f"the {self._name} cannot start: {reply.reason}")
         raise SetupError(f"the {self._name} process ended at its start (exit status {child.process.returncode})")
@@ -181,7 +181,7 @@ class Supervisor:
             born = time.monotonic()
             await self._listen(self._child)
             self._is_ready.clear()
-            await self._child.end(STOP_S)  # it is ending by itself: a kill would hide its status
+            await self._child.end(STOP_S)  # by itself, as above
             log.error("the %s died status=%s; restarting", self._name, self._child.process.returncode)
             self._on_death()
             if time.monotonic() - born > STEADY_S:

@@ -12,6 +12,12 @@ from web_demo.children.pool import WorkerPool
 from web_demo.errors import EngineFailed, SetupError, Unavailable
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A new process takes its time on a busy machine."""
+    monkeypatch.setattr("web_demo.children.pool.PATIENCE_S", 60.0)
+
+
 def build_doubler():
     def double(number: int) -> int:
         if number < 0:
