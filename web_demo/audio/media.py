@@ -52,8 +52,16 @@ def container_of(data: bytes | bytearray) -> str | None:
     return None
 
 
-def decode(data: bytes | bytearray, *, max_s: float, stopped: Callable[[], bool] = lambda: False) -> Decoded:
-    """The first audio stream as mono at SPEECH_RATE. Blocks: run it in a thread; it ends early when `stopped()`.
+def check_size(size: int, max_bytes: int) -> None:
+    """For files that did not come by a form, whose reader has its own cap. Raises TooLarge."""
+    if size > max_bytes:
+        raise TooLarge(f"the audio file has {size / 2**20:.1f} MiB; at most {max_bytes / 2**20:g} MiB are taken")
+
+
+def decode(
+    data: bytes | bytearray, *, max_s: float, rate: int = SPEECH_RATE, stopped: Callable[[], bool] = lambda: False
+) -> Decoded:
+    """The first audio stream as mono at `rate` Hz. Blocks: run it in a thread; it ends early when `stopped()`.
 
     Raises UnsupportedMedia when there is no readable audio, TooLarge as soon as more than `max_s` seconds came out.
     """
@@ -63,12 +71,12 @@ def decode(data: bytes | bytearray, *, max_s: float, stopped: Callable[[], bool]
     if container is None:
         raise UnsupportedMedia(f"the file ({len(data)} bytes) does not begin like any audio file; {READABLE}")
     pieces: list[Samples] = []
-    limit, length, damage = round(max_s * SPEECH_RATE), 0, ""
+    limit, length, damage = round(max_s * rate), 0, ""
     try:
         with av.open(io.BytesIO(data), "r", format=container, metadata_errors="ignore") as file:
             if not file.streams.audio:
                 raise UnsupportedMedia(f"the file holds no audio stream; {READABLE}")
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=SPEECH_RATE)
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
             for frame in file.decode(file.streams.audio[0]):
                 if frame.sample_rate not in RATES:  # one frame at a forged 1 Hz would be an hour of sound
                     raise UnsupportedMedia(
@@ -77,7 +85,7 @@ def decode(data: bytes | bytearray, *, max_s: float, stopped: Callable[[], bool]
                 for resampled in resampler.resample(frame):
                     pieces.append(resampled.to_ndarray()[0])
                     length += resampled.samples
-                if length > limit:
+                if length > limit + rate // 10:  # encoders pad
                     raise TooLarge(f"the audio is longer than {max_s:g} s, the most that is taken; send it in parts")
                 if stopped():
                     break
@@ -85,8 +93,8 @@ def decode(data: bytes | bytearray, *, max_s: float, stopped: Callable[[], bool]
     except (av.FFmpegError, ValueError) as error:  # ValueError: the stream's layout or rate changed half way
         if not length:
             raise UnsupportedMedia(f"the {container} file cannot be read ({error}); {READABLE}") from error
-        damage = f"the file is damaged after {length / SPEECH_RATE:.1f} s: only the part before was used"
+        damage = f"the file is damaged after {length / rate:.1f} s: only the part before was used"
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
     np.clip(samples, -1.0, 1.0, out=samples)
-    return Decoded(Audio(samples[:limit], SPEECH_RATE), damage)
+    return Decoded(Audio(samples[:limit], rate), damage)

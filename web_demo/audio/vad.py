@@ -196,3 +196,8 @@ def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float =
             previous_end = end
     if detector.speaking:
         yield start, len(samples)
+
+
+def has_speech(samples: Samples) -> bool:
+    """Whether anything of a whole 16 kHz recording is speech. Looks no further than needed."""
+    return next(speech_spans(samples), None) is not None

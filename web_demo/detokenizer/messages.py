@@ -1,23 +1,15 @@
-"""What the service and its detokenizer child say to each other, over one ordered duplex channel.
+"""What the service and its detokenizer child say to each other, beside what every child knows (children/line.py).
 
-    service -> child   Hello(spec) · Open(turn) · Decode(window) · Close(turn) · Ping · Stop
-    child -> service   Ready(…) | StartFailed(why) · Sound(turn, samples) · Done(turn, window) · Failed(turn, why) · Pong
-
-A frame is four bytes of length (big endian) and a pickle. Both ends are ours: the channel is a socket pair that nobody
-else can reach.
+service -> child   Hello(spec) · Open(turn) · Decode(window) · Close(turn)
+child -> service   Ready(…) · Sound(turn, samples) · Done(turn, window) · Failed(turn, why)
 """
 
 from __future__ import annotations
 
-import pickle
-import struct
 from dataclasses import dataclass
-from typing import cast
 
 from web_demo.audio.samples import Samples
 from web_demo.detokenizer.backend import BackendSpec, Window
-
-LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True)
@@ -44,26 +36,11 @@ class Close:
 
 
 @dataclass(frozen=True)
-class Ping:
-    pass
-
-
-@dataclass(frozen=True)
-class Stop:
-    pass
-
-
-@dataclass(frozen=True)
 class Ready:
     backend: str
     sample_rate: int
     hop_tokens: tuple[int, ...]
     max_turns: int
-
-
-@dataclass(frozen=True)
-class StartFailed:
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,23 +61,5 @@ class Failed:
     reason: str
 
 
-@dataclass(frozen=True)
-class Pong:
-    pass
-
-
-Command = Hello | Open | Decode | Close | Ping | Stop
-Reply = Ready | StartFailed | Sound | Done | Failed | Pong
-
-
-def pack(message: Command | Reply) -> bytes:
-    body = pickle.dumps(message, protocol=5)
-    return LENGTH.pack(len(body)) + body
-
-
-def unpack_command(body: bytes) -> Command:
-    return cast(Command, pickle.loads(body))  # noqa: S301 - from our own parent
-
-
-def unpack_reply(body: bytes) -> Reply:
-    return cast(Reply, pickle.loads(body))  # noqa: S301 - from our own child
+Command = Hello | Open | Decode | Close
+Reply = Ready | Sound | Done | Failed

@@ -16,61 +16,14 @@ from collections import deque
 from collections.abc import Iterator
 
 from web_demo.audio.samples import Samples
+from web_demo.children.line import Line, StartFailed, Stop
 from web_demo.detokenizer.backend import DetokenizerBackend, Window, load
-from web_demo.detokenizer.messages import (
-    LENGTH,
-    Close,
-    Command,
-    Decode,
-    Done,
-    Failed,
-    Hello,
-    Open,
-    Ping,
-    Pong,
-    Ready,
-    Reply,
-    Sound,
-    StartFailed,
-    Stop,
-    pack,
-    unpack_command,
-)
+from web_demo.detokenizer.messages import Close, Command, Decode, Done, Failed, Hello, Open, Ready, Sound
 from web_demo.errors import DeviceLost
 
 log = logging.getLogger("detokenizer")
 
 LOST_STATUS = 3  # of a process that lost its device
-
-
-class Line:
-    """The child's end of the channel, with blocking calls. `send` may be called from any thread."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._sending = threading.Lock()
-
-    def receive(self) -> Command | None:
-        """The next command; None when the parent is gone."""
-        head = self._exactly(LENGTH.size)
-        body = self._exactly(LENGTH.unpack(head)[0]) if head else None
-        return unpack_command(body) if body else None
-
-    def send(self, reply: Reply) -> None:
-        with self._sending:
-            self._connection.sendall(pack(reply))
-
-    def _exactly(self, count: int) -> bytes | None:
-        data = bytearray()
-        while len(data) < count:
-            try:
-                part = self._connection.recv(count - len(data))
-            except ConnectionError:
-                return None
-            if not part:
-                return None
-            data += part
-        return bytes(data)
 
 
 class Work:
@@ -83,7 +36,7 @@ class Work:
         self._closed: deque[str] = deque()
         self._stopped = False
 
-    def accept(self, command: Command) -> None:
+    def accept(self, command: Command | Stop) -> None:
         with self._changed:
             match command:
                 case Open(turn_id, voice):
@@ -167,15 +120,6 @@ def _end(sounds: Iterator[tuple[str, Samples]]) -> None:
         close()
 
 
-def _read(line: Line, work: Work) -> None:
-    while (command := line.receive()) is not None:
-        if isinstance(command, Ping):
-            line.send(Pong())
-        else:
-            work.accept(command)
-    work.accept(Stop())
-
-
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
@@ -192,7 +136,7 @@ def main() -> int:
     line.send(Ready(backend.name, backend.sample_rate, backend.hop_tokens, backend.max_turns))
     log.info("ready backend=%s pid=%d", backend.name, os.getpid())
     work = Work()
-    threading.Thread(target=_read, args=(line, work), name="commands", daemon=True).start()
+    threading.Thread(target=line.read, args=(work.accept,), name="commands", daemon=True).start()
     try:
         serve(line, work, backend)
     except ConnectionError:

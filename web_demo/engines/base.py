@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from web_demo.audio.samples import Audio, Samples
 from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.source import SpeechSource
 
 # --- what every engine declares ---------------------------------------------------------------------------------------
 
@@ -27,12 +28,21 @@ class Capabilities:
     timestamps: Literal["none", "segment", "word"] = "none"
     voices: tuple[str, ...] = ()
     cloning: bool = False  # speaks with the voice of a reference recording
+    speeds: tuple[float, float] = (1.0, 1.0)  # of speech, slowest and fastest; 1 is normal
+    instructions: bool = False  # can be told how to speak
+    min_piece_chars: int = 1  # of text spoken in one go: below it speech is not good …
+    max_piece_chars: int = 200  # … and above it not stable, or too long for others to wait
+    backend: BackendSpec | None = None  # the detokenizer backend that is this voice, for who has that child anyway
     user_audio_history: bool = False  # wants the sound of earlier user turns, not only their text
     max_concurrency: int = 1
 
 
 class Engine(Protocol):
-    """Life cycle and description. `start` may take minutes (weights); it raises SetupError when it cannot serve."""
+    """Life cycle and description. `start` may take minutes (weights); it raises SetupError when it cannot serve.
+
+    `close` may come before the start or twice. Where it let go of something that work needs, later work raises a
+    ServiceError.
+    """
 
     @property
     def name(self) -> str: ...  # as in `--engine`
@@ -104,8 +114,11 @@ class VoicePrompt:
 
 @dataclass(frozen=True)
 class SpeechRequest:
+    """`text` is at most `max_piece_chars` of the engine's capabilities long: longer ones are cut before, in one place
+    (`engines/tts/text.py`), and asked for piece by piece."""
+
     text: str
-    voice: str
+    voice: str  # "": the engine's default
     speed: float = 1.0
     prompt: VoicePrompt | None = None
     instruction: str = ""  # how to speak, where the engine can be told
@@ -116,7 +129,7 @@ class TtsEngine(Engine, Protocol):
     def sample_rate(self) -> int: ...
 
     def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        """Chunks of mono float32 at `sample_rate`, the first as soon as it exists."""
+        """Chunks of mono float32 at `sample_rate`, the first as soon as it exists; none for a text without words."""
         ...
 
 
@@ -216,7 +229,11 @@ Step = Heard | TextDelta | SpeechText | SpeechCodes | ToolCall
 
 class S2sEngine(Engine, Protocol):
     @property
-    def speech(self) -> BackendSpec: ...  # which detokenizer backend turns its steps into sound
+    def speech(
+        self,
+    ) -> BackendSpec | SpeechSource: ...  # the detokenizer backend, or what else makes sound of its steps
+    @property
+    def parts(self) -> Mapping[str, str]: ...  # what it is made of, for /health and the page: part -> description
 
     def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """The answer, step by step, as it is made. Closing the iterator ends the work within one step."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.detokenizer.backend import BackendSpec, Window
+from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Capabilities, Step, TurnRequest
 from web_demo.errors import DeviceLost
 
@@ -31,16 +32,17 @@ class ScriptedS2s:
     name = "scripted"
     model = "script"
     device = "cpu"
+    parts: Mapping[str, str] = {}
 
     def __init__(
         self,
         script: Callable[[TurnRequest], Sequence[Step | float | Exception]],
         *,
-        speech: BackendSpec | None = None,
+        speech: BackendSpec | SpeechSource | None = None,
         capabilities: Capabilities | None = None,
     ) -> None:
         self._script = script
-        self.speech = speech or BackendSpec("web_demo.engines.fakes:ToneBackend")
+        self.speech: BackendSpec | SpeechSource = speech or BackendSpec("web_demo.engines.fakes:ToneBackend")
         self.capabilities = capabilities or Capabilities(max_concurrency=1000)
         self.turns: list[TurnRequest] = []
         self.live = 0

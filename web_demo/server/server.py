@@ -16,14 +16,14 @@ from web_demo.server.common.service import engine_for, make_app
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.page.page import add_page
 from web_demo.server.s2s import routes
-from web_demo.server.s2s.service import SERVICE, S2sService
+from web_demo.server.s2s.service import SERVICE, S2sService, choose_engine
 from web_demo.server.s2s.settings import S2sSettings
 
 
 def create_app(settings: S2sSettings, engine: S2sEngine | None = None) -> web.Application:
     """`engine`: run this one instead of what the settings choose. Raises SetupError."""
     metrics = prometheus_client.CollectorRegistry()
-    service = S2sService(settings, *engine_for(settings, engine), S2sMetrics(metrics))
+    service = S2sService(settings, *engine_for(settings, engine, choose_engine), S2sMetrics(metrics))
     app = make_app(settings, service, metrics)
     app[SERVICE] = service
     routes.add_routes(app)

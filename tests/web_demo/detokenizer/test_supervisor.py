@@ -146,8 +146,8 @@ async def test_closing_leaves_no_process():
 
 
 async def test_a_child_that_was_stopped_cold_is_killed_at_close(monkeypatch):
-    monkeypatch.setattr("web_demo.detokenizer.supervisor.STOP_S", 0.2)
     detokenizer = Detokenizer(TONE)
+    monkeypatch.setattr(detokenizer._child, "_stop_s", 0.2)
     await detokenizer.start()
     pid = detokenizer.pid
     os.kill(pid, signal.SIGSTOP)
@@ -156,9 +156,9 @@ async def test_a_child_that_was_stopped_cold_is_killed_at_close(monkeypatch):
 
 
 async def test_a_stuck_child_is_replaced(monkeypatch):
-    monkeypatch.setattr("web_demo.detokenizer.supervisor.PING_S", 0.05)
-    monkeypatch.setattr("web_demo.detokenizer.supervisor.SILENT_S", 0.3)
+    monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.05)
     async with Detokenizer(TONE) as detokenizer:
+        detokenizer._child._silent_s = 0.3
         pid = detokenizer.pid
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: detokenizer.pid not in (pid, None))

@@ -166,6 +166,8 @@ export default {
   engine: "Engine",
   model: "Model",
   device: "Device",
+  recogniser: "Recogniser",
+  responder: "Answers by",
   sessions: "Sessions",
   sessionsOf: "{sessions} of {most}",
   reason: "Reason",

@@ -163,6 +163,8 @@ export default {
   engine: "引擎",
   model: "模型",
   device: "设备",
+  recogniser: "语音识别",
+  responder: "回答者",
   sessions: "会话",
   sessionsOf: "{sessions} / {most}",
   reason: "原因",

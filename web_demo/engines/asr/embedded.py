@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
+from web_demo.children.pool import WorkerPool
 from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
-from web_demo.engines.asr.workers import WorkerPool
 from web_demo.engines.base import Capabilities, Transcript
 from web_demo.errors import InvalidRequest
 
@@ -32,10 +32,13 @@ class EmbeddedAsr:
     max_segment_s = 15.0  # short enough that the abandoned work of a client that left ends soon
 
     def __init__(self, workers: int) -> None:
-        self.capabilities = Capabilities(
-            languages=(LANGUAGE,), hotwords=True, timestamps="word", max_concurrency=workers
-        )
         self._pool: WorkerPool[DecodeTask, Decoded] = WorkerPool("embedded ASR", build, workers)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """`max_concurrency` counts the workers that live."""
+        places = max(1, self._pool.capacity)
+        return Capabilities(languages=(LANGUAGE,), hotwords=True, timestamps="word", max_concurrency=places)
 
     async def start(self) -> None:
         await self._pool.start()

@@ -19,7 +19,7 @@ import numpy as np
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
-from web_demo.audio.vad import speech_spans
+from web_demo.audio.vad import has_speech
 from web_demo.engines.asr.batching import BatchLimits, MicroBatcher
 from web_demo.engines.asr.languages import MLT_NANO, NAMES, NANO
 from web_demo.engines.base import Capabilities, Segment, Transcript
@@ -164,7 +164,7 @@ class FunAsr:
 def _speech(audio: Audio) -> Samples | None:
     """At SPEECH_RATE; None for silence, which a language model would make words of."""
     samples = audio.at(SPEECH_RATE).samples
-    return None if next(speech_spans(samples), None) is None else samples
+    return samples if has_speech(samples) else None
 
 
 def sanitised(hotword: str) -> str:

@@ -70,6 +70,12 @@ def code_of(language: str) -> str | None:
     return primary if primary in NAMES else None
 
 
+def language_name(code: str, language: str) -> str:
+    """The name of `code` in Chinese ("zh") or English (anything else); the code itself where it is not known."""
+    chinese, english = NAMES.get(code, (code, code))
+    return chinese if language == "zh" else english.capitalize()
+
+
 def resolve(language: str, available: Sequence[str]) -> str:
     """The code of `language`, which must be one of the codes in `available` (empty: any known one)."""
     code = code_of(language)

@@ -10,6 +10,7 @@ import openai
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio, to_wav
+from web_demo.audio.vad import has_speech
 from web_demo.engines.base import Capabilities, Segment, Transcript
 from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
 
@@ -21,13 +22,17 @@ MAX_CONCURRENCY = 16
 def create(settings: Any) -> OpenAiAsr:
     """Needs `base_url` and `remote_model` of the settings; the server's key comes from the environment."""
     if not settings.base_url:
-        raise SetupError("the openai ASR engine needs --base-url, such as http://localhost:8005/v1")
+        raise SetupError(
+            "the openai ASR engine needs the address of a server, such as http://localhost:8005/v1: --base-url of the ASR "
+            "service, --asr-base-url of the S2S service"
+        )
     return OpenAiAsr(settings.base_url, settings.remote_model, os.environ.get(KEY_VARIABLE, ""))
 
 
 class OpenAiAsr:
     """One upload a piece; the service cuts long audio into pieces of Whisper's 30 s. Hotwords go as `prompt`, which
-    Whisper takes as a hint at spelling. Closing the connection, which cancellation does, stops vLLM's work."""
+    Whisper takes as a hint at spelling. Closing the connection, which cancellation does, stops vLLM's work. `model` "": the
+    first that the server lists."""
 
     name = "openai"
     max_segment_s = 30.0
@@ -50,6 +55,8 @@ class OpenAiAsr:
             ) from error
         except openai.APIError as error:
             raise SetupError(f"no OpenAI-compatible server answers at {self.device}: {error}") from error
+        if not self.model and models:
+            self.model = models[0]
         if self.model not in models:
             raise SetupError(f"the server at {self.device} has no model {self.model!r}; it has: {', '.join(models)}")
 
@@ -62,7 +69,11 @@ class OpenAiAsr:
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
     ) -> Transcript:
-        wav = await off_loop(lambda: to_wav(audio.at(SPEECH_RATE)))
+        if self._client.is_closed():
+            raise Unavailable("the openai engine is closed")
+        wav = await off_loop(_speech_wav, audio)
+        if wav is None:
+            return Transcript("", language or "")
         try:
             answer = await self._client.audio.transcriptions.create(
                 model=self.model,
@@ -79,3 +90,9 @@ class OpenAiAsr:
         text = answer.text.strip()
         segments = (Segment(text, 0.0, round(audio.seconds, 3)),) if text else ()
         return Transcript(text, language or "", segments)
+
+
+def _speech_wav(audio: Audio) -> bytes | None:
+    """None for silence, of which Whisper makes words."""
+    sound = audio.at(SPEECH_RATE)
+    return to_wav(sound) if has_speech(sound.samples) else None

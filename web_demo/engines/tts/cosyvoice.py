@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import logging
 import os
-import re
 import sys
 import tempfile
 import threading
@@ -26,34 +25,31 @@ import numpy as np
 
 from web_demo.audio.samples import Samples, from_wav, to_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
+from web_demo.engines.tts.cosyvoice_voices import (
+    BUILT_IN,
+    DEFAULT_VOICE,
+    LANGUAGES,
+    MAX_PIECE_CHARS,
+    MIN_PIECE_CHARS,
+    REFERENCE_TEXT,
+    REFERENCE_WAV,
+    SPEEDS,
+    SUBMODULE,
+    same_script,
+)
+from web_demo.engines.tts.limits import check
 from web_demo.engines.tts.normalize import normalize
-from web_demo.engines.tts.text import script_runs, spoken
-from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError
+from web_demo.engines.tts.text import has_words, spoken
+from web_demo.errors import EngineFailed, NotFound, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
 
-SUBMODULE = Path(__file__).resolve().parents[3] / "third_party" / "CosyVoice"
 GET_SUBMODULE = "git submodule update --init --recursive third_party/CosyVoice"
 GET_PACKAGES = "pip install -r third_party/CosyVoice/requirements.txt"
 
 SYSTEM_PROMPT = "You are a helpful assistant."  # CosyVoice3 was trained with it before every prompt
 END_OF_PROMPT = "<|endofprompt|>"
-MIN_SPEED, MAX_SPEED = 0.5, 2.0
 REMEMBERED_VOICES = 32
-_SPECIAL_TOKEN = re.compile(r"<\|.*?\|>")
-
-# CosyVoice3 has no built-in speakers: its classic names speak with the recording that comes with upstream's code.
-REFERENCE_WAV = "asset/zero_shot_prompt.wav"
-REFERENCE_TEXT = "希望你以后能够做的比我还好呦。"
-BUILT_IN = {  # name -> how to speak, "" where the text says enough
-    "中文女": "",
-    "中文男": "",
-    "英文女": "",
-    "英文男": "",
-    "日语男": "",
-    "粤语女": "请用广东话表达。",
-    "韩语女": "",
-}
 
 Put = Callable[[Samples | Exception | None], None]
 
@@ -76,9 +72,13 @@ class Settings(Protocol):
 class CosyVoiceTts:
     name = "cosyvoice"
     capabilities = Capabilities(
-        languages=("zh", "en", "ja", "ko", "de", "es", "fr", "it", "ru"),
+        languages=LANGUAGES,
         voices=tuple(BUILT_IN),
         cloning=True,
+        speeds=SPEEDS,
+        instructions=True,
+        min_piece_chars=MIN_PIECE_CHARS,
+        max_piece_chars=MAX_PIECE_CHARS,
         max_concurrency=1,
     )
 
@@ -115,9 +115,12 @@ class CosyVoiceTts:
         return None  # upstream pins a torch that has no type of error for a lost GPU
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        if not MIN_SPEED <= request.speed <= MAX_SPEED:
-            raise InvalidRequest(f"speed {request.speed:g} is out of this engine's range: {MIN_SPEED} to {MAX_SPEED}")
-        if request.prompt is None and request.voice not in BUILT_IN:
+        if self._upstream is None:
+            raise Unavailable("the cosyvoice engine is not running")
+        check(request, self.name, self.capabilities)
+        if not has_words(spoken(request.text)):
+            return
+        if request.prompt is None and request.voice not in ("", *BUILT_IN):
             raise NotFound(f"no voice {request.voice[:100]!r}; there are: {', '.join(BUILT_IN)}")
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Samples | Exception | None] = asyncio.Queue()
@@ -177,15 +180,15 @@ class CosyVoiceTts:
         like a token.
         """
         prompt = request.prompt or self._reference()
-        instruction = request.instruction or ("" if request.prompt else BUILT_IN[request.voice])
-        text = normalize(plain(request.text))
+        instruction = request.instruction or ("" if request.prompt else BUILT_IN[request.voice or DEFAULT_VOICE])
+        text = normalize(spoken(request.text))
         how = {"stream": request.speed == 1.0, "speed": request.speed, "text_frontend": False}
         # Upstream ignores the words given beside a cached voice: they are part of what is cached.
         if instruction:
-            voice = self._cached(prompt, f"{SYSTEM_PROMPT} {plain(instruction)}{END_OF_PROMPT}")
+            voice = self._cached(prompt, f"{SYSTEM_PROMPT} {spoken(instruction)}{END_OF_PROMPT}")
             return iter(self._upstream.inference_instruct2(text, "", "", zero_shot_spk_id=voice, **how))
-        voice = self._cached(prompt, f"{SYSTEM_PROMPT}{END_OF_PROMPT}{plain(prompt.text)}")
-        if _same_script(text, prompt.text):
+        voice = self._cached(prompt, f"{SYSTEM_PROMPT}{END_OF_PROMPT}{spoken(prompt.text)}")
+        if same_script(text, prompt.text):
             return iter(self._upstream.inference_zero_shot(text, "", "", zero_shot_spk_id=voice, **how))
         text = f"{SYSTEM_PROMPT}{END_OF_PROMPT}{text}"
         return iter(self._upstream.inference_cross_lingual(text, "", zero_shot_spk_id=voice, **how))
@@ -208,19 +211,6 @@ class CosyVoiceTts:
             oldest, _ = self._voices.popitem(last=False)
             self._upstream.frontend.spk2info.pop(oldest, None)
         return name
-
-
-def plain(text: str) -> str:
-    """`text` without the model's special tokens: only we write those."""
-    while (stripped := _SPECIAL_TOKEN.sub(" ", text)) != text:
-        text = stripped
-    return spoken(text)
-
-
-def _same_script(text: str, prompt_text: str) -> bool:
-    """Whether `prompt_text` is a help for saying `text`; another language is better spoken without it."""
-    scripts = {script for script, _ in script_runs(text)} - {None}
-    return not scripts or not scripts.isdisjoint(script for script, _ in script_runs(prompt_text))
 
 
 def _choose_gpu(device: str) -> None:

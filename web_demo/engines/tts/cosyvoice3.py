@@ -20,17 +20,20 @@ from utils.sentences import split_sentences
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples, from_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
-from web_demo.engines.tts.cosyvoice import (
+from web_demo.engines.tts.cosyvoice_voices import (
     BUILT_IN,
-    MAX_SPEED,
-    MIN_SPEED,
+    LANGUAGES,
+    MAX_PIECE_CHARS,
+    MIN_PIECE_CHARS,
     REFERENCE_TEXT,
     REFERENCE_WAV,
+    SPEEDS,
     SUBMODULE,
-    plain,
+    same_script,
 )
+from web_demo.engines.tts.limits import check
 from web_demo.engines.tts.normalize import normalize
-from web_demo.engines.tts.text import has_words, script_runs
+from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
 
 if TYPE_CHECKING:
@@ -39,8 +42,6 @@ if TYPE_CHECKING:
     from web_demo.models.cosyvoice3.lm.generate import LmInput
     from web_demo.models.cosyvoice3.voices import Voice
 
-LANGUAGES = ("zh", "en", "ja", "ko", "de", "es", "fr", "it", "ru")
-MAX_PIECE_CHARS, MIN_PIECE_CHARS = 120, 10  # a piece is spoken in one go: short enough to stay stable, not a mere word
 _REMEMBERED_PROMPTS = 32
 _NEEDED = ("torch", "transformers", "onnxruntime", "kaldi_native_fbank", "yaml")
 
@@ -83,7 +84,16 @@ class CosyVoice3Engine:
     @property
     def capabilities(self) -> Capabilities:
         voices = self._models.voices.names if self._models is not None else ()
-        return Capabilities(languages=LANGUAGES, voices=voices, cloning=True, max_concurrency=self._streams)
+        return Capabilities(
+            languages=LANGUAGES,
+            voices=voices,
+            cloning=True,
+            speeds=SPEEDS,
+            instructions=True,
+            min_piece_chars=MIN_PIECE_CHARS,
+            max_piece_chars=MAX_PIECE_CHARS,
+            max_concurrency=self._streams,
+        )
 
     async def start(self) -> None:
         """Load the weights and record the GPU's graphs; raises SetupError with what is missing."""
@@ -104,17 +114,17 @@ class CosyVoice3Engine:
         return self._models.synthesizer.fault if self._models is not None else None
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        """Raises NotFound for an unknown voice, InvalidRequest for a bad recording, a speed out of range or a text
-        without words, EngineFailed, and Unavailable once the synthesizer has stopped."""
+        """Raises NotFound for an unknown voice, InvalidRequest for a bad recording or a speed out of range, EngineFailed,
+        and Unavailable once the synthesizer has stopped. A text without words gives nothing."""
         from web_demo.models.cosyvoice3.engine.job import Finished, new_job
 
         models = self._loaded
-        if not MIN_SPEED <= request.speed <= MAX_SPEED:
-            raise InvalidRequest(f"speed must be {MIN_SPEED} to {MAX_SPEED}, got {request.speed}")
-        text = normalize(plain(request.text))
-        pieces = [piece for piece in split_sentences(text, MAX_PIECE_CHARS, MIN_PIECE_CHARS) if has_words(piece)]
-        if not pieces:
-            raise InvalidRequest("the text has nothing to speak: it holds no letter and no digit")
+        check(request, self.name, self.capabilities)
+        text = normalize(spoken(request.text))
+        if not has_words(text):
+            return
+        # Whoever asks has cut the text (see Capabilities); numbers that became words may have made it too long again.
+        pieces = [text] if len(text) <= MAX_PIECE_CHARS else split_sentences(text, MAX_PIECE_CHARS, MIN_PIECE_CHARS)
         voice, inputs = await off_loop(self._prepare, request, pieces)
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
@@ -136,7 +146,7 @@ class CosyVoice3Engine:
     def _prepare(self, request: SpeechRequest, pieces: Sequence[str]) -> tuple[Voice, list[LmInput]]:
         """Voice and inputs of a request; runs in a worker thread, one request at a time."""
         models = self._loaded
-        instruction = plain(request.instruction)
+        instruction = spoken(request.instruction)
         with models.frontend_lock:
             if request.prompt is not None:
                 voice, words = self._cloned(request.prompt), request.prompt.text
@@ -152,7 +162,7 @@ class CosyVoice3Engine:
         """The voice of a recording; the last ones are remembered, because reading one takes a while."""
         key = (hashlib.sha256(prompt.audio.samples.tobytes()).digest(), prompt.audio.rate, prompt.text)
         if key not in self._prompts:
-            self._prompts[key] = self._loaded.frontend.voice(prompt.audio, plain(prompt.text))
+            self._prompts[key] = self._loaded.frontend.voice(prompt.audio, spoken(prompt.text))
             while len(self._prompts) > _REMEMBERED_PROMPTS:
                 self._prompts.popitem(last=False)
         self._prompts.move_to_end(key)
@@ -174,12 +184,6 @@ class CosyVoice3Engine:
         if self._models is None:
             raise EngineFailed("the cosyvoice3 engine is not started")
         return self._models
-
-
-def same_script(text: str, words: str) -> bool:
-    """Whether the words of a recording help to say `text`; another language is better spoken without them."""
-    scripts = {script for script, _ in script_runs(text)} - {None}
-    return not scripts or not scripts.isdisjoint(script for script, _ in script_runs(words))
 
 
 def _post(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event], event: Event) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,10 +13,12 @@ import numpy as np
 
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
+from web_demo.engines.tts.limits import check
 from web_demo.engines.tts.text import has_words, spoken
-from web_demo.errors import InvalidRequest, NotFound, SetupError
+from web_demo.errors import NotFound, SetupError
 
 BACKEND = BackendSpec("web_demo.engines.tts.espeak:create_backend")
 CONCURRENCY = (
@@ -25,26 +26,11 @@ CONCURRENCY = (
 )
 
 
-class Turn(AbstractAsyncContextManager["Turn"], Protocol):
-    """The sound of one request; leaving it stops the work for it in the child."""
-
-    def say(self, *, text: str, last: bool, deadline: float, speed: float) -> AsyncIterator[Samples]: ...
-
-
-class SpeechProcess(Protocol):
-    """A supervised child with a DetokenizerBackend inside. The service brings it: engines import nothing of the server."""
-
-    async def start(self) -> None: ...
-    async def close(self) -> None: ...
-    async def open(self, turn_id: str, voice: str = "") -> Turn: ...
-    def fault(self) -> str | None: ...
-
-
 class Settings(Protocol):
     """What this engine reads of the service's settings."""
 
     @property
-    def speech_process(self) -> Callable[[BackendSpec], SpeechProcess]: ...
+    def speech_process(self) -> Callable[[BackendSpec], SpeechSource]: ...
 
 
 class EmbeddedTts:
@@ -53,12 +39,18 @@ class EmbeddedTts:
     device = "cpu"
     sample_rate = WIRE_RATE
 
-    def __init__(self, process: SpeechProcess) -> None:
+    def __init__(self, process: SpeechSource) -> None:
         self._process = process
 
     @functools.cached_property
     def capabilities(self) -> Capabilities:
-        return Capabilities(voices=(*CLASSIC_VOICES, *_languages()), max_concurrency=CONCURRENCY)
+        return Capabilities(
+            voices=(*CLASSIC_VOICES, *_languages()),
+            speeds=(MIN_SPEED, MAX_SPEED),
+            min_piece_chars=12,
+            backend=BACKEND,
+            max_concurrency=CONCURRENCY,
+        )
 
     async def start(self) -> None:
         await self._process.start()
@@ -85,16 +77,7 @@ class EmbeddedTts:
         yield np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
 
     def _check(self, request: SpeechRequest) -> None:
-        if request.prompt is not None:
-            raise InvalidRequest(
-                "the embedded engine cannot speak with the voice of a recording; that needs --engine cosyvoice3"
-            )
-        if request.instruction:
-            raise InvalidRequest("the embedded engine cannot be told how to speak; that needs --engine cosyvoice3")
-        if not MIN_SPEED <= request.speed <= MAX_SPEED:
-            raise InvalidRequest(
-                f"speed {request.speed:g} is out of this engine's range: {MIN_SPEED:.2f} to {MAX_SPEED:g}"
-            )
+        check(request, self.name, self.capabilities)
         language = EspeakVoice.parse(request.voice).language
         if language and language not in _languages():
             raise NotFound(f"no voice {request.voice[:100]!r}; there are: {', '.join(self.capabilities.voices)}")

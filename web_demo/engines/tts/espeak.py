@@ -30,7 +30,7 @@ _SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int16),
 _GO_ON, _STOP = 0, 1
 
 NORMAL_WORDS_PER_MINUTE = 175
-MIN_SPEED = 80 / NORMAL_WORDS_PER_MINUTE  # slower than 80 words a minute espeak-ng does not go
+MIN_SPEED = 0.46  # slower than 80 words a minute espeak-ng does not go
 MAX_SPEED = 4.0
 
 QUIET = 0.01  # of full scale: below it is near-silence
@@ -146,8 +146,8 @@ class Espeak:
             yield rest
 
     def _select(self, name: str, speed: float) -> None:
-        if not MIN_SPEED - 0.01 <= speed <= MAX_SPEED:
-            raise ValueError(f"speed must be {MIN_SPEED:.2f} to {MAX_SPEED}, got {speed}")
+        if not MIN_SPEED <= speed <= MAX_SPEED:
+            raise ValueError(f"speed must be {MIN_SPEED} to {MAX_SPEED}, got {speed}")
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise NotFound(f"espeak-ng has no voice {name[:100]!r}; it has: {', '.join(self.languages)}")
         self._library.espeak_SetParameter(_PARAMETER_RATE, round(NORMAL_WORDS_PER_MINUTE * speed), 0)

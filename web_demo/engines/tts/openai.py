@@ -14,11 +14,14 @@ import openai
 from web_demo.audio.samples import WIRE_RATE, Samples, from_int16, to_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
 from web_demo.engines.tts.espeak import CLASSIC_VOICES
+from web_demo.engines.tts.limits import check
+from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 120.0
+DEFAULT_VOICE = "alloy"  # OpenAI's own, which other servers know as well
 CONCURRENCY = 64  # the other server has its own queue
 
 
@@ -41,7 +44,13 @@ class OpenAiTts:
     name = "openai"
     sample_rate = WIRE_RATE  # of OpenAI's "pcm"
     # It lists no voices: there is no interface to ask for them, so any name goes through and the server decides.
-    capabilities = Capabilities(cloning=True, max_concurrency=CONCURRENCY)
+    capabilities = Capabilities(
+        cloning=True,
+        speeds=(0.25, 4.0),  # OpenAI's limits
+        instructions=True,
+        min_piece_chars=12,
+        max_concurrency=CONCURRENCY,
+    )
 
     def __init__(self, base_url: str, model: str = "", voice: str = "", api_key: str = "") -> None:
         self._client = openai.AsyncOpenAI(
@@ -67,7 +76,14 @@ class OpenAiTts:
         return None  # the server behind it may come back at any time
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
-        voice = self._voice if self._voice and request.voice in CLASSIC_VOICES else request.voice
+        if self._client.is_closed():
+            raise Unavailable("the openai engine is closed")
+        check(request, self.name, self.capabilities)
+        if not has_words(spoken(request.text)):
+            return
+        voice = request.voice or DEFAULT_VOICE
+        if self._voice and request.voice in ("", *CLASSIC_VOICES):
+            voice = self._voice
         # vllm-omni streams only when told so, and only at normal speed. Other servers ignore the word.
         extra: dict[str, Any] = {"stream": True} if request.speed == 1.0 else {}
         if request.prompt is not None:
@@ -114,4 +130,9 @@ def _translated(error: openai.APIStatusError) -> Exception:
 
 
 def create(settings: Settings) -> OpenAiTts:
+    if not settings.base_url:
+        raise SetupError(
+            "the openai TTS engine needs the address of a server, such as http://localhost:8091/v1: --base-url of the TTS "
+            "service, --tts-base-url of the S2S service"
+        )
     return OpenAiTts(settings.base_url, settings.remote_model, settings.remote_voice, settings.remote_api_key)

@@ -11,11 +11,12 @@ from typing import Any
 
 from aiohttp import web
 
+from web_demo.engines.asr.cuts import join_texts
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr import formats
 from web_demo.server.asr.service import SERVICE, AsrService
-from web_demo.server.asr.transcriber import join_texts, join_transcripts
+from web_demo.server.asr.transcriber import join_transcripts
 from web_demo.server.common.forms import Form, boolean, read_form
 from web_demo.server.common.openai import add_models, send_events
 

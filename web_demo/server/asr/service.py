@@ -46,6 +46,7 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "languages": list(can.languages),
             "hotwords": can.hotwords,
             "timestamps": can.timestamps,
+            "concurrency": can.max_concurrency,
             "requests": self.places.taken,
             "max_queue": self.settings.max_queue,
             "live_streams": self.live_places.taken,

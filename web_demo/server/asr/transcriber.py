@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import unicodedata
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
+from web_demo.engines.asr.cuts import cuts, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
-from web_demo.server.asr.cuts import cuts
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.common.budgets import Turns
 
@@ -112,18 +111,3 @@ def join_transcripts(parts: Iterable[Transcript], language: str) -> Transcript:
         tuple(segment for part in parts for segment in part.segments),
         tuple(ignored),
     )
-
-
-def join_texts(texts: Iterable[str]) -> str:
-    """Texts of one recording in a row: a space between them, except where Chinese or Japanese writing meets."""
-    joined = ""
-    for text in (text.strip() for text in texts):
-        if joined and text and not (_wide(joined[-1]) and _wide(text[0])):
-            joined += " "
-        joined += text
-    return joined
-
-
-def _wide(character: str) -> bool:
-    hangul = "\uac00" <= character <= "\ud7a3"  # wide, but written with spaces
-    return unicodedata.east_asian_width(character) in "WF" and not hangul

@@ -10,7 +10,7 @@ import argparse
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -28,7 +28,9 @@ class Option:
 
     help: str
     flag: str | None = None  # None: from the field's name
-    choices: tuple[str, ...] | None = None
+    choices: Sequence[str] | Callable[[], Sequence[str]] | None = (
+        None  # a function: known when the command line is read
+    )
     metavar: str | None = None
     variable: str = ""  # of the environment, where the command line says nothing
     least: float = -math.inf
@@ -148,7 +150,9 @@ def _add_argument(
     elif kind == tuple[str, ...]:
         parser.add_argument(flag, dest=each.name, action="append", default=[], metavar=its.metavar, help=its.help)
     else:
-        choices = ("auto", *registry.names(settings.kind)) if each.name == "engine" else its.choices
+        choices = its.choices() if callable(its.choices) else its.choices
+        if each.name == "engine":
+            choices = ("auto", *registry.names(settings.kind))
         parser.add_argument(
             flag,
             dest=each.name,

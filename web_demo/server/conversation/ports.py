@@ -1,12 +1,11 @@
-"""What a session needs of others, in no wire's format: a wire with its codec, and a synthesiser."""
+"""What a session needs of others, in no wire's format: a wire with its codec (and `detokenizer.source`)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from web_demo.audio.samples import DecodedAudio, EncodedAudio, Samples
-from web_demo.detokenizer.messages import Ready
 from web_demo.server.conversation.events import ServerEvent
 
 
@@ -42,27 +41,4 @@ class Wire(Protocol):
 
     async def send(self, event: ServerEvent) -> None:
         """Raises ConnectionError when the client is gone or too slow to be waited for."""
-        ...
-
-
-class SpeechStream(Protocol):
-    """The sound of one answer, window by window: float32 [n] at WIRE_RATE. `close` frees it, at once if work is under way."""
-
-    def say(
-        self, *, text: str = "", codes: tuple[int, ...] = (), voice: str = "", last: bool = False, deadline: float = 0.0
-    ) -> AsyncIterator[Samples]:
-        """Raises EngineFailed. `deadline`: when the listener runs dry, by the session's clock."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Synthesizer(Protocol):
-    """`web_demo.detokenizer.supervisor.Detokenizer` is one."""
-
-    @property
-    def ready(self) -> Ready: ...
-
-    async def open(self, turn_id: str) -> SpeechStream:
-        """Raises Unavailable when there is no synthesiser to be had now."""
         ...

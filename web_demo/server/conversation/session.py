@@ -17,6 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from web_demo.audio.vad import Edge, TurnDetector, VoiceDetector, VoiceModel
+from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
 from web_demo.server.conversation.events import (
     AnswerBegan,
@@ -40,7 +41,7 @@ from web_demo.server.conversation.events import (
 )
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.options import SessionOptions
-from web_demo.server.conversation.ports import Synthesizer, Wire
+from web_demo.server.conversation.ports import Wire
 from web_demo.server.conversation.turn import Command, Conversation, Event, Keep, Refusal, State
 from web_demo.server.conversation.turn_task import Outcome, TurnTask
 from web_demo.server.conversation.user_audio import UserAudio
@@ -71,7 +72,7 @@ class Session:
         wire: Wire,
         *,
         engine: S2sEngine,
-        detokenizer: Synthesizer,
+        detokenizer: SpeechSource,
         metrics: S2sMetrics,
         limits: SessionLimits,
         options: SessionOptions,

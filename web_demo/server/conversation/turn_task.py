@@ -19,6 +19,7 @@ from enum import Enum
 from utils.channel import Channel
 from utils.threads import off_loop
 from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples
+from web_demo.detokenizer.source import SpeechSource, TurnSpeech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
 from web_demo.errors import ServiceError
 from web_demo.server.conversation.chunker import Chunker
@@ -33,7 +34,7 @@ from web_demo.server.conversation.events import (
 )
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.pacing import SampleClock
-from web_demo.server.conversation.ports import SpeechStream, Synthesizer, Wire
+from web_demo.server.conversation.ports import Wire
 from web_demo.server.conversation.reply import SpokenReply
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class TurnTask:
         request: TurnRequest,
         *,
         engine: S2sEngine,
-        detokenizer: Synthesizer,
+        detokenizer: SpeechSource,
         wire: Wire,
         metrics: S2sMetrics,
         prebuffer_s: float,
@@ -168,7 +169,7 @@ class TurnTask:
         await self._windows.close()
 
     async def _speak(self) -> None:
-        speech: SpeechStream | None = None
+        speech: TurnSpeech | None = None
         writer = self._wire.writer
         writer.drop()
         try:
@@ -185,7 +186,7 @@ class TurnTask:
                 speech.close()
         await self._audio.close()
 
-    async def _speak_window(self, speech: SpeechStream, window: _Window) -> None:
+    async def _speak_window(self, speech: TurnSpeech, window: _Window) -> None:
         if window.text:
             self._reply.begin_utterance(window.text)
         asked = self._now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,15 +10,19 @@ from typing import Any
 from aiohttp import web
 
 from web_demo.audio.samples import WIRE_RATE
+from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.source import SpeechSource
 from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import S2sEngine
-from web_demo.engines.choice import Choice
+from web_demo.engines.choice import Choice, choose
 from web_demo.errors import SetupError
 from web_demo.server.common.budgets import Budget, client_of
 from web_demo.server.common.service import EngineHost
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.settings import S2sSettings
+
+log = logging.getLogger(__name__)
 
 
 class S2sService(EngineHost[S2sSettings, S2sEngine]):
@@ -30,7 +35,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self._places = Budget(
             lambda: self.max_sessions, of="sessions", retry_after_s=30, refused=metrics.sessions_refused.inc
         )
-        self.detokenizer = Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
+        self.detokenizer = _speech_source(engine, metrics)
 
     async def start_parts(self) -> None:
         await self.detokenizer.start()  # first: on a shared GPU the engine then measures what is really left
@@ -48,6 +53,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
+            **self.engine.parts,
             "sessions": len(self.sessions),
             "max_sessions": self.max_sessions,
             "languages": list(self.engine.capabilities.languages),
@@ -65,6 +71,25 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self.health.require()
         with self._places.admit(client_of(request)):
             yield
+
+
+def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:
+    if isinstance(engine.speech, BackendSpec):
+        return Detokenizer(engine.speech, on_restart=metrics.detokenizer_restarts.inc)
+    return engine.speech
+
+
+def choose_engine(settings: S2sSettings) -> Choice:
+    """Raises SetupError when a recogniser or a voice is named for an engine that has none."""
+    choice = choose("s2s", settings)
+    named = {"--asr-engine": settings.asr_engine, "--tts-engine": settings.tts_engine}
+    without_effect = [f"{option} {name}" for option, name in named.items() if name != "embedded"]
+    if without_effect and choice.name != "embedded":
+        message = f"{' and '.join(without_effect)} work with --engine embedded only, not with {choice.name}"
+        if settings.engine != "auto":
+            raise SetupError(message)
+        log.warning("%s", message)
+    return choice
 
 
 SERVICE = web.AppKey("s2s", S2sService)

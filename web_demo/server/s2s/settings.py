@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from web_demo.engines import registry
 from web_demo.errors import SetupError
+from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.settings import ServiceSettings, option
 from web_demo.server.conversation.session import SessionLimits
+from web_demo.server.tts.settings import REMOTE_KEY_VARIABLE, TtsSettings
 
 LLM_KEY_VARIABLE = "LLM_API_KEY"
 DTYPES = ("auto", "bfloat16", "float16", "float32", "float8")
@@ -39,6 +43,31 @@ class S2sSettings(ServiceSettings):
     audio_lead_s: float = field(
         default=SessionLimits.prebuffer_s, metadata=option("how far audio is sent ahead of its time", least=0, most=10)
     )
+    asr_engine: str = field(
+        default="embedded",
+        metadata=option(
+            "embedded engine: who listens (default embedded: English)", choices=partial(registry.names, "asr")
+        ),
+    )
+    asr_base_url: str = field(
+        default="", metadata=option("--asr-engine openai: its server, such as http://127.0.0.1:8003/v1")
+    )
+    asr_model: str = field(default="", metadata=option("--asr-engine openai: the model there (default: its first)"))
+    asr_model_path: Path | None = field(default=AsrSettings.model_path, metadata=option("weights for --asr-engine"))
+    tts_engine: str = field(
+        default="embedded",
+        metadata=option(
+            "embedded engine: who speaks; weights from --tts-model-path", choices=partial(registry.names, "tts")
+        ),
+    )
+    tts_base_url: str = field(
+        default="", metadata=option("--tts-engine openai: its server, such as http://127.0.0.1:8004/v1")
+    )
+    tts_model: str = field(default="", metadata=option("--tts-engine openai: the model there (default: its first)"))
+    tts_voice: str = field(default="", metadata=option("name of the voice of --tts-engine (default: its own default)"))
+    tts_api_key: str = field(
+        default="", repr=False, metadata=option("of --tts-base-url", flag="", variable=REMOTE_KEY_VARIABLE)
+    )
     llm_base_url: str = field(
         default="",
         metadata=option(
@@ -63,6 +92,29 @@ class S2sSettings(ServiceSettings):
         for name, url in (("asr", self.asr_url), ("tts", self.tts_url)):
             if not url.startswith(("http://", "https://")):
                 raise SetupError(f"--{name}-url must look like http://host:port, got {url!r}")
+
+    @property
+    def recogniser(self) -> AsrSettings:
+        """Of the embedded engine, as the ASR service would have them."""
+        return AsrSettings(
+            engine=self.asr_engine,
+            base_url=self.asr_base_url,
+            remote_model=self.asr_model,
+            model_path=self.asr_model_path,
+            device=self.device,
+        )
+
+    @property
+    def voice(self) -> TtsSettings:
+        """Of the embedded engine, as the TTS service would have them."""
+        return TtsSettings(
+            engine=self.tts_engine,
+            base_url=self.tts_base_url,
+            remote_model=self.tts_model,
+            remote_api_key=self.tts_api_key,
+            model_path=self.tts_model_path,
+            device=self.device,
+        )
 
     @property
     def limits(self) -> SessionLimits:

@@ -30,13 +30,13 @@ def add_routes(app: web.Application) -> None:
 
 async def _synthesize(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    limit = service.settings.max_text_chars
+    can, limit = service.engine.capabilities, service.settings.max_text_chars
     with service.admitted(request) as client:
         if request.content_type.startswith("multipart/"):
             form = await read_form(request, prompts.FORM_LIMITS)
-            asked = requests.from_api(form.fields, limit, bytes(form.files.get("prompt_wav", b"")))
+            asked = requests.from_api(form.fields, can, limit, bytes(form.files.get("prompt_wav", b"")))
         else:
-            asked = requests.from_api(await read_json(request), limit)
+            asked = requests.from_api(await read_json(request), can, limit)
         wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
         return await _answer(request, service, client, asked, wants_file=wants_file)
 
@@ -44,7 +44,8 @@ async def _synthesize(request: web.Request) -> web.StreamResponse:
 async def _openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     with service.admitted(request) as client:
-        asked = requests.from_openai(await read_json(request), service.settings.max_text_chars)
+        can, limit = service.engine.capabilities, service.settings.max_text_chars
+        asked = requests.from_openai(await read_json(request), can, limit)
         return await _answer(request, service, client, asked, wants_file=True)
 
 

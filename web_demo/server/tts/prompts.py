@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import os
 import stat
 from pathlib import Path
 
-import av
-import numpy as np
-
-from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio, Samples
+from web_demo.audio import media
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio
 from web_demo.audio.vad import speech_spans
-from web_demo.errors import Forbidden, InvalidRequest, NotFound, TooLarge, UnsupportedMedia
+from web_demo.errors import Forbidden, InvalidRequest, NotFound, UnsupportedMedia
 from web_demo.server.common.forms import FormLimits
 
 MAX_PROMPT_BYTES = 12 << 20
@@ -27,18 +24,6 @@ MAX_PROMPT_S = 30.0
 MIN_PROMPT_S = 1.0
 MIN_SPEECH_S = 0.5
 MAX_PROMPT_CHARS = 500
-MIN_RATE, MAX_RATE = 8_000, 192_000  # Hz
-
-_FTYP = slice(4, 8)
-# libav's probing also finds playlists, which open other files: the format is decided here, and given to it.
-_MAGIC = (
-    (b"RIFF", "wav"),
-    (b"fLaC", "flac"),
-    (b"OggS", "ogg"),
-    (b"\x1aE\xdf\xa3", "matroska"),
-    (b"ID3", "mp3"),
-    (b"#!AMR", "amr"),
-)
 
 
 def from_base64(text: str) -> bytes:
@@ -80,8 +65,7 @@ def _read_regular(target: Path, asked: str) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidRequest(f"prompt_wav {asked[:200]!r} is not a file")
-        if status.st_size > MAX_PROMPT_BYTES:
-            raise TooLarge(f"the recording has {status.st_size} bytes; at most {MAX_PROMPT_BYTES} are taken")
+        media.check_size(status.st_size, MAX_PROMPT_BYTES)
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_PROMPT_BYTES)
     finally:
@@ -90,53 +74,14 @@ def _read_regular(target: Path, asked: str) -> bytes:
 
 def decode(data: bytes) -> Audio:
     """The recording as Audio at WIRE_RATE, checked: 1 to 30 s, with speech in it. Blocking: call it in a thread."""
-    if len(data) > MAX_PROMPT_BYTES:
-        raise TooLarge(f"the recording has {len(data)} bytes; at most {MAX_PROMPT_BYTES} are taken")
-    audio = Audio(_samples(data), WIRE_RATE)
+    media.check_size(len(data), MAX_PROMPT_BYTES)
+    decoded = media.decode(data, max_s=MAX_PROMPT_S, rate=WIRE_RATE)
+    if decoded.damage:
+        raise UnsupportedMedia(f"{decoded.damage}, and a voice is made of a whole recording")
+    audio = decoded.audio
     if audio.seconds < MIN_PROMPT_S:
         raise InvalidRequest(f"the recording lasts {audio.seconds:.2f} s; {MIN_PROMPT_S:g} to {MAX_PROMPT_S:g} s work")
     spans = speech_spans(audio.at(SPEECH_RATE).samples, pad_s=0.0)
     if sum(end - start for start, end in spans) < MIN_SPEECH_S * SPEECH_RATE:
         raise InvalidRequest("no speech was found in the recording; 3 to 10 s of one person, without music, work best")
     return audio
-
-
-def _samples(data: bytes) -> Samples:
-    kind = _container(data)
-    if kind is None:
-        raise UnsupportedMedia("the recording is in no known audio format; wav, mp3, flac, ogg, m4a and webm are read")
-    pieces: list[Samples] = []
-    count = 0
-    try:
-        with av.open(io.BytesIO(data), "r", format=kind) as container:
-            if not container.streams.audio:
-                raise UnsupportedMedia("the file holds no audio")
-            rate = container.streams.audio[0].rate
-            if not MIN_RATE <= rate <= MAX_RATE:  # at 1 Hz, a few bytes would become gigabytes
-                raise UnsupportedMedia(
-                    f"the recording says that it has {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read"
-                )
-            resampler = av.AudioResampler("flt", "mono", WIRE_RATE)
-            for frame in container.decode(container.streams.audio[0]):
-                for piece in resampler.resample(frame):
-                    pieces.append(piece.to_ndarray()[0])
-                    count += piece.samples
-                if count > (MAX_PROMPT_S + 0.1) * WIRE_RATE:
-                    raise TooLarge(f"the recording is longer than {MAX_PROMPT_S:g} s; cut it to 3 to 10 s")
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    except (av.error.FFmpegError, ValueError) as error:
-        raise UnsupportedMedia(f"the recording cannot be read as {kind}: {error}") from error
-    if not pieces:
-        raise UnsupportedMedia(f"the recording is an empty {kind} file")
-    return np.nan_to_num(np.concatenate(pieces), posinf=0.0, neginf=0.0)
-
-
-def _container(data: bytes) -> str | None:
-    for magic, name in _MAGIC:
-        if data.startswith(magic):
-            return name
-    if data[_FTYP] == b"ftyp":
-        return "mp4"
-    if len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0:
-        return "aac" if data[1] & 0x06 == 0 else "mp3"  # the layer bits of MPEG audio are zero in ADTS only
-    return None

@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from utils.sentences import split_sentences
-from web_demo.engines.tts.text import has_words, spoken
+from web_demo.engines.base import Capabilities
+from web_demo.engines.tts.limits import check_speed
+from web_demo.engines.tts.text import pieces, spoken
 from web_demo.errors import InvalidRequest, TooLarge
 from web_demo.server.common.forms import boolean
 from web_demo.server.tts.encode import CONTENT_TYPES
 
 DEFAULT_VOICE = "中文女"
-MIN_SPEED, MAX_SPEED = 0.25, 4.0
 MAX_INSTRUCTION_CHARS = 500
-# A piece is what an engine speaks in one go: long enough for a good melody, short enough for fair turns.
-PIECE_MAX_CHARS, PIECE_MIN_CHARS = 200, 12
 
 # OpenAI's own voice names, which its clients send by default, as the nearest of ours.
 OPENAI_VOICES = {
@@ -47,14 +45,14 @@ class SynthesisRequest:
         return bool(self.prompt_wav or self.prompt_audio)
 
 
-def from_api(body: Mapping[str, Any], max_chars: int, prompt_audio: bytes = b"") -> SynthesisRequest:
-    """`body`: the JSON object of `/api/synthesize`, or the fields of its multipart form."""
-    pieces, characters = _pieces(body, "text", max_chars)
+def from_api(body: Mapping[str, Any], can: Capabilities, max_chars: int, prompt_audio: bytes = b"") -> SynthesisRequest:
+    """`body`: the JSON object of `/api/synthesize`, or the fields of its multipart form; `can`: the engine's."""
+    parts, characters = _pieces(body, "text", can, max_chars)
     return SynthesisRequest(
-        pieces,
+        parts,
         characters,
         voice=_string(body, "speaker_id") or DEFAULT_VOICE,
-        speed=_speed(body),
+        speed=_speed(body, can),
         instruction=_instruction(body, "instruction"),
         prompt_wav=_string(body, "prompt_wav"),
         prompt_audio=prompt_audio,
@@ -63,19 +61,19 @@ def from_api(body: Mapping[str, Any], max_chars: int, prompt_audio: bytes = b"")
     )
 
 
-def from_openai(body: Mapping[str, Any], max_chars: int) -> SynthesisRequest:
+def from_openai(body: Mapping[str, Any], can: Capabilities, max_chars: int) -> SynthesisRequest:
     """`body`: https://platform.openai.com/docs/api-reference/audio/createSpeech; any `model` is taken for ours."""
-    pieces, characters = _pieces(body, "input", max_chars)
+    parts, characters = _pieces(body, "input", can, max_chars)
     voice = body.get("voice") or DEFAULT_VOICE
     if isinstance(voice, Mapping):
         voice = voice.get("id")
     if not isinstance(voice, str):
         raise InvalidRequest('voice must be a string, or an object such as {"id": "中文女"}')
     return SynthesisRequest(
-        pieces,
+        parts,
         characters,
         voice=voice,
-        speed=_speed(body),
+        speed=_speed(body, can),
         instruction=_instruction(body, "instructions"),
         stream=True,
         format=_choice(body, "response_format", tuple(CONTENT_TYPES), "mp3"),
@@ -83,18 +81,17 @@ def from_openai(body: Mapping[str, Any], max_chars: int) -> SynthesisRequest:
     )
 
 
-def _pieces(body: Mapping[str, Any], name: str, max_chars: int) -> tuple[tuple[str, ...], int]:
+def _pieces(body: Mapping[str, Any], name: str, can: Capabilities, max_chars: int) -> tuple[tuple[str, ...], int]:
     text = body.get(name)
     if not isinstance(text, str):
         came = "nothing" if text is None else type(text).__name__
         raise InvalidRequest(f"{name} must be a string with the text to speak, got {came}")
     if len(text) > max_chars:
         raise TooLarge(f"{name} has {len(text)} characters; at most {max_chars} are taken in one request")
-    sentences = (spoken(sentence) for sentence in split_sentences(text, PIECE_MAX_CHARS, PIECE_MIN_CHARS))
-    pieces = tuple(sentence for sentence in sentences if has_words(sentence))
-    if not pieces:
+    found = tuple(pieces(text, can))
+    if not found:
         raise InvalidRequest(f"{name} holds nothing that can be spoken: no letter and no digit")
-    return pieces, len(text)
+    return found, len(text)
 
 
 def _string(body: Mapping[str, Any], name: str) -> str:
@@ -113,7 +110,7 @@ def _instruction(body: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _speed(body: Mapping[str, Any]) -> float:
+def _speed(body: Mapping[str, Any], can: Capabilities) -> float:
     value = body.get("speed", 1.0)
     if value is None:
         return 1.0
@@ -123,8 +120,7 @@ def _speed(body: Mapping[str, Any]) -> float:
         speed = float(value)
     except (ValueError, OverflowError):
         speed = math.nan
-    if not MIN_SPEED <= speed <= MAX_SPEED:  # false for NaN
-        raise InvalidRequest(f"speed must be a number from {MIN_SPEED} to {MAX_SPEED}, got {value!r:.50}")
+    check_speed(speed, can, value)
     return speed
 
 

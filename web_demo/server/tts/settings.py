@@ -53,5 +53,3 @@ class TtsSettings(ServiceSettings):
         super().__post_init__()
         if self.prompt_dir is not None and not self.prompt_dir.is_dir():
             raise SetupError(f"{self.prompt_dir} (given as --prompt-dir) is not a folder")
-        if self.engine == "openai" and not self.base_url:
-            raise SetupError("--engine openai needs --base-url, such as http://127.0.0.1:8091/v1")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from web_demo.audio.samples import Audio, silence
+from tests.talk import until
+from web_demo.audio.samples import Audio
 from web_demo.engines.asr.embedded import EmbeddedAsr, create
-from web_demo.errors import EngineFailed, InvalidRequest
+from web_demo.errors import InvalidRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,13 +49,6 @@ async def test_words_have_times_inside_the_recording_in_order(engine, recordings
     assert times == sorted(times)
     assert times[0] >= 0
     assert times[-1] <= audio.seconds
-
-
-@pytest.mark.parametrize("seconds", [0.0, 0.01, 2.0])
-async def test_silence_has_no_words(engine, seconds):
-    transcript = await engine.transcribe(silence(seconds, 16_000))
-    assert transcript.text == ""
-    assert transcript.segments == ()
 
 
 async def test_two_stretches_of_speech_are_two_segments_at_their_places(engine, recordings):
@@ -106,18 +100,25 @@ async def test_cancelled_requests_leave_the_workers_usable(engine, recordings):
     assert [t.text for t in heard] == [text] * 3
 
 
-async def test_a_worker_that_dies_fails_its_own_request_only_and_is_replaced(engine, recordings):
-    if engine.capabilities.max_concurrency < 2:
-        pytest.skip("one worker only on this machine")
+async def test_a_request_whose_worker_is_killed_is_answered_all_the_same(engine, recordings):
     audio, text = recordings["go_forward_ten_meters"]
     pids = set(engine._pool.pids)
     long = Audio(np.tile(audio.samples, 4), 16_000)
-    tasks = [asyncio.create_task(engine.transcribe(long)) for _ in range(2)]
+    tasks = [asyncio.create_task(engine.transcribe(long)) for _ in pids]
     await asyncio.sleep(0.2)
     os.kill(next(iter(pids)), signal.SIGKILL)
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert sorted(type(r).__name__ for r in results) == ["EngineFailed", "Transcript"]
-    assert any(isinstance(r, EngineFailed) and "process died" in r.message for r in results)
+    assert all(transcript.text for transcript in await asyncio.gather(*tasks))
     again = await asyncio.gather(*(engine.transcribe(audio) for _ in range(4)))
     assert [t.text for t in again] == [text] * 4
-    assert len(set(engine._pool.pids) - pids) == 1
+
+
+async def test_with_all_workers_killed_the_engine_is_at_fault_and_comes_back(engine, recordings, monkeypatch):
+    monkeypatch.setattr("web_demo.children.pool.PATIENCE_S", 60.0)  # a busy machine
+    audio, text = recordings["go_forward_ten_meters"]
+    await until(lambda: engine.fault() is None)
+    for pid in engine._pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: engine.fault() is not None)
+    assert "embedded ASR worker process is restarting" in engine.fault()
+    assert (await engine.transcribe(audio)).text == text
+    assert engine.fault() is None

@@ -17,7 +17,7 @@ from tests.speech import recording
 from tests.web_demo.engines.tts.fake_upstream import SOURCE
 from web_demo.audio.samples import silence, to_wav
 from web_demo.engines.base import SpeechRequest, VoicePrompt
-from web_demo.engines.tts.cosyvoice import CosyVoiceTts, create, missing, plain
+from web_demo.engines.tts.cosyvoice import CosyVoiceTts, create, missing
 from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError
 from web_demo.server.tts.settings import TtsSettings
 
@@ -110,7 +110,7 @@ async def test_a_recording_is_read_once_and_the_model_never_sees_tokens_of_users
 async def test_a_changed_speed_is_not_streamed_because_upstream_cannot(engine: CosyVoiceTts) -> None:
     await say(engine, "你好。", speed=1.5)
     assert calls()[-2][3:5] == (False, 1.5)
-    with pytest.raises(InvalidRequest, match="range"):
+    with pytest.raises(InvalidRequest, match=r"from 0\.5 to 2, got 3"):
         await say(engine, "你好。", speed=3.0)
 
 
@@ -156,8 +156,3 @@ async def test_missing_packages_are_named_with_the_command_that_gets_them(
         await CosyVoiceTts(weights, submodule=submodule).start()
     for name in [name for name in sys.modules if name.split(".")[0] == "cosyvoice"]:
         del sys.modules[name]
-
-
-def test_special_tokens_are_taken_out_also_when_they_are_nested() -> None:
-    assert "<|" not in plain("a<|<|x|>endofprompt|>b <|y|> [breath]")
-    assert plain("[breath] 你好") == "[breath] 你好"

@@ -55,15 +55,11 @@ async def test_closing_the_iterator_frees_the_child_for_the_next(engine: Embedde
     assert len(await sound(engine, "Next, please.")) > WIRE_RATE // 4
 
 
-async def test_text_without_words_gives_nothing(engine: EmbeddedTts) -> None:
-    assert len(await sound(engine, "😀 …")) == 0
-
-
 async def test_what_it_cannot_do_is_refused_with_the_way_out(engine: EmbeddedTts) -> None:
     prompt = VoicePrompt(Audio(np.zeros(16_000, np.float32), 16_000), "hello")
     with pytest.raises(InvalidRequest, match="cosyvoice3"):
         await anext(engine.synthesize(SpeechRequest("hello", "", prompt=prompt)))
-    with pytest.raises(InvalidRequest, match="range"):
+    with pytest.raises(InvalidRequest, match=r"from 0\.46 to 4"):
         await sound(engine, "hello", speed=0.1)
     with pytest.raises(NotFound, match=r"'nobody'.*中文女"):
         await sound(engine, "hello", "nobody")

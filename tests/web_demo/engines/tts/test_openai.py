@@ -13,8 +13,9 @@ from aiohttp import web
 from tests.web_demo.server.tts.fakes import ToneTts, serving, tone
 from web_demo.audio.samples import Samples, from_wav, silence
 from web_demo.engines.base import SpeechRequest, VoicePrompt
-from web_demo.engines.tts.openai import OpenAiTts
+from web_demo.engines.tts.openai import OpenAiTts, create
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable
+from web_demo.server.tts.settings import TtsSettings
 
 
 async def sound(engine: OpenAiTts, request: SpeechRequest) -> Samples:
@@ -111,6 +112,11 @@ async def test_a_server_that_is_not_there_is_named_at_start_and_later() -> None:
     with pytest.raises(Unavailable):
         await sound(engine, SpeechRequest("hello", "x"))
     await engine.close()
+
+
+def test_it_needs_a_base_url() -> None:
+    with pytest.raises(SetupError, match="--base-url"):
+        create(TtsSettings(port=0, engine="openai"))
 
 
 async def test_a_server_without_models_needs_a_name() -> None:

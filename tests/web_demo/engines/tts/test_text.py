@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from web_demo.engines.tts.text import Script, has_words, script_runs, spoken
+from web_demo.engines.base import Capabilities
+from web_demo.engines.tts.text import Script, has_words, pieces, script_runs, spoken
 
 
 def test_mixed_text_is_cut_where_the_script_changes_and_loses_nothing() -> None:
@@ -29,3 +30,20 @@ def test_what_cannot_be_said_becomes_a_space_and_the_rest_stays() -> None:
     assert spoken("20 °C, €5 + 3%") == "20 °C, €5 + 3%"
     assert spoken("हिन्दी é e\u0301") == "हिन्दी é e\u0301"
     assert spoken("x\ud800y") == "x y"
+
+
+def test_special_tokens_are_taken_out_also_when_they_are_nested() -> None:
+    assert "<|" not in spoken("a<|<|x|>endofprompt|>b <|y|> [breath]")
+    assert spoken("[breath] 你好") == "[breath] 你好"
+
+
+def test_pieces_are_as_long_as_the_engine_declares_and_none_is_without_words() -> None:
+    text = "Hi. Now for something longer, as it is. 😀 <|endofprompt|>\n… " + "a word, " * 40
+    short, long = (
+        pieces(text, Capabilities(min_piece_chars=low, max_piece_chars=high)) for low, high in ((1, 40), (9, 400))
+    )
+    assert short[:2] == ["Hi.", "Now for something longer, as it is."]
+    assert max(map(len, short)) <= 40
+    assert long[0] == "Hi. Now for something longer, as it is."
+    assert len(long) == 2
+    assert all(has_words(piece) and "<|" not in piece for piece in short + long)

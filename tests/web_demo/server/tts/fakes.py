@@ -33,7 +33,14 @@ class ToneTts:
     sample_rate = WIRE_RATE
 
     def __init__(self, *, cloning: bool = True, max_concurrency: int = 2) -> None:
-        self.capabilities = Capabilities(voices=("中文女", "中文男"), cloning=cloning, max_concurrency=max_concurrency)
+        self.capabilities = Capabilities(
+            voices=("中文女", "中文男"),
+            cloning=cloning,
+            speeds=(0.25, 4.0),
+            instructions=True,
+            min_piece_chars=12,
+            max_concurrency=max_concurrency,
+        )
         self.requests: list[SpeechRequest] = []
         self.chunks = 0
         self.live = 0

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from tests.speech import FOLDER, recording
+from tests.web_demo.server.asr.helpers import encoded
 from tests.web_demo.server.tts.fakes import ToneTts, serving
 from web_demo.audio.samples import Audio, silence, to_wav
 from web_demo.server.tts.settings import TtsSettings
 
 SPEECH = (FOLDER / "cards_001.wav").read_bytes()
+FLAC = encoded(recording("cards_001"), "flac", "flac")
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="
 )
@@ -86,7 +89,7 @@ async def refused(client: aiohttp.ClientSession, body: Any, path: str = "/api/sy
         ({"text": "hi", "speaker_id": "../../etc/passwd"}, 404, "no voice"),
         ({"text": "hi", "speaker_id": "\ud800"}, 404, "no voice"),
         ({"text": "hi", "speaker_id": 7}, 400, "speaker_id must be a string, got int"),
-        ({"text": "hi", "speed": 0}, 400, "speed must be a number from 0.25 to 4.0, got 0"),
+        ({"text": "hi", "speed": 0}, 400, "speed must be a number from 0.25 to 4, got 0"),
         ({"text": "hi", "speed": 100}, 400, "got 100"),
         ({"text": "hi", "speed": -1}, 400, "got -1"),
         ({"text": "hi", "speed": float("nan")}, 400, "got nan"),
@@ -145,7 +148,7 @@ async def test_markup_and_control_characters_are_spoken_as_text(embedded: aiohtt
         ("no/such.wav", 404, "No such file"),
         (".", 400, "is not a file"),
         ("pipe.wav", 400, "is not a file"),
-        ("image.wav", 415, "no known audio format"),
+        ("image.wav", 415, "does not begin like any audio"),
         ("a\x00b", 400, "not a path"),
         ("x" * 10_000, 404, "too long"),
         ("http://127.0.0.1:1/x.wav", 400, "cannot be a URL"),
@@ -177,17 +180,18 @@ def data_url(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("data", "status", "says"),
     [
-        (b"", 415, "no known audio format"),
-        (PNG, 415, "no known audio format"),
-        (b"#EXTM3U\nfile:///etc/passwd\n", 415, "no known audio format"),
-        (b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "no known audio format"),
-        (b"RIFF" + os.urandom(200), 415, "cannot be read"),
+        (b"", 415, "is empty (0 bytes)"),
+        (PNG, 415, "does not begin like any audio"),
+        (b"#EXTM3U\nfile:///etc/passwd\n", 415, "does not begin like any audio"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "does not begin like any audio"),
+        (b"RIFF" + os.urandom(200), 415, "does not begin like any audio"),
         (SPEECH[:30], 415, "cannot be read"),
-        (to_wav(Audio(np.ones(50_000, np.float32), 1)), 415, "says that it has 1 Hz"),
+        (to_wav(Audio(np.ones(50_000, np.float32), 1)), 415, "the sample rate is 1 Hz"),
         (to_wav(silence(3, 16_000)), 400, "no speech was found"),
         (to_wav(Audio(np.random.default_rng(1).normal(0, 0.1, 48_000).astype(np.float32), 16_000)), 400, "no speech"),
         (to_wav(Audio(recording("cards_001").samples[:3000], 16_000)), 400, "1 to 30 s"),
         (to_wav(silence(600, 8_000)), 413, "longer than 30 s"),
+        (FLAC[: len(FLAC) // 2], 415, "is made of a whole recording"),
     ],
 )
 async def test_a_recording_that_is_no_good_voice_is_refused(
@@ -249,3 +253,12 @@ async def test_after_all_of_it_nothing_is_left_and_the_service_serves(
     assert health["requests"] == 0
     assert (await client.post("/api/synthesize", json={"text": "still here"})).status == 200
     assert os.listdir(tmp_path) == []
+
+
+async def test_the_range_of_speeds_is_what_the_engine_declares() -> None:
+    engine = ToneTts()
+    engine.capabilities = replace(engine.capabilities, speeds=(0.5, 2.0))
+    async with serving(engine=engine) as client:
+        got, message = await refused(client, {"text": "hi", "speed": 3})
+    assert (got, message) == (400, "speed must be a number from 0.5 to 2, got 3")
+    assert engine.requests == []

@@ -27,7 +27,6 @@ def test_the_documented_command_line_is_understood() -> None:
         (["--max-text-chars", "0"], "--max-text-chars"),
         (["--max-requests", "0"], "--max-requests"),
         (["--prompt-dir", "/no/such/folder"], "--prompt-dir"),
-        (["--engine", "openai"], "--base-url"),
         (["--port", "70000"], "--port"),
     ],
 )

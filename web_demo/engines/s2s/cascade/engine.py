@@ -1,20 +1,34 @@
-"""The S2S engine that needs no GPU and no weights: recogniser, then responder, then speech sentence by sentence.
+"""The S2S engine that needs no model of its own: any recogniser, then a responder, then any voice, sentence by sentence.
 
-The speech itself is made by espeak-ng in the detokenizer child: the first sentence is spoken while the rest of the reply
-is still being written.
+The first sentence is spoken while the rest of the reply is still being written. By default all three are the embedded
+ones, which need neither GPU nor weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Protocol
 
 from utils.sentences import SentenceSplitter
-from web_demo.detokenizer.backend import BackendSpec
-from web_demo.engines.asr.embedded import create as create_recogniser
-from web_demo.engines.base import AsrEngine, Capabilities, Heard, SpeechText, Step, TextDelta, TurnRequest
+from utils.threads import off_loop
+from web_demo.audio.samples import SPEECH_RATE, Audio
+from web_demo.engines import registry
+from web_demo.engines.asr.cuts import cuts, join_texts
+from web_demo.engines.base import (
+    AsrEngine,
+    Capabilities,
+    Engine,
+    Heard,
+    SpeechText,
+    Step,
+    TextDelta,
+    TtsEngine,
+    TurnRequest,
+)
 from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, Responder
+from web_demo.engines.s2s.cascade.voice import EngineVoice
 from web_demo.errors import InvalidRequest
 
 NO_SPEECH = {
@@ -23,9 +37,22 @@ NO_SPEECH = {
 }
 
 
-class LlmSettings(Protocol):
-    """Of the service's settings, what this engine needs."""
+class EngineSettings(Protocol):
+    """The settings of a recogniser or of a voice: what its own service has, and what its factory reads."""
 
+    @property
+    def engine(self) -> str: ...  # a name of the registry
+
+
+class Settings(Protocol):
+    """What this engine reads of the service's settings."""
+
+    @property
+    def recogniser(self) -> EngineSettings: ...
+    @property
+    def voice(self) -> EngineSettings: ...
+    @property
+    def tts_voice(self) -> str: ...  # "": the voice engine's default
     @property
     def llm_base_url(self) -> str: ...
     @property
@@ -34,22 +61,42 @@ class LlmSettings(Protocol):
     def llm_api_key(self) -> str: ...
 
 
-class EmbeddedS2s:
-    name = "embedded"
-    device = "cpu"
-    speech = BackendSpec("web_demo.engines.tts.espeak:create_backend")
+class CascadeS2s:
+    """`speech` is started and closed by whoever runs the engine, as a detokenizer is."""
 
-    def __init__(self, recogniser: AsrEngine, responder: Responder) -> None:
+    name = "embedded"
+
+    def __init__(self, recogniser: AsrEngine, responder: Responder, voice: TtsEngine, voice_name: str = "") -> None:
         self._recogniser = recogniser
         self._responder = responder
-        self.capabilities = Capabilities(languages=recogniser.capabilities.languages, max_concurrency=10_000)
+        self._voice = voice
+        self._voice_name = voice_name
+        self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
+        self.speech = voice.capabilities.backend or EngineVoice(voice)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(languages=self._recogniser.capabilities.languages, max_concurrency=10_000)
 
     @property
     def model(self) -> str:
-        return f"{self._recogniser.model} + {self._responder.name} + espeak-ng"
+        return f"{self._recogniser.model} + {self._responder.name} + {self._voice.model}"
+
+    @property
+    def device(self) -> str:
+        return ", ".join(dict.fromkeys((self._recogniser.device, self._voice.device)))
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        return {
+            "recogniser": _description(self._recogniser),
+            "responder": self._responder.name,
+            "voice": _description(self._voice),
+        }
 
     async def start(self) -> None:
         await self._recogniser.start()
+        self._places = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)  # some know it only now
         await self._responder.start()
 
     async def close(self) -> None:
@@ -63,26 +110,53 @@ class EmbeddedS2s:
         return
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
-        heard = (await self._recogniser.transcribe(turn.audio)).text
+        heard = await self._transcribe(turn.audio)
         if not heard:
             raise InvalidRequest(NO_SPEECH[turn.language])
         yield Heard(heard)
-        splitter = SentenceSplitter()
+        splitter = SentenceSplitter(self._voice.capabilities.max_piece_chars)
         async with aclosing(self._responder.reply(heard, turn)) as deltas:
             async for delta in deltas:
                 yield TextDelta(delta)
                 for sentence in splitter.push(delta):
-                    yield SpeechText(sentence)
+                    yield SpeechText(sentence, self._voice_name)
         for sentence in splitter.flush():
-            yield SpeechText(sentence)
+            yield SpeechText(sentence, self._voice_name)
+
+    async def _transcribe(self, audio: Audio) -> str:
+        """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, side by side."""
+        if audio.seconds <= self._recogniser.max_segment_s:
+            return await self._piece(audio)
+        sound = await off_loop(audio.at, SPEECH_RATE)
+        spans = await off_loop(lambda: list(cuts(sound.samples, self._recogniser.max_segment_s)))
+        pieces = [
+            asyncio.create_task(self._piece(Audio(sound.samples[start:end], SPEECH_RATE)), name="recognise")
+            for start, end in spans
+        ]
+        try:
+            return join_texts([await piece for piece in pieces])
+        finally:
+            for piece in pieces:
+                piece.cancel()
+            await asyncio.gather(*pieces, return_exceptions=True)
+
+    async def _piece(self, audio: Audio) -> str:
+        async with self._places:
+            return (await self._recogniser.transcribe(audio)).text
 
 
-def create(settings: Any) -> EmbeddedS2s:
-    """The engine for a service's settings (see LlmSettings)."""
-    return EmbeddedS2s(create_recogniser(settings), _responder(settings))
+def _description(engine: Engine) -> str:
+    return f"{engine.name}: {engine.model} ({engine.device})"
 
 
-def _responder(settings: LlmSettings) -> Responder:
+def create(settings: Settings) -> CascadeS2s:
+    """Raises SetupError when the recogniser or the voice cannot be had."""
+    recogniser: AsrEngine = registry.factory("asr", settings.recogniser.engine)(settings.recogniser)
+    voice: TtsEngine = registry.factory("tts", settings.voice.engine)(settings.voice)
+    return CascadeS2s(recogniser, _responder(settings, recogniser), voice, settings.tts_voice)
+
+
+def _responder(settings: Settings, recogniser: AsrEngine) -> Responder:
     if settings.llm_base_url:
         return LlmResponder(settings.llm_base_url, settings.llm_model, settings.llm_api_key)
-    return BuiltInResponder()
+    return BuiltInResponder(languages=recogniser.capabilities.languages)

@@ -1,14 +1,15 @@
-"""What the embedded S2S engine answers: by a language model behind any OpenAI-compatible endpoint, or else by itself."""
+"""What the cascade answers: by a language model behind any OpenAI-compatible endpoint, or else by itself."""
 
 from __future__ import annotations
 
 import datetime
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from web_demo.engines.asr.languages import language_name
 from web_demo.engines.base import TurnRequest
 from web_demo.errors import EngineFailed, SetupError
 
@@ -41,10 +42,11 @@ class Responder(Protocol):
 
 @dataclass(frozen=True)
 class Answers:
-    """The built-in responder's words in one language. `{heard}`, `{time}` and `{date}` are filled in."""
+    """The built-in responder's words in one language. `{heard}`, `{time}`, `{date}` and `{languages}` are filled in."""
 
     heard: str
     stand_in: str
+    other_language: str  # where the recogniser does not know the language of these words
     hello: str
     who: str
     time: str
@@ -60,9 +62,10 @@ ANSWERS = {
     "en": Answers(
         heard="You said: {heard}.",
         stand_in="I am the embedded stand-in, without a language model. Say help to hear what I can do.",
+        other_language="I understand {languages} only.",
         hello="Hello! I heard you say: {heard}. I am the embedded stand-in. Nice to meet you.",
-        who="I am the embedded stand-in of Fun Audio Chat. I run on this machine alone: I listen with Pocket Sphinx "
-        "and speak with e speak. With the real model here, you would be talking to it.",
+        who="I am the embedded stand-in of Fun Audio Chat: a speech recogniser, a few answers, and a voice. With the real "
+        "model here, you would be talking to it.",
         time="It is {time}.",
         date="Today is {date}.",
         help="I repeat what I hear, and I can say hello, who I am, the time, and the date. For real answers, give me a "
@@ -74,9 +77,10 @@ ANSWERS = {
     ),
     "zh": Answers(
         heard="你说的是：{heard}。",
-        stand_in="我是内置的替身，没有语言模型，只听得懂英语。说 help，可以听听我会做什么。",
+        stand_in="我是内置的替身，没有语言模型。说 help，可以听听我会做什么。",
+        other_language="我只听得懂{languages}。",
         hello="你好！我听到你说：{heard}。我是内置的替身，很高兴认识你。",
-        who="我是 Fun Audio Chat 的内置替身，只用这台机器就能听和说。装上真正的模型以后，和你说话的就是它了。",
+        who="我是 Fun Audio Chat 的内置替身：语音识别、几句固定的回答，再加上一个声音。装上真正的模型以后，和你说话的就是它了。",
         time="现在是{time}。",
         date="今天是{date}。",
         help="我会重复我听到的话，也能打招呼，说我是谁，报时间和日期。想要真正的回答，请给我接一个语言模型，或者安装 "
@@ -101,12 +105,18 @@ _INTENTS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 class BuiltInResponder:
-    """Tells what it heard, answers a few things that a newcomer tries, and says that it is the stand-in."""
+    """Tells what it heard, answers a few things that a newcomer tries, and says that it is the stand-in. `languages`:
+    codes of what the recogniser understands, empty for any."""
 
     name = "built-in"
 
-    def __init__(self, now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now().astimezone()) -> None:
+    def __init__(
+        self,
+        now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now().astimezone(),
+        languages: Sequence[str] = (),
+    ) -> None:
         self._now = now
+        self._languages = languages
 
     async def start(self) -> None:
         return
@@ -123,6 +133,9 @@ class BuiltInResponder:
         yield template.format(heard=heard, time=time, date=date)
         if intent is None and not turn.history:
             yield " " + answers.stand_in
+            if self._languages and turn.language not in self._languages:
+                names = (language_name(code, turn.language) for code in self._languages)
+                yield " " + answers.other_language.format(languages=", ".join(names))
 
 
 class LlmResponder:

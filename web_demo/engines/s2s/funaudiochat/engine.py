@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,6 +81,10 @@ class FunAudioChatS2s:
     @property
     def model(self) -> str:
         return self._folder.name
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        return {}  # one model
 
     @property
     def capabilities(self) -> Capabilities:
@@ -266,5 +270,5 @@ def create(settings: Settings) -> FunAudioChatS2s:
         "device": f"cuda:{settings.tts_gpu}" if device.startswith("cuda") else "cpu",
         "slots": settings.max_sessions,
     }
-    speech = BackendSpec("utils.cosyvoice_detokenizer:create", options)
+    speech = BackendSpec("web_demo.engines.s2s.funaudiochat.detokenizer:create", options)
     return FunAudioChatS2s(settings.model_path, device, speech, dtype=settings.dtype)

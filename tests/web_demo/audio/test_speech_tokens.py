@@ -5,8 +5,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.web_demo.models.cosyvoice3.golden import DATA
-from utils.cosyvoice_tokenizer import SpeechTokenizer, log_mel, mel_filters
 from web_demo.audio.samples import Audio, from_wav
+from web_demo.audio.speech_tokens import SpeechTokenizer, log_mel, mel_filters
 
 pytestmark = pytest.mark.models
 

@@ -1,8 +1,9 @@
-"""Long recordings to pieces that suit an engine: cut at silences, never inside the cap's reach if it can be helped."""
+"""Recordings that are longer than an engine takes: cut at silences where there are some, and their texts joined."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -56,3 +57,18 @@ def join(spans: Iterator[Span], limit: int) -> Iterator[Span]:
         current = (start, end)
     if current:
         yield current
+
+
+def join_texts(texts: Iterable[str]) -> str:
+    """Texts of one recording in a row: a space between them, except where Chinese or Japanese writing meets."""
+    joined = ""
+    for text in (text.strip() for text in texts):
+        if joined and text and not (_wide(joined[-1]) and _wide(text[0])):
+            joined += " "
+        joined += text
+    return joined
+
+
+def _wide(character: str) -> bool:
+    hangul = "\uac00" <= character <= "\ud7a3"  # wide, but written with spaces
+    return unicodedata.east_asian_width(character) in "WF" and not hangul

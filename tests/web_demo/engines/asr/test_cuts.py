@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tests.web_demo.server.asr.helpers import go, speech
-from web_demo.server.asr.cuts import cuts, join, split
-from web_demo.server.asr.transcriber import join_texts
+from web_demo.engines.asr.cuts import cuts, join, join_texts, split
 
 RATE = 16_000
 

@@ -14,11 +14,11 @@ torch.set_num_threads(1)
 
 from tests.talk import s2s, serving, talking  # noqa: E402
 from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
-from utils.cosyvoice_detokenizer import create  # noqa: E402
 from web_demo.detokenizer.backend import BackendSpec, Window  # noqa: E402
 from web_demo.detokenizer.supervisor import Detokenizer  # noqa: E402
 from web_demo.engines.base import SpeechCodes, TextDelta  # noqa: E402
 from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
+from web_demo.engines.s2s.funaudiochat.detokenizer import create  # noqa: E402
 from web_demo.errors import DeviceLost, EngineFailed, NotFound, SetupError  # noqa: E402
 from web_demo.server.conversation.chunker import Chunker  # noqa: E402
 
@@ -156,7 +156,7 @@ def without_speakers(model_path, folder):
 
 def test_without_a_speaker_file_the_reference_recording_lends_its_voice(model_path, tmp_path, monkeypatch):
     wav = Path(model_path).parent / "cases" / "prompt_24k.wav"
-    monkeypatch.setattr("utils.cosyvoice_detokenizer.REFERENCE_WAV", wav)
+    monkeypatch.setattr("web_demo.engines.s2s.funaudiochat.detokenizer.REFERENCE_WAV", wav)
     backend = create(model_path=without_speakers(model_path, tmp_path), slots=1)
     for voice in ("", "中文女"):
         backend.open("a", voice)
@@ -165,7 +165,7 @@ def test_without_a_speaker_file_the_reference_recording_lends_its_voice(model_pa
 
 
 def test_without_any_voice_it_does_not_start(model_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.cosyvoice_detokenizer.REFERENCE_WAV", tmp_path / "nothing.wav")
+    monkeypatch.setattr("web_demo.engines.s2s.funaudiochat.detokenizer.REFERENCE_WAV", tmp_path / "nothing.wav")
     with pytest.raises(SetupError, match="no voice to speak with"):
         create(model_path=without_speakers(model_path, tmp_path), slots=1)
 
@@ -176,7 +176,7 @@ async def killed_in_the_middle(detokenizer, speech):
 
 
 async def test_in_its_child_it_speaks_and_its_death_costs_that_answer_alone(model_path):
-    spec = BackendSpec("utils.cosyvoice_detokenizer:create", {"model_path": model_path, "slots": 2})
+    spec = BackendSpec("web_demo.engines.s2s.funaudiochat.detokenizer:create", {"model_path": model_path, "slots": 2})
     async with Detokenizer(spec, open_timeout_s=120) as detokenizer:  # a new child imports torch and loads the weights
         assert (detokenizer.ready.backend, detokenizer.ready.hop_tokens) == ("cosyvoice3", (28, 25, 50))
         async with await detokenizer.open("a") as speech:
@@ -191,7 +191,7 @@ async def test_in_its_child_it_speaks_and_its_death_costs_that_answer_alone(mode
 
 
 async def test_the_s2s_service_speaks_through_it_to_two_users_at_once(model_path):
-    spec = BackendSpec("utils.cosyvoice_detokenizer:create", {"model_path": model_path, "slots": 4})
+    spec = BackendSpec("web_demo.engines.s2s.funaudiochat.detokenizer:create", {"model_path": model_path, "slots": 4})
     answer = codes(3, 75)
     steps = [TextDelta("la"), *(SpeechCodes(answer[i : i + 5]) for i in range(0, 75, 5))]
     engine = ScriptedS2s(lambda turn: steps, speech=spec)
@@ -205,7 +205,7 @@ async def test_the_s2s_service_speaks_through_it_to_two_users_at_once(model_path
 
 
 async def test_interrupting_it_leaves_room_for_the_next_answer(model_path):
-    spec = BackendSpec("utils.cosyvoice_detokenizer:create", {"model_path": model_path, "slots": 1})
+    spec = BackendSpec("web_demo.engines.s2s.funaudiochat.detokenizer:create", {"model_path": model_path, "slots": 1})
     long, short = codes(4, 1500), codes(5, 40)
     engine = ScriptedS2s(
         lambda turn: [TextDelta("la"), SpeechCodes(long if len(engine.turns) == 1 else short)], speech=spec

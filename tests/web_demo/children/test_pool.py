@@ -1,0 +1,177 @@
+import asyncio
+import functools
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.talk import until
+from web_demo.children.pool import WorkerPool
+from web_demo.errors import EngineFailed, SetupError, Unavailable
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A new process takes its time on a busy machine."""
+    monkeypatch.setattr("web_demo.children.pool.PATIENCE_S", 60.0)
+
+
+def build_doubler():
+    def double(number: int) -> int:
+        if number < 0:
+            raise ValueError("negative")
+        return 2 * number
+
+    return double
+
+
+def build_nothing():
+    raise ValueError("the model is not there")
+
+
+def build_and_die():
+    os._exit(3)
+
+
+async def test_a_handler_that_raises_fails_its_task_and_the_worker_lives_on():
+    pool = WorkerPool("test", build_doubler, 1)
+    await pool.start()
+    (pid,) = pool.pids
+    try:
+        with pytest.raises(EngineFailed, match="ValueError: negative"):
+            await pool.run(-1)
+        assert await pool.run(21) == 42
+        assert pool.pids == (pid,)
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [(build_nothing, "the model is not there"), (build_and_die, r"ended at its start \(exit status 3\)")],
+)
+async def test_a_pool_that_cannot_start_says_why(build, reason):
+    pool = WorkerPool("test", build, 2)
+    with pytest.raises(SetupError, match=reason):
+        await pool.start()
+    await pool.close()
+
+
+def build_counted(folder: Path, dies: tuple[int, ...] = ()):
+    """A doubler; the builds with these numbers end their process instead. A negative task does so as well."""
+    number = len(list(folder.iterdir()))
+    (folder / str(number)).touch()
+    if number in dies:
+        os._exit(4)
+
+    def double(task: int) -> int:
+        return 2 * task if task >= 0 else os._exit(5)
+
+    return double
+
+
+def kill(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_pool_that_lost_all_workers_again_and_again_comes_back(tmp_path):
+    """Also when those that were to replace them die at their start."""
+    pool = WorkerPool("test", functools.partial(build_counted, tmp_path, (2, 3, 4)), 2)
+    assert pool.fault() is None
+    await pool.start()
+    try:
+        for _ in range(2):
+            assert (pool.capacity, pool.fault()) == (2, None)
+            kill(pool.pids)
+            await until(lambda: pool.capacity == 0)
+            assert pool.fault().startswith("none of 2 test workers is running: the test worker process is restarting")
+            assert await pool.run(21) == 42
+            await until(lambda: pool.capacity == 2)
+    finally:
+        await pool.close()
+    assert len(list(tmp_path.iterdir())) == 2 + 3 + 2 + 2
+
+
+async def test_one_lost_worker_is_lost_capacity_and_no_fault(tmp_path):
+    pool = WorkerPool("test", functools.partial(build_counted, tmp_path), 2)
+    await pool.start()
+    try:
+        kill(pool.pids[:1])
+        await until(lambda: pool.capacity == 1)
+        assert pool.fault() is None
+        assert await pool.run(1) == 2
+        await until(lambda: pool.capacity == 2)
+    finally:
+        await pool.close()
+
+
+async def test_a_task_whose_worker_is_killed_is_done_by_another():
+    pool = WorkerPool("test", build_sleeper, 2)
+    await pool.start()
+    try:
+        running = asyncio.create_task(pool.run(0.5))
+        await until(lambda: any(not worker.free for worker in pool._workers))
+        kill(worker.child.pid for worker in pool._workers if not worker.free)
+        assert await running is None
+    finally:
+        await pool.close()
+
+
+async def test_a_task_that_kills_two_workers_is_to_blame_and_the_others_do_not_notice(tmp_path):
+    pool = WorkerPool("test", functools.partial(build_counted, tmp_path), 2)
+    await pool.start()
+    try:
+        deadly, other = await asyncio.gather(pool.run(-1), pool.run(4), return_exceptions=True)
+        assert isinstance(deadly, EngineFailed)
+        assert "died twice" in deadly.message
+        assert other == 8
+        assert await pool.run(5) == 10
+    finally:
+        await pool.close()
+
+
+async def test_without_a_worker_for_long_a_task_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("web_demo.children.pool.PATIENCE_S", 0.1)
+    monkeypatch.setattr("web_demo.children.supervisor.FIRST_BACKOFF_S", 60.0)
+    pool = WorkerPool("test", functools.partial(build_counted, tmp_path), 1)
+    await pool.start()
+    try:
+        kill(pool.pids)
+        await until(lambda: pool.capacity == 0)
+        with pytest.raises(Unavailable, match="none of 1 test workers is running"):
+            await pool.run(1)
+    finally:
+        await pool.close()
+
+
+async def test_a_closed_pool_is_unavailable():
+    pool = WorkerPool("test", build_doubler, 1)
+    with pytest.raises(Unavailable):
+        await pool.run(1)
+    await pool.start()
+    await pool.close()
+    with pytest.raises(Unavailable):
+        await pool.run(1)
+
+
+async def test_closing_while_a_task_runs_ends_it_and_leaves_no_process():
+    pool = WorkerPool("tests", build_sleeper, 1)
+    await pool.start()
+    (pid,) = pool.pids
+    running = asyncio.create_task(pool.run(60.0))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        await pool.close()
+        await pool.close()
+        with pytest.raises(Unavailable):
+            await running
+    assert pool.pids == ()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def build_sleeper():
+    return time.sleep
