@@ -2,8 +2,8 @@
 # Set up the test environment and run every check and test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/environment.sh
-source scripts/environment.sh
+# shellcheck source=scripts/operations/environment.sh
+source scripts/operations/environment.sh
 
 readonly VENV=.venv-test
 
@@ -37,7 +37,7 @@ check() {
 }
 
 make_venv "$VENV"
-install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt
+install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt pyproject.toml
 PATH=$PWD/$VENV/bin:$PATH
 export OMP_NUM_THREADS=1 # several test processes share the machine
 
@@ -53,7 +53,7 @@ if has npm && [[ ! -d $PAGE_TESTS/node_modules/axe-core ]]; then
     npm install --prefix "$PAGE_TESTS" --no-package-lock --no-audit --no-fund --silent
 fi
 
-mapfile -t shell_scripts < <(find scripts deploy .ci -type f \( -name '*.sh' -o -path .ci/run \) 2>/dev/null | sort)
+mapfile -t shell_scripts < <(find scripts tests/tools deploy .ci -type f \( -name '*.sh' -o -path .ci/run \) 2>/dev/null | sort)
 check ruff check .
 check ruff format --check .
 check mypy

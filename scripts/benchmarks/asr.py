@@ -29,16 +29,15 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from web_demo.audio.samples import Audio, from_wav
+from web_demo.engines.asr import embedded
+from web_demo.engines.asr.batching import BatchLimits
+from web_demo.engines.asr.funasr import FunAsr
+from web_demo.engines.base import AsrEngine
+from web_demo.server.asr.service import AsrSettings
+from web_demo.server.asr_server import create_app
 
-from web_demo.audio.samples import Audio, from_wav  # noqa: E402
-from web_demo.engines.asr import embedded  # noqa: E402
-from web_demo.engines.asr.batching import BatchLimits  # noqa: E402
-from web_demo.engines.asr.funasr import FunAsr  # noqa: E402
-from web_demo.engines.base import AsrEngine  # noqa: E402
-from web_demo.server.asr.service import AsrSettings  # noqa: E402
-from web_demo.server.asr_server import create_app  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 SPEECH = ROOT / "tests" / "data" / "speech"
 

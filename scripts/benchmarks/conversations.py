@@ -36,15 +36,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
+from scripts.benchmarks.s2s import children, recorded_speech, resident_mb
+from web_demo.audio.opus import FRAME_S, OpusWriter
+from web_demo.audio.samples import WIRE_RATE
+from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import aiohttp  # noqa: E402
-
-from scripts.benchmarks.s2s import children, recorded_speech, resident_mb  # noqa: E402
-from web_demo.audio.opus import FRAME_S, OpusWriter  # noqa: E402
-from web_demo.audio.samples import WIRE_RATE  # noqa: E402
-from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode  # noqa: E402
 
 INAUDIBLE_S = 0.001
 START_BUFFER_PAGES = 12  # 0.48 s: the public client plays from there

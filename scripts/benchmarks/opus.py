@@ -17,17 +17,16 @@ import sys
 import time
 from pathlib import Path
 
+import av
+import numpy as np
+import numpy.typing as npt
+import sphn
+
+from web_demo.audio.ogg import Demuxer
+from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter
+from web_demo.audio.samples import WIRE_RATE, Samples, from_wav
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import av  # noqa: E402
-import numpy as np  # noqa: E402
-import numpy.typing as npt  # noqa: E402
-import sphn  # noqa: E402
-
-from web_demo.audio.ogg import Demuxer  # noqa: E402
-from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter  # noqa: E402
-from web_demo.audio.samples import WIRE_RATE, Samples, from_wav  # noqa: E402
 
 FRAME = round(FRAME_S * WIRE_RATE)
 SETTINGS = [

@@ -32,20 +32,19 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import aiohttp
+import numpy as np
+from aiohttp import web
+
+from web_demo.audio.opus import FRAME_S, OpusWriter
+from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav
+from web_demo.detokenizer.backend import BackendSpec, Window
+from web_demo.engines.base import SpeechText, Step, TextDelta, TurnRequest
+from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server.protocal import Action, AudioData, Control, Text, decode, encode
+from web_demo.server.server import S2sSettings, create_app
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import aiohttp  # noqa: E402
-import numpy as np  # noqa: E402
-from aiohttp import web  # noqa: E402
-
-from web_demo.audio.opus import FRAME_S, OpusWriter  # noqa: E402
-from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav  # noqa: E402
-from web_demo.detokenizer.backend import BackendSpec, Window  # noqa: E402
-from web_demo.engines.base import SpeechText, Step, TextDelta, TurnRequest  # noqa: E402
-from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
-from web_demo.server.protocal import Action, AudioData, Control, Text, decode, encode  # noqa: E402
-from web_demo.server.server import S2sSettings, create_app  # noqa: E402
 
 SPEECH = ROOT / "tests" / "data" / "speech"
 TICK_S = 0.005  # the clients' pages leave in eight groups, not all at once

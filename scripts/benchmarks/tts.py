@@ -34,18 +34,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+import aiohttp
+import numpy as np
+from aiohttp import web
 
-import aiohttp  # noqa: E402
-import numpy as np  # noqa: E402
-from aiohttp import web  # noqa: E402
-
-from web_demo.audio.samples import WIRE_RATE, Samples  # noqa: E402
-from web_demo.engines.base import Capabilities, SpeechRequest  # noqa: E402
-from web_demo.server.common.service import HEALTH  # noqa: E402
-from web_demo.server.tts.settings import TtsSettings  # noqa: E402
-from web_demo.server.tts_server import create_app  # noqa: E402
+from web_demo.audio.samples import WIRE_RATE, Samples
+from web_demo.engines.base import Capabilities, SpeechRequest
+from web_demo.server.common.service import HEALTH
+from web_demo.server.tts.settings import TtsSettings
+from web_demo.server.tts_server import create_app
 
 TEXTS = (
     "Good morning.",

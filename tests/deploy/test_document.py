@@ -12,7 +12,7 @@ import pytest
 
 from scripts.operations import modes, stack
 from scripts.operations.services import ASR, S2S, TTS, Launch
-from tests.scripts.test_service_manager import free_port
+from tests.scripts.operations.test_manager import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "deploy" / "集成部署模式.md").read_text()
