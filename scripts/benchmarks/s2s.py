@@ -14,17 +14,15 @@ real time, as the public client does. It lets `--user-s` seconds count as its tu
     cpu       of the service and its child, in cores
     memory    resident memory of both beyond what they have with no session, a session
 
-Prints a table and one line of JSON.
+Reports as report.py says.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import math
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -36,6 +34,7 @@ import aiohttp
 import numpy as np
 from aiohttp import web
 
+from scripts.benchmarks.report import Report, quantile, quantile_ms
 from web_demo.audio.opus import FRAME_S, OpusWriter
 from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav
 from web_demo.detokenizer.backend import BackendSpec, Window
@@ -110,7 +109,8 @@ class Service:
 
     def __init__(self, engine: str, answer_s: int, core: int | None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", engine, "--answer-s", str(answer_s)],
+            [sys.executable, "-m", "scripts.benchmarks.s2s", "--serve", engine, "--answer-s", str(answer_s)],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),  # children inherit it
@@ -234,12 +234,14 @@ async def measure(service: Service, sessions: int, seconds: float, user_s: float
         before, cpu_s, began = await _histogram(http, service), service.cpu_s(), time.monotonic()
         await _tick(clients, groups, seconds)
         after, wall_s = await _histogram(http, service), time.monotonic() - began
+        first = [value for client in clients for value in client.first_audio_s]
         row = Row(
             sessions,
             *_late(before, after),
-            *_first([value for client in clients for value in client.first_audio_s]),
-            (service.cpu_s() - cpu_s) / wall_s,
-            (service.memory_mb() - idle_mb) / sessions,
+            quantile_ms(first, 0.5),
+            quantile_ms(first, 0.95),
+            round((service.cpu_s() - cpu_s) / wall_s, 2),
+            round((service.memory_mb() - idle_mb) / sessions, 2),
             sum(client.turns for client in clients),
             sum(len(client.errors) for client in clients),
         )
@@ -273,38 +275,24 @@ def _late(before: dict[float, float], after: dict[float, float]) -> tuple[float,
     counts = {bound: after[bound] - before[bound] for bound in sorted(after)}
     total = counts[float("inf")]
     if not total:
-        return float("nan"), float("nan")
-    return next(bound for bound, count in counts.items() if count >= 0.99 * total) * 1000, counts[0.02] / total
-
-
-def _first(seconds: list[float]) -> tuple[float, float]:
-    ordered = sorted(seconds)
-    if not ordered:
-        return float("nan"), float("nan")
-    return statistics.median(ordered) * 1000, ordered[int(0.95 * (len(ordered) - 1))] * 1000
+        return math.nan, math.nan
+    late = next(bound for bound, count in counts.items() if count >= 0.99 * total)
+    return late * 1000, round(counts[0.02] / total, 4)
 
 
 # --- one session on human speech --------------------------------------------------------------------------------------
 
 
-async def embedded_latency(service: Service, rounds: int) -> list[dict[str, object]]:
+async def embedded_latency(service: Service, rounds: int, report: Report) -> None:
     """Whole utterances in real time, then `endTurn`: seconds to the first audio, for each recording."""
-    rows: list[dict[str, object]] = []
     async with aiohttp.ClientSession() as http:
         await _until_healthy(http, service)
         for path in sorted(SPEECH.glob("*.wav")):
             audio = from_wav(path.read_bytes())
             values = [await _one_turn(http, service, audio) for _ in range(rounds)]
-            row = {
-                "recording": path.stem,
-                "seconds": round(audio.seconds, 2),
-                "first_audio_ms": statistics.median(values),
-            }
-            rows.append(row)
-            print(
-                f"{path.stem:<24} {audio.seconds:6.2f} s   first audio {statistics.median(values):6.0f} ms", flush=True
+            report.row(
+                recording=path.stem, seconds=round(audio.seconds, 2), first_audio_ms=round(quantile(values, 0.5))
             )
-    return rows
 
 
 async def _until_healthy(http: aiohttp.ClientSession, service: Service) -> None:
@@ -344,46 +332,30 @@ def main() -> int:
     parser.add_argument("--serve", choices=("null", "embedded"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        sys.modules["scripts.benchmarks.s2s"] = sys.modules["__main__"]
         asyncio.run(serve(args.serve, args.answer_s))
         return 0
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     service = Service(args.engine, args.answer_s, cores[0] if len(cores) > 1 and args.engine == "null" else None)
     if len(cores) > 1 and args.engine == "null":
         os.sched_setaffinity(0, set(cores[1:]))
-    report: dict[str, object] = {
-        "benchmark": "s2s",
-        "engine": args.engine,
-        "cpu": platform.processor(),
-        "cores": len(cores),
-    }
+    report = Report("s2s", engine=args.engine)
     try:
         if args.engine == "embedded":
-            report["rows"] = asyncio.run(embedded_latency(service, args.rounds))
+            asyncio.run(embedded_latency(service, args.rounds, report))
         else:
-            report["rows"] = asyncio.run(null_table(service, args))
+            asyncio.run(null_table(service, args, report))
     finally:
         service.close()
-    print(json.dumps(report))
+    report.end()
     return 0
 
 
-async def null_table(service: Service, args: argparse.Namespace) -> list[dict[str, float]]:
+async def null_table(service: Service, args: argparse.Namespace, report: Report) -> None:
     async with aiohttp.ClientSession() as http:
         await _until_healthy(http, service)
-    print("sessions  late p99  within 20 ms  first median / p95   cpu    memory a session  turns  errors")
-    rows = []
     for sessions in map(int, args.sessions.split(",")):
-        row = await measure(service, sessions, args.seconds, args.user_s)
-        rows.append(asdict(row))
-        print(
-            f"{row.sessions:8d}  {row.late_p99_ms:5.0f} ms  {row.within_20ms:11.2%}  {row.first_median_ms:7.1f} / "
-            f"{row.first_p95_ms:5.1f} ms  {row.cpu_cores:5.2f}  {row.memory_mb_per_session:13.2f} MB  "
-            f"{row.turns:5d}  {row.errors:6d}",
-            flush=True,
-        )
+        report.row(**asdict(await measure(service, sessions, args.seconds, args.user_s)))
         await asyncio.sleep(1.0)
-    return rows
 
 
 if __name__ == "__main__":

@@ -14,18 +14,15 @@ stream (`Accept: audio/wav`) or whole (the JSON object).
     rtf       seconds a client waited for a second of its speech, and seconds the whole service took for a second of speech
     memory    resident memory of the service and its children at the end (own service only, Linux)
 
-The overhead of the service over an engine's own first chunk is what `--engine null` shows as first. Prints a table and one
-line of JSON.
+The overhead of the service over an engine's own first chunk is what `--engine null` shows as first. Reports as report.py
+says.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import statistics
+import math
 import subprocess
 import sys
 import time
@@ -38,11 +35,14 @@ import aiohttp
 import numpy as np
 from aiohttp import web
 
+from scripts.benchmarks.report import Report, quantile_ms
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.server.common.service import HEALTH
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app
+
+ROOT = Path(__file__).resolve().parents[2]
 
 TEXTS = (
     "Good morning.",
@@ -94,7 +94,8 @@ async def serve(engine: str) -> None:
 def own_service(engine: str) -> Iterator[tuple[str, int]]:
     """The URL and the process id of a service that lives as long as the block."""
     process = subprocess.Popen(
-        [sys.executable, __file__, "--serve", engine],
+        [sys.executable, "-m", "scripts.benchmarks.tts", "--serve", engine],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -111,7 +112,7 @@ def own_service(engine: str) -> Iterator[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class Asked:
-    first_s: float  # 0 for a whole answer
+    first_s: float  # NaN for a whole answer
     total_s: float
     audio_s: float
 
@@ -137,7 +138,7 @@ async def ask(client: aiohttp.ClientSession, text: str, *, stream: bool) -> Aske
         answer.raise_for_status()
         if not stream:
             duration = float((await answer.json())["duration"])
-            return Asked(0.0, time.perf_counter() - began, duration)
+            return Asked(math.nan, time.perf_counter() - began, duration)
         await answer.content.readexactly(45)  # the header and a byte of sound
         first_s = time.perf_counter() - began
         rest = len(await answer.read())
@@ -171,19 +172,12 @@ async def load(url: str, clients: int, requests: int, *, stream: bool) -> Row:
         clients=clients,
         requests=len(done),
         failures=failures,
-        first_ms=_ms(first, 0.5),
-        first_p95_ms=_ms(first, 0.95),
-        total_ms=_ms([asked.total_s for asked in done], 0.5),
+        first_ms=quantile_ms(first, 0.5),
+        first_p95_ms=quantile_ms(first, 0.95),
+        total_ms=quantile_ms([asked.total_s for asked in done], 0.5),
         rtf_client=round(sum(asked.total_s for asked in done) / audio_s, 4),
         rtf_service=round(wall_s / audio_s, 4),
     )
-
-
-def _ms(seconds: Sequence[float], quantile: float) -> float:
-    if len(seconds) < 2:
-        return round(1000 * sum(seconds), 1)
-    cut = statistics.quantiles(seconds, n=100, method="inclusive")[round(100 * quantile) - 1]
-    return round(1000 * cut, 1)
 
 
 def memory_mb(pid: int) -> float:
@@ -204,19 +198,15 @@ def _read(path: Path) -> str:
         return ""
 
 
-async def measure(url: str, clients: Sequence[int], requests: int) -> list[Row]:
-    rows = []
-    print(f"{'mode':8}{'clients':>8}{'first ms':>10}{'p95':>8}{'total ms':>10}{'rtf':>9}{'service':>9}{'failed':>8}")
+async def measure(url: str, clients: Sequence[int], requests: int, report: Report) -> int:
+    """How many requests failed."""
+    failures = 0
     for stream in (True, False):
         for count in clients:
             row = await load(url, count, requests, stream=stream)
-            rows.append(row)
-            print(
-                f"{row.mode:8}{row.clients:8}{row.first_ms:10}{row.first_p95_ms:8}{row.total_ms:10}"
-                f"{row.rtf_client:9}{row.rtf_service:9}{row.failures:8}",
-                flush=True,
-            )
-    return rows
+            report.row(**asdict(row))
+            failures += row.failures
+    return failures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,22 +220,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.serve:
         asyncio.run(serve(args.serve))
         return 0
-    result: dict[str, object] = {
-        "benchmark": "tts",
-        "engine": args.url or args.engine,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-    }
+    report = Report("tts", engine=args.url or args.engine)
     if args.url:
-        rows = asyncio.run(measure(args.url, args.clients, args.requests))
+        failures = asyncio.run(measure(args.url, args.clients, args.requests, report))
     else:
         with own_service(args.engine) as (url, pid):
-            rows = asyncio.run(measure(url, args.clients, args.requests))
+            failures = asyncio.run(measure(url, args.clients, args.requests, report))
             if Path("/proc/self/status").exists():
-                result["memory_mb"] = memory_mb(pid)
-                print(f"memory of the service and its children: {result['memory_mb']} MB")
-    print(json.dumps(result | {"rows": [asdict(row) for row in rows]}))
-    return 1 if any(row.failures for row in rows) else 0
+                report.note(memory_mb=memory_mb(pid))  # of the service and its children
+    report.end()
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
