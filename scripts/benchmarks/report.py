@@ -48,7 +48,7 @@ class Report:
 
     def note(self, **facts: Any) -> None:
         self._facts |= facts
-        _print_facts(facts)
+        _print_facts(facts, "\n")
 
     def end(self) -> None:
         print(json.dumps(_without_nan(self._facts | self._tables), allow_nan=False, ensure_ascii=False), flush=True)
@@ -68,8 +68,8 @@ def quantile_ms(seconds: Sequence[float], part: float) -> float:
     return round(1000 * quantile(seconds, part), 1)
 
 
-def _print_facts(facts: Mapping[str, Any]) -> None:
-    print("  ".join(f"{name}: {_text(value)}" for name, value in _flat(facts).items()), flush=True)
+def _print_facts(facts: Mapping[str, Any], between: str = "  ") -> None:
+    print(between.join(f"{name}: {_text(value)}" for name, value in _flat(facts).items()), flush=True)
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
