@@ -26,6 +26,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from scripts.benchmarks.own_service import until_healthy
 from scripts.benchmarks.report import Report, quantile_ms
 from web_demo.audio.samples import Audio, from_wav
 from web_demo.engines.asr import embedded
@@ -109,7 +110,7 @@ async def bench(name: str, engine: AsrEngine, clients: Sequence[int], requests: 
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            await _healthy(http, url)
+            await until_healthy(url)
 
             async def direct(number: int) -> float:
                 sound = sounds[number % len(sounds)]
@@ -128,17 +129,6 @@ async def bench(name: str, engine: AsrEngine, clients: Sequence[int], requests: 
                 report.row(**asdict(await measure(name, "service", count, requests, over_http)))
     finally:
         await runner.cleanup()
-
-
-async def _healthy(http: aiohttp.ClientSession, url: str) -> None:
-    while True:
-        async with http.get(f"{url}/health") as response:
-            body = await response.json()
-        if body["status"] == "healthy":
-            return
-        if body["status"] == "unhealthy":
-            raise SystemExit(f"the engine cannot start: {body['reason']}")
-        await asyncio.sleep(0.05)
 
 
 def _engines(args: argparse.Namespace) -> list[tuple[str, AsrEngine]]:

@@ -36,13 +36,12 @@ from typing import Any
 
 import aiohttp
 
+from scripts.benchmarks.own_service import ROOT, resident_mb, until_healthy
 from scripts.benchmarks.report import Report, quantile, quantile_ms
-from scripts.benchmarks.s2s import children, recorded_speech, resident_mb
+from scripts.benchmarks.s2s import recorded_speech
 from web_demo.audio.opus import FRAME_S, OpusWriter
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode
-
-ROOT = Path(__file__).resolve().parents[2]
 
 INAUDIBLE_S = 0.001
 START_BUFFER_PAGES = 12  # 0.48 s: the public client plays from there
@@ -180,7 +179,7 @@ class Memory:
         while True:
             await asyncio.sleep(1.0)
             if self._pid is not None:
-                self.host_mb.append(sum(resident_mb(pid) for pid in (self._pid, *children(self._pid))))
+                self.host_mb.append(resident_mb(self._pid))
             if shutil.which("nvidia-smi"):
                 asked = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
                 process = await asyncio.create_subprocess_exec(*asked, stdout=asyncio.subprocess.PIPE)
@@ -196,22 +195,6 @@ class Memory:
         return found
 
 
-async def wait_until_healthy(url: str) -> dict[str, Any]:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    async with aiohttp.ClientSession() as http:
-        while True:
-            with contextlib.suppress(aiohttp.ClientConnectionError):
-                async with http.get(f"{url}/health") as response:
-                    health: dict[str, Any] = await response.json()
-                if health["status"] == "healthy":
-                    return health
-                if health["status"] == "unhealthy":
-                    raise SystemExit(f"the service at {url} is unhealthy: {health.get('reason')}")
-            if time.monotonic() > deadline:
-                raise SystemExit(f"the service at {url} did not become healthy in {READY_TIMEOUT_S} s")
-            await asyncio.sleep(0.5)
-
-
 async def lateness(url: str) -> dict[str, float]:
     """The server's own histogram: the share of frames sent within 20 ms of their time."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
@@ -222,7 +205,7 @@ async def lateness(url: str) -> dict[str, float]:
 
 
 async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[str, Any]:
-    health = await wait_until_healthy(url)
+    health = await until_healthy(url, READY_TIMEOUT_S)
     tally, memory = Tally(), Memory(pid)
     watching = asyncio.create_task(memory.watch())
     began = time.monotonic()
@@ -350,7 +333,7 @@ def main(argv: list[str] | None = None) -> int:
         began = time.monotonic()
         with random_service(args.random, args) as pid:
             url = f"http://127.0.0.1:{args.port}"
-            asyncio.run(wait_until_healthy(url))
+            asyncio.run(until_healthy(url, READY_TIMEOUT_S))
             print(f"the service was ready after {time.monotonic() - began:.0f} s", flush=True)
             row = asyncio.run(measure(url, args, pid))
     else:

@@ -23,26 +23,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import aiohttp
 import numpy as np
 from aiohttp import web
 
+from scripts.benchmarks.own_service import OwnService, serve, until_healthy
 from scripts.benchmarks.report import Report, quantile_ms
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.engines.base import Capabilities, SpeechRequest
-from web_demo.server.common.service import HEALTH
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app
-
-ROOT = Path(__file__).resolve().parents[2]
 
 TEXTS = (
     "Good morning.",
@@ -77,34 +72,9 @@ class NullTts:
             yield np.zeros(WIRE_RATE // 5, np.float32)
 
 
-async def serve(engine: str) -> None:
+def app_of(engine: str) -> web.Application:
     settings = TtsSettings(port=0, engine="embedded", max_requests=256)
-    app = create_app(settings, NullTts() if engine == "null" else None)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    while app[HEALTH].state()[0] == "loading":  # noqa: ASYNC110 - the health is derived, it has no event
-        await asyncio.sleep(0.01)
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the benchmark lets go
-    await runner.cleanup()
-
-
-@contextmanager
-def own_service(engine: str) -> Iterator[tuple[str, int]]:
-    """The URL and the process id of a service that lives as long as the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.benchmarks.tts", "--serve", engine],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid
-    finally:
-        process.communicate(timeout=30)
+    return create_app(settings, NullTts() if engine == "null" else None)
 
 
 # --- the clients ------------------------------------------------------------------------------------------------------
@@ -180,26 +150,9 @@ async def load(url: str, clients: int, requests: int, *, stream: bool) -> Row:
     )
 
 
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process and its children."""
-    total = 0
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            status = dict(line.split(":", 1) for line in _read(folder / "status").splitlines() if ":" in line)
-            if folder.name == str(pid) or status.get("PPid", "").strip() == str(pid):
-                total += int(status.get("VmRSS", "0").split()[0])
-    return round(total / 1024, 1)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # the process ended meanwhile
-        return ""
-
-
 async def measure(url: str, clients: Sequence[int], requests: int, report: Report) -> int:
     """How many requests failed."""
+    await until_healthy(url)
     failures = 0
     for stream in (True, False):
         for count in clients:
@@ -218,16 +171,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.serve:
-        asyncio.run(serve(args.serve))
+        asyncio.run(serve(app_of(args.serve)))
         return 0
     report = Report("tts", engine=args.url or args.engine)
     if args.url:
         failures = asyncio.run(measure(args.url, args.clients, args.requests, report))
     else:
-        with own_service(args.engine) as (url, pid):
-            failures = asyncio.run(measure(url, args.clients, args.requests, report))
-            if Path("/proc/self/status").exists():
-                report.note(memory_mb=memory_mb(pid))  # of the service and its children
+        with OwnService("scripts.benchmarks.tts", "--serve", args.engine) as service:
+            failures = asyncio.run(measure(service.url, args.clients, args.requests, report))
+            if service.measurable:
+                report.note(memory_mb=round(service.memory_mb(), 1))
     report.end()
     return 1 if failures else 0
 
