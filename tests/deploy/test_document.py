@@ -1,4 +1,4 @@
-"""The Chinese document: its commands are run, or their options looked up, and its paths exist."""
+"""The Chinese document: its commands are run, or their options looked up, and its paths exist. The README's options too."""
 
 import json
 import re
@@ -27,6 +27,11 @@ def script_lines() -> list[str]:
     return [line for line in lines if "./scripts/" in line]
 
 
+def readme_lines() -> list[str]:
+    lines = re.findall(r"^    (.*\./scripts/.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    return [line.partition("#")[0].strip() for line in lines]
+
+
 def example(name: str) -> str:
     found = re.search(rf"<!-- example: {name} -->\n```bash\n(.*?)```", TEXT, re.DOTALL)
     assert found is not None, name
@@ -51,7 +56,7 @@ def test_a_command_that_changes_nothing_runs_as_it_is_written(line: str) -> None
     assert done.stdout
 
 
-@pytest.mark.parametrize("line", script_lines())
+@pytest.mark.parametrize("line", [*script_lines(), *readme_lines()])
 def test_every_option_of_every_script_exists(line: str) -> None:
     script, *words = shlex.split(line[line.index("./scripts/") :])
     options = {word for word in words if word.startswith("--")} - {"--help"}
