@@ -17,8 +17,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from web_demo.errors import SetupError
 
 if TYPE_CHECKING:

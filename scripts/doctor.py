@@ -19,12 +19,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.operations import gpus, pidfile, probe, services, stack, verify
+from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError
+from scripts.operations.verify import Finding
+from scripts.operations.weights import hub
 
-from scripts.operations import gpus, hub, pidfile, probe, services, stack, verify  # noqa: E402
-from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError  # noqa: E402
-from scripts.operations.verify import Finding  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 GIB = 1 << 30
 NEEDED_DISK_GIB = 5
@@ -109,7 +109,7 @@ def weights(root: Path) -> Iterator[Finding]:
         yield Finding(f"weights {model.folder}", None, detail)
 
 
-def one_turn(root: Path) -> Iterator[Finding]:
+def one_turn() -> Iterator[Finding]:
     """The embedded service on a free port, and a recorded sentence said to it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -120,7 +120,7 @@ def one_turn(root: Path) -> Iterator[Finding]:
         launch = Launch("s2s", S2S.title, command, "127.0.0.1", port, Path(folder) / "server.log")
         try:
             stack.start([launch], run_dir, timeout_s=120.0, say=_quiet)
-            yield from verify.real_requests(pidfile.read_all(run_dir), {**os.environ, "PYTHONPATH": str(root)})
+            yield from verify.real_requests(pidfile.read_all(run_dir), os.environ)
         except stack.StartFailed as error:
             yield Finding("embedded service", str(error))
         finally:
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lambda: weights(ROOT),
     ]
     if not args.no_turn:
-        checks.append(lambda: one_turn(ROOT))
+        checks.append(one_turn)
     faults = 0
     for check in checks:
         for finding in check():

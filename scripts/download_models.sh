@@ -2,8 +2,8 @@
 # Download the models, or go on with it. See --help.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/environment.sh
-source scripts/environment.sh
+# shellcheck source=scripts/operations/environment.sh
+source scripts/operations/environment.sh
 
 python=$(find_python)
-exec "$python" scripts/model_download.py "$@"
+exec "$python" -m scripts.operations.weights.main "$@"

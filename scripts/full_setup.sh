@@ -2,8 +2,8 @@
 # Set up a machine from nothing: system packages, PyTorch for its GPU, the real engines, and a doctor at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/environment.sh
-source scripts/environment.sh
+# shellcheck source=scripts/operations/environment.sh
+source scripts/operations/environment.sh
 
 readonly VLLM_VENV=.venv-vllm
 
@@ -57,7 +57,7 @@ install_system_packages() {
 
 install_system_packages
 make_venv .venv
-requirements=(requirements.txt requirements-nodeps.txt)
+requirements=(requirements.txt requirements-nodeps.txt pyproject.toml)
 if [[ $models == 1 ]]; then
     requirements+=(requirements-models.txt)
     if [[ -z ${TORCH_INDEX_URL:-} ]] && has nvidia-smi; then

@@ -9,11 +9,7 @@ its detokenizer again. Needs the standard library alone.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.operations import probe
 

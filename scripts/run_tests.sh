@@ -1,22 +1,45 @@
 #!/usr/bin/env bash
-# Set up the test environment and run every check and test.
+# Set up the test environment and run every check and test, or some of them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/environment.sh
-source scripts/environment.sh
+# shellcheck source=scripts/operations/environment.sh
+source scripts/operations/environment.sh
 
 readonly VENV=.venv-test
+readonly PAGE_TESTS=tests/web_demo/client
+# Rules and small parts alone: no model, no child process, no browser, and no torch, which takes longer to import than all of
+# these take to run.
+readonly FAST=(
+    tests/test_architecture.py tests/test_documents.py tests/utils/test_{channel,sentences,threads}.py
+    tests/web_demo/audio tests/web_demo/engines/test_{choice,registry}.py tests/web_demo/engines/asr/test_{batching,languages}.py
+    tests/web_demo/engines/tts/test_{text,normalize}.py tests/web_demo/engines/s2s/cascade/test_responder.py
+    tests/web_demo/engines/s2s/funaudiochat/test_{frames,prompt,tools}.py tests/web_demo/server/conversation
+    tests/web_demo/server/common tests/web_demo/engines/asr/test_cuts.py
+    tests/web_demo/server/tts/test_{encode,settings,speech}.py tests/web_demo/server/wires/test_chat_{settings,words}.py
+    tests/web_demo/server/test_{protocal,protocol_page,funaudiochat_infer}.py
+    tests/web_demo/models/funaudiochat/engine/test_{scheduler,pages}.py tests/web_demo/models/cosyvoice3/engine/test_cursor.py
+    tests/scripts/benchmarks tests/scripts/operations/test_{modes,services,logs}.py tests/deploy/test_containers.py
+)
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     cat <<'HELP'
-usage: ./scripts/run_tests.sh [PYTEST ARGUMENT …]
+usage: ./scripts/run_tests.sh [--check | --fast] [PYTEST ARGUMENT …]
 
-Makes .venv-test if there is none, installs what has changed in the requirement files, then runs ruff, mypy, shellcheck, the
-page's tests (node) and pytest, which gets the arguments. The status is 0 when everything passed. As root on Debian or
-Ubuntu it also installs missing system packages that tests need.
+Makes .venv-test if there is none, installs what has changed in the requirement files, then runs ruff, mypy, shellcheck,
+hadolint, the page's tests (node) and pytest, which gets the arguments. The status is 0 when everything passed. As root on
+Debian or Ubuntu it also installs missing system packages that tests need.
+
+  --check   the linters and the type checker alone
+  --fast    the tests of rules and small parts alone, under 20 seconds
 HELP
     exit 0
 fi
+
+what=all
+case ${1:-} in
+    --check) what=check && shift ;;
+    --fast) what=fast && shift ;;
+esac
 
 # needs_program PROGRAM PACKAGE: from Debian, where that is permitted; otherwise its tests say why they cannot run.
 needs_program() {
@@ -36,31 +59,42 @@ check() {
     "$@" || failed+=("$*")
 }
 
+lint() {
+    local shell_scripts
+    mapfile -t shell_scripts < <(find scripts tests/tools deploy .ci -type f \( -name '*.sh' -o -path .ci/run \) | sort)
+    check ruff check .
+    check ruff format --check .
+    check mypy
+    check shellcheck -x "${shell_scripts[@]}"
+    check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
+}
+
+test_everything() {
+    local node_tests
+    needs_program node nodejs
+    needs_program npm npm
+    needs_program haproxy haproxy
+    needs_program sshd openssh-server
+    needs_program chromium chromium
+    needs_program curl curl
+    if has npm && [[ ! -d $PAGE_TESTS/node_modules/axe-core ]]; then
+        npm install --prefix "$PAGE_TESTS" --no-package-lock --no-audit --no-fund --silent
+    fi
+    mapfile -t node_tests < <(find tests -name '*.test.js' | sort)
+    check node --test "${node_tests[@]}"
+    check python -m pytest -n 4 --dist worksteal "$@" # many tests wait for real time to pass: two for each core
+}
+
 make_venv "$VENV"
-install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt
+install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt pyproject.toml
 PATH=$PWD/$VENV/bin:$PATH
 export OMP_NUM_THREADS=1 # several test processes share the machine
 
-mapfile -t node_tests < <(find tests -name '*.test.js' | sort)
-needs_program node nodejs
-needs_program npm npm
-needs_program haproxy haproxy
-needs_program sshd openssh-server
-needs_program chromium chromium
-needs_program curl curl
-readonly PAGE_TESTS=tests/web_demo/client
-if has npm && [[ ! -d $PAGE_TESTS/node_modules/axe-core ]]; then
-    npm install --prefix "$PAGE_TESTS" --no-package-lock --no-audit --no-fund --silent
-fi
-
-mapfile -t shell_scripts < <(find scripts deploy .ci -type f \( -name '*.sh' -o -path .ci/run \) 2>/dev/null | sort)
-check ruff check .
-check ruff format --check .
-check mypy
-check shellcheck -x "${shell_scripts[@]}"
-check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
-check node --test "${node_tests[@]}"
-check python -m pytest -n 4 --dist worksteal "$@" # many tests wait for real time to pass: two for each core
+case $what in
+    check) lint ;;
+    fast) check python -m pytest "${FAST[@]}" "$@" ;;
+    all) lint && test_everything "$@" ;;
+esac
 
 if ((${#failed[@]})); then
     printf 'failed: %s\n' "$(printf '%s; ' "${failed[@]}")" >&2

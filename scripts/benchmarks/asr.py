@@ -5,7 +5,7 @@ Method: the service runs in this process on a loopback socket; each client posts
 fixed number of requests (the first of each client is not counted); the engine alone is called with the same recordings
 and the same concurrency. A ticker on the event loop records the longest time during which the loop did not come round.
 `--checkpoint` runs the funasr engine on that folder (random weights say nothing about text, but their speed is real;
-`--max-tokens` fixes the length of its output), batched and with batches of one. Prints a table, then one line of JSON.
+`--max-tokens` fixes the length of its output), batched and with batches of one. Reports as report.py says.
 
     python3 scripts/benchmarks/asr.py                       # the embedded engine
     python3 scripts/benchmarks/asr.py --checkpoint DIR --device cuda:0 --clients 1,32 --max-tokens 40
@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
-import platform
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,16 +26,17 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from scripts.benchmarks.own_service import until_healthy
+from scripts.benchmarks.report import Report, quantile_ms
+from web_demo.audio.samples import Audio, from_wav
+from web_demo.engines.asr import embedded
+from web_demo.engines.asr.batching import BatchLimits
+from web_demo.engines.asr.funasr import FunAsr
+from web_demo.engines.base import AsrEngine
+from web_demo.server.asr.settings import AsrSettings
+from web_demo.server.asr_server import create_app
 
-from web_demo.audio.samples import Audio, from_wav  # noqa: E402
-from web_demo.engines.asr import embedded  # noqa: E402
-from web_demo.engines.asr.batching import BatchLimits  # noqa: E402
-from web_demo.engines.asr.funasr import FunAsr  # noqa: E402
-from web_demo.engines.base import AsrEngine  # noqa: E402
-from web_demo.server.asr.settings import AsrSettings  # noqa: E402
-from web_demo.server.asr_server import create_app  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 SPEECH = ROOT / "tests" / "data" / "speech"
 
@@ -90,32 +88,29 @@ async def measure(engine: str, path: str, clients: int, requests: int, send: Req
     await asyncio.gather(*(client(number) for number in range(clients)))
     wall = time.perf_counter() - began
     ticking.cancel()
-    latencies.sort()
-    p95 = latencies[min(len(latencies) - 1, round(0.95 * len(latencies)))]
     return Row(
         engine,
         path,
         clients,
         round(heard / wall, 2),
-        round(statistics.median(latencies) * 1e3, 1),
-        round(p95 * 1e3, 1),
+        quantile_ms(latencies, 0.5),
+        quantile_ms(latencies, 0.95),
         round(ticker.longest_s * 1e3, 1),
     )
 
 
-async def bench(name: str, engine: AsrEngine, clients: Sequence[int], requests: int) -> list[Row]:
+async def bench(name: str, engine: AsrEngine, clients: Sequence[int], requests: int, report: Report) -> None:
     files = sorted(SPEECH.glob("*.wav"))
     wavs = [path.read_bytes() for path in files]
     sounds: list[Audio] = [from_wav(wav) for wav in wavs]
     app = create_app(AsrSettings(port=0, max_queue=1000), engine)
     runner = web.AppRunner(app)
     await runner.setup()
-    rows: list[Row] = []
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            await _healthy(http, url)
+            await until_healthy(url)
 
             async def direct(number: int) -> float:
                 sound = sounds[number % len(sounds)]
@@ -130,22 +125,10 @@ async def bench(name: str, engine: AsrEngine, clients: Sequence[int], requests: 
                     return float((await response.json())["duration"])
 
             for count in clients:
-                rows.append(await measure(name, "engine", count, requests, direct))
-                rows.append(await measure(name, "service", count, requests, over_http))
+                report.row(**asdict(await measure(name, "engine", count, requests, direct)))
+                report.row(**asdict(await measure(name, "service", count, requests, over_http)))
     finally:
         await runner.cleanup()
-    return rows
-
-
-async def _healthy(http: aiohttp.ClientSession, url: str) -> None:
-    while True:
-        async with http.get(f"{url}/health") as response:
-            body = await response.json()
-        if body["status"] == "healthy":
-            return
-        if body["status"] == "unhealthy":
-            raise SystemExit(f"the engine cannot start: {body['reason']}")
-        await asyncio.sleep(0.05)
 
 
 def _engines(args: argparse.Namespace) -> list[tuple[str, AsrEngine]]:
@@ -168,20 +151,14 @@ def main() -> int:
     args = parser.parse_args()
     logging.basicConfig(level="WARNING")
     clients = [int(count) for count in args.clients.split(",")]
-    rows: list[Row] = []
+    report = Report("asr", device=args.device, checkpoint=str(args.checkpoint or "none"))
     for name, engine in _engines(args):
-        rows += asyncio.run(bench(name, engine, clients, args.requests))
-    memory = {
-        "process_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "largest_worker_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-    }
-    print(f"{'engine':18} {'path':8} {'clients':>7} {'audio s/s':>10} {'p50 ms':>8} {'p95 ms':>8} {'loop ms':>8}")
-    for row in rows:
-        print(
-            f"{row.engine:18} {row.path:8} {row.clients:7} {row.audio_s_per_s:10.2f} {row.latency_p50_ms:8.1f} "
-            f"{row.latency_p95_ms:8.1f} {row.loop_blocked_ms:8.1f}"
-        )
-    print(json.dumps({"machine": platform.platform(), **memory, "rows": [asdict(row) for row in rows]}))
+        asyncio.run(bench(name, engine, clients, args.requests, report))
+    report.note(
+        process_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        largest_worker_mb=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+    )
+    report.end()
     return 0
 
 

@@ -15,7 +15,7 @@ spread over one turn. A listener plays like the public client: from the moment t
     gap      a page that came after its time of playing; the listener waits for it, and plays on from there
     memory   of the service's processes (`--random` only) and of the GPU, first and last quarter of the run
 
-Prints a table and one line of JSON; exits 1 when there was a gap or an error.
+Reports as report.py says; exits 1 when there was a gap or an error.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -36,20 +34,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+import aiohttp
 
-import aiohttp  # noqa: E402
-
-from scripts.benchmarks.s2s import children, recorded_speech, resident_mb  # noqa: E402
-from web_demo.audio.opus import FRAME_S, OpusWriter  # noqa: E402
-from web_demo.audio.samples import WIRE_RATE  # noqa: E402
-from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode  # noqa: E402
+from scripts.benchmarks.own_service import ROOT, resident_mb, until_healthy
+from scripts.benchmarks.report import Report, quantile, quantile_ms
+from scripts.benchmarks.s2s import recorded_speech
+from web_demo.audio.opus import FRAME_S, OpusWriter
+from web_demo.audio.samples import WIRE_RATE
+from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode, encode
 
 INAUDIBLE_S = 0.001
 START_BUFFER_PAGES = 12  # 0.48 s: the public client plays from there
 TOKENIZER = ROOT / "tests/web_demo/models/funaudiochat/golden/checkpoint"
 READY_TIMEOUT_S = 600
+MODULE = "scripts.benchmarks.conversations"  # what this is run by, as a process of its own
+FIRST_AUDIO = {"p50": 0.5, "p95": 0.95, "max": 1.0}
 
 
 # --- listeners --------------------------------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ class Memory:
         while True:
             await asyncio.sleep(1.0)
             if self._pid is not None:
-                self.host_mb.append(sum(resident_mb(pid) for pid in (self._pid, *children(self._pid))))
+                self.host_mb.append(resident_mb(self._pid))
             if shutil.which("nvidia-smi"):
                 asked = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
                 process = await asyncio.create_subprocess_exec(*asked, stdout=asyncio.subprocess.PIPE)
@@ -193,25 +192,9 @@ class Memory:
         found: dict[str, float] = {}
         for name, samples in (("host_mb", self.host_mb), ("gpu_mb", self.gpu_mb)):
             if quarter := len(samples) // 4:
-                found[f"{name}_first"] = round(statistics.median(samples[:quarter]))
-                found[f"{name}_last"] = round(statistics.median(samples[-quarter:]))
+                found[f"{name}_first"] = round(quantile(samples[:quarter], 0.5))
+                found[f"{name}_last"] = round(quantile(samples[-quarter:], 0.5))
         return found
-
-
-async def wait_until_healthy(url: str) -> dict[str, Any]:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    async with aiohttp.ClientSession() as http:
-        while True:
-            with contextlib.suppress(aiohttp.ClientConnectionError):
-                async with http.get(f"{url}/health") as response:
-                    health: dict[str, Any] = await response.json()
-                if health["status"] == "healthy":
-                    return health
-                if health["status"] == "unhealthy":
-                    raise SystemExit(f"the service at {url} is unhealthy: {health.get('reason')}")
-            if time.monotonic() > deadline:
-                raise SystemExit(f"the service at {url} did not become healthy in {READY_TIMEOUT_S} s")
-            await asyncio.sleep(0.5)
 
 
 async def server_metrics(url: str) -> dict[str, Any]:
@@ -233,17 +216,8 @@ async def server_metrics(url: str) -> dict[str, Any]:
     }
 
 
-def quantiles_ms(seconds: Sequence[float]) -> dict[str, float]:
-    ordered = sorted(seconds) or [float("nan")]
-    places = {"p50": 0.5, "p95": 0.95, "max": 1.0}
-    return {name: round(ordered[round(part * (len(ordered) - 1))] * 1000, 1) for name, part in places.items()}
-
-
 async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[str, Any]:
-    health = await wait_until_healthy(url)
-    print(
-        "  ".join(f"{name}: {health.get(name)}" for name in ("engine", "model", "device", "max_sessions")), flush=True
-    )
+    health = await until_healthy(url, READY_TIMEOUT_S)
     tally, memory = Tally(), Memory(pid)
     watching = asyncio.create_task(memory.watch())
     began = time.monotonic()
@@ -253,13 +227,12 @@ async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[s
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     return {
-        "engine": health["engine"],
-        "device": health["device"],
+        **{name: health.get(name) for name in ("engine", "model", "device", "max_sessions")},
         "speakers": args.speakers,
         "seconds": round(time.monotonic() - began, 1),
         "turns": tally.turns,
         "unanswered": tally.unanswered,
-        "first_ms": quantiles_ms(tally.first_s),
+        "first_ms": {name: quantile_ms(tally.first_s, part) for name, part in FIRST_AUDIO.items()},
         "audio_s": round(tally.audio_s),
         "gaps": len(tally.gaps_s),
         "gap_ms_worst": round(max(tally.gaps_s, default=0.0) * 1000, 1),
@@ -337,9 +310,11 @@ def random_service(folder: Path, args: argparse.Namespace) -> Iterator[int]:
     """The service's process id, while it runs."""
     if not (folder / "model.safetensors.index.json").is_file():
         began = time.monotonic()
-        subprocess.run([sys.executable, __file__, "--write", str(folder)], check=True)  # its GPU memory ends with it
+        subprocess.run(
+            [sys.executable, "-m", MODULE, "--write", str(folder)], cwd=ROOT, check=True
+        )  # its GPU memory ends with it
         print(f"wrote {folder} in {time.monotonic() - began:.0f} s", flush=True)
-    command = [sys.executable, __file__, "--serve", str(folder), "--port", str(args.port)]
+    command = [sys.executable, "-m", MODULE, "--serve", str(folder), "--port", str(args.port)]
     process = subprocess.Popen([*command, "--speakers", str(args.speakers)], cwd=ROOT)
     try:
         yield process.pid
@@ -366,18 +341,18 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if args.serve:
         return serve_random(args.serve, args.port, args.speakers)
+    report = Report("conversations", service=str(args.random or args.url))
     if args.random:
         began = time.monotonic()
         with random_service(args.random, args) as pid:
             url = f"http://127.0.0.1:{args.port}"
-            asyncio.run(wait_until_healthy(url))
+            asyncio.run(until_healthy(url, READY_TIMEOUT_S))
             print(f"the service was ready after {time.monotonic() - began:.0f} s", flush=True)
             row = asyncio.run(measure(url, args, pid))
     else:
         row = asyncio.run(measure(args.url.rstrip("/"), args, None))
-    for name, value in row.items():
-        print(f"{name:>16}  {value}")
-    print(json.dumps({"benchmark": "conversations", "cores": os.cpu_count(), **row}))
+    report.note(**row)
+    report.end()
     return 1 if row["gaps"] or row["errors"] or row["unanswered"] else 0
 
 

@@ -11,29 +11,26 @@ of --repeats, after all graphs were captured. Token to wave: n streams, each wit
 time of the batch. Text to speech: n requests at once of --tokens speech tokens each (the ids that end an utterance are
 made unlikely), first audio from submission to the first samples, RTF is the wall time of all over the audio of one.
 
-Prints tables, then one line of JSON.
+Reports as report.py says.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from scripts.benchmarks.report import Report, quantile
 from web_demo.models.cosyvoice3.config import (
     CosyVoice3Config,
     DiTConfig,
@@ -219,7 +216,7 @@ class Token2WavBench:
 
     def _median(self, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         runs = [measure() for _ in range(self._repeats)]
-        return {key: round(statistics.median(run[key] for run in runs), 2) for key in runs[0]}
+        return {key: round(quantile([run[key] for run in runs], 0.5), 2) for key in runs[0]}
 
     def _first(self, count: int) -> dict[str, float]:
         streams = [self._token2wav.open(self._voice) for _ in range(count)]
@@ -298,31 +295,12 @@ def tts(synthesizer: Synthesizer, rate: int, streams: int, tokens: int) -> dict[
     audio = statistics.mean(listener.samples for listener in listeners) / rate
     return {
         "streams": streams,
-        "first_audio_ms_median": round(1e3 * statistics.median(firsts), 1),
+        "first_audio_ms_median": round(1e3 * quantile(firsts, 0.5), 1),
         "first_audio_ms_worst": round(1e3 * max(firsts), 1),
         "audio_s": round(audio, 2),
         "rtf": round(wall / audio, 4),
         "audio_s_per_s": round(streams * audio / wall, 1),
     }
-
-
-def table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    print(f"\n{title}")
-    flat = [_flat(row) for row in rows]
-    widths = {key: max(len(key), *(len(str(row[key])) for row in flat)) for key in flat[0]}
-    print("  ".join(key.rjust(width) for key, width in widths.items()))
-    for row in flat:
-        print("  ".join(str(row[key]).rjust(width) for key, width in widths.items()), flush=True)
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": number for inner, number in value.items()})
-        else:
-            flat[key] = value
-    return flat
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -344,27 +322,26 @@ def main(argv: list[str] | None = None) -> int:
     torch.manual_seed(0)
     config = released() if args.size == "released" else tiny()
     device = torch.device(args.device)
-    report: dict[str, Any] = {
-        "benchmark": "cosyvoice3",
-        "weights": f"random, {args.size} size",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "dtype": args.dtype,
-        "context_s": args.context_s,
-        "graphs": args.graphs and device.type == "cuda",
-    }
+    report = Report(
+        "cosyvoice3",
+        weights=f"random, {args.size} size",
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        torch=torch.__version__,
+        dtype=args.dtype,
+        context_s=args.context_s,
+        graphs=args.graphs and device.type == "cuda",
+    )
     if args.sessions:
         token2wav = random_token2wav(config, args, max(args.sessions))
         bench = Token2WavBench(token2wav, args.repeats)
         began = time.perf_counter()
-        report["graphs_captured"] = token2wav.warm_up()
-        report["warm_up_s"] = round(time.perf_counter() - began, 1)
-        report["token2wav"] = [bench.sessions(count) for count in sorted(args.sessions)]
-        table("token to wave, ms a batch", report["token2wav"])
-        report["along_an_utterance"] = bench.along()
-        table("one session, ms for a second of audio", report["along_an_utterance"])
-        report["megabytes_a_session"] = round(token2wav.bytes_per_slot / 1e6, 1)
-        print(f"\nmemory of a session: {report['megabytes_a_session']} MB")
+        captured = token2wav.warm_up()
+        report.note(graphs_captured=captured, warm_up_s=round(time.perf_counter() - began, 1))
+        for count in sorted(args.sessions):
+            report.row("token2wav", **bench.sessions(count))
+        for position in bench.along():
+            report.row("along_an_utterance", **position)
+        report.note(megabytes_a_session=round(token2wav.bytes_per_slot / 1e6, 1))
         del token2wav, bench
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -379,12 +356,12 @@ def main(argv: list[str] | None = None) -> int:
         synthesizer = Synthesizer(lm, token2wav)
         synthesizer.start()
         tts(synthesizer, token2wav.sample_rate, 1, args.tokens)  # the first request pays for what is still lazy
-        report["tts"] = [tts(synthesizer, token2wav.sample_rate, n, args.tokens) for n in sorted(args.streams)]
+        for streams in sorted(args.streams):
+            report.row("tts", **tts(synthesizer, token2wav.sample_rate, streams, args.tokens))
         synthesizer.close()
-        table(f"text to speech, {args.tokens} tokens a request", report["tts"])
     if device.type == "cuda":
-        report["peak_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 1)
-    print(json.dumps(report))
+        report.note(peak_gib=round(torch.cuda.max_memory_allocated(device) / 2**30, 1))
+    report.end()
     return 0
 
 

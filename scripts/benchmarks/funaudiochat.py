@@ -21,32 +21,29 @@ end with the results on the host.
     floor     bytes that a frame must read at least (weights once, speech head five times, caches) / `--bandwidth`
 
 Variants of the frame: plain torch operations without and with CUDA graphs, Triton kernels with CUDA graphs (the default of
-the service). Prints a table and one line of JSON.
+the service). Reports as report.py says.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
+from scripts.benchmarks.report import Report, quantile
 from utils.constant import SPOKEN_S2M_PROMPT
 from web_demo.audio.samples import from_wav
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, parse_config, read_config
@@ -94,25 +91,10 @@ LIVE_SESSIONS = (32, 64, 128, 192, 256)
 FRAME_LIMIT_S = 0.2
 
 
-@dataclass
-class Report:
-    """Rows for people and the same numbers for scripts."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
+class Times(Report):
     def add(self, what: str, seconds: Sequence[float], **about: Any) -> None:
-        row = {"what": what, **about, "n": len(seconds)}
-        row |= {f"p{part}_ms": round(quantile(seconds, part / 100) * 1000, 2) for part in (50, 95, 99)}
-        self.note(row)
-
-    def note(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        print("  ".join(f"{name}={value}" for name, value in row.items()), flush=True)
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+        places = {f"p{part}_ms": round(quantile(seconds, part / 100) * 1000, 2) for part in (50, 95, 99)}
+        self.row(what=what, **about, n=len(seconds), **places)
 
 
 class Bench:
@@ -124,12 +106,13 @@ class Bench:
         *,
         quick: bool,
         bandwidth: float,
+        report: Times,
         checkpoint: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.config, self.device, self.quick = config, torch.device(device), quick
         self.dtype, self.bandwidth = dtype, bandwidth
-        self.report = Report()
+        self.report = report
         self.model = self._model(float8=False)
         self.frames_measured = 5 if quick else 60
         self.kernels = best_kernels(self.device)
@@ -190,9 +173,7 @@ class Bench:
             for count in sessions:
                 limits = self.limits(count, context, self.frames_measured + 8)
                 if limits is None:
-                    self.report.note(
-                        {"what": "frame", "variant": variant, "sessions": count, "context": context, "n": 0}
-                    )
+                    self.report.row(what="frame", variant=variant, sessions=count, context=context, n=0)
                     continue
                 self.report.add("frame", self._frames(kernels, limits, count, context), variant=variant, sessions=count,
                                 context=context, floor_ms=round(self.floor_s(count, context) * 1000, 2))  # fmt: skip
@@ -253,7 +234,7 @@ class Bench:
     def measure_third_group(self, kernels: Kernels, running: int) -> None:
         limits = self.limits(running + 1, 512, 500)
         if limits is None:
-            self.report.note({"what": "third", "running": running, "n": 0})
+            self.report.row(what="third", running=running, n=0)
             return
         engine = Engine(self.model, limits, kernels)
         engine.runner.warm_up()
@@ -282,7 +263,7 @@ class Bench:
         """Whether all kept up. Turns last 40 to 103 frames; each that ends is followed by a new one."""
         limits = self.limits(sessions, 192, 112)
         if limits is None:
-            self.report.note({"what": "live", "sessions": sessions, "n": 0})
+            self.report.row(what="live", sessions=sessions, n=0)
             return False
         engine = Engine(self.model, limits, kernels)
         engine.runner.warm_up()
@@ -312,7 +293,7 @@ class Bench:
         self.report.add(
             "live", gaps, sessions=sessions, arrivals=arrivals, missed=sum(gap > FRAME_LIMIT_S for gap in gaps)
         )
-        self.report.note({"what": "memory", "sessions": sessions, "gib": self.memory_gib()})
+        self.report.row(what="memory", sessions=sessions, gib=self.memory_gib())
         return quantile(gaps, 0.99) < FRAME_LIMIT_S
 
     def measure_naive(self) -> None:
@@ -385,9 +366,9 @@ class Bench:
             error = ((other - one).norm() / one.norm()).item()
             agree = (one.argmax(dim=-1) == other.argmax(dim=-1)).float().mean().item()
             divergence = F.kl_div(other.log_softmax(-1), one.log_softmax(-1), log_target=True, reduction="batchmean")
-            self.report.note({"what": "float8", "logits": name, "positions": len(one), "relative_error": round(error, 4),
-                              "same_argmax": round(agree, 4), "kl_nats": round(divergence.item(), 6)})  # fmt: skip
-        self.report.note({"what": "memory", "weights": "float8", "sessions": 0, "gib": self.memory_gib()})
+            self.report.row(what="float8", logits=name, positions=len(one), relative_error=round(error, 4),
+                            same_argmax=round(agree, 4), kl_nats=round(divergence.item(), 6))  # fmt: skip
+        self.report.row(what="memory", weights="float8", sessions=0, gib=self.memory_gib())
         sessions = (1,) if self.quick else (1, 8, 32, 64)
         self.measure_frames(self.kernels, f"{type(self.kernels).__name__}, float8", sessions, CONTEXTS[:1])
 
@@ -481,7 +462,6 @@ def conditions(args: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:
         "config": str(args.config) if args.config else "full size (9.45 B)",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "python": platform.python_version(),
         "sampling": "temperature 0.8, top-p 0.9, repetition penalty 1.2",
     }
 
@@ -513,16 +493,22 @@ def main(argv: list[str] | None = None) -> int:
     args.config = args.config or args.checkpoint
     dtype = torch.float32 if args.config and not args.device.startswith("cuda") else torch.bfloat16
     config = read_config(args.config) if args.config else parse_config(FULL_SIZE)
-    about = conditions(args, dtype)
-    print("  ".join(f"{name}: {value}" for name, value in about.items()), flush=True)
-    bench = Bench(config, args.device, dtype, quick=args.quick, bandwidth=args.bandwidth, checkpoint=args.checkpoint)
+    bench = Bench(
+        config,
+        args.device,
+        dtype,
+        quick=args.quick,
+        bandwidth=args.bandwidth,
+        report=Times("funaudiochat", **conditions(args, dtype)),
+        checkpoint=args.checkpoint,
+    )
     began = time.perf_counter()
-    bench.report.note({"what": "memory", "sessions": 0, "gib": bench.memory_gib()})
+    bench.report.row(what="memory", sessions=0, gib=bench.memory_gib())
     for part in PARTS:
         if part in args.only:
             getattr(bench, part)()
-    seconds = round(time.perf_counter() - began, 1)
-    print(json.dumps({"benchmark": "funaudiochat", "conditions": about, "seconds": seconds, "rows": bench.report.rows}))
+    bench.report.note(seconds=round(time.perf_counter() - began, 1))
+    bench.report.end()
     return 0
 
 

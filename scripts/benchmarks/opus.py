@@ -5,29 +5,28 @@
 
 Every setting encodes all recordings of tests/data/speech at 24 kHz in 40 ms packets. Closeness is the log-spectral distance
 in dB (root mean square over 39 bands from 94 Hz to 12 kHz, mean over the frames that hold speech) between the original and
-what sphn's decoder makes of the packets, aligned by cross-correlation: lower is closer. One thread. Prints a table and one
-line of JSON.
+what sphn's decoder makes of the packets, aligned by cross-correlation: lower is closer. One thread. Reports as report.py
+says.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 import time
 from pathlib import Path
 
+import av
+import numpy as np
+import numpy.typing as npt
+import sphn
+
+from scripts.benchmarks.report import Report
+from web_demo.audio.ogg import Demuxer
+from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter
+from web_demo.audio.samples import WIRE_RATE, Samples, from_wav
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import av  # noqa: E402
-import numpy as np  # noqa: E402
-import numpy.typing as npt  # noqa: E402
-import sphn  # noqa: E402
-
-from web_demo.audio.ogg import Demuxer  # noqa: E402
-from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter  # noqa: E402
-from web_demo.audio.samples import WIRE_RATE, Samples, from_wav  # noqa: E402
 
 FRAME = round(FRAME_S * WIRE_RATE)
 SETTINGS = [
@@ -95,8 +94,7 @@ def by_sphn(samples: Samples) -> bytes:
 def main() -> int:
     original = speech()
     seconds = len(original) / WIRE_RATE
-    rows = []
-    print("encoder                        ms for 1 s   kbit/s   distance")
+    report = Report("opus", speech_seconds=round(seconds, 1))
     for name, encode in [("sphn", by_sphn)] + [
         (f"libopus {a} c{c} {k}k", lambda x, s=(a, c, k): b"".join(page.data for page in Settings(*s).write(x)))
         for a, c, k in SETTINGS
@@ -105,15 +103,13 @@ def main() -> int:
         stream = encode(original)
         spent = time.perf_counter() - began
         payload = sum(map(len, Demuxer().feed(stream)))
-        row = {
-            "encoder": name,
-            "ms_per_s": round(spent / seconds * 1000, 2),
-            "kbit_per_s": round(payload * 8 / seconds / 1000, 1),
-            "distance_db": round(distance(original, decode(stream)), 2),
-        }
-        rows.append(row)
-        print(f"{name:<30} {row['ms_per_s']:10}   {row['kbit_per_s']:6}   {row['distance_db']:8}", flush=True)
-    print(json.dumps({"benchmark": "opus", "speech_seconds": round(seconds, 1), "rows": rows}))
+        report.row(
+            encoder=name,
+            ms_per_s=round(spent / seconds * 1000, 2),
+            kbit_per_s=round(payload * 8 / seconds / 1000, 1),
+            distance_db=round(distance(original, decode(stream)), 2),
+        )
+    report.end()
     return 0
 
 

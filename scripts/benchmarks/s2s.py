@@ -14,39 +14,34 @@ real time, as the public client does. It lets `--user-s` seconds count as its tu
     cpu       of the service and its child, in cores
     memory    resident memory of both beyond what they have with no session, a session
 
-Prints a table and one line of JSON.
+Reports as report.py says.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import math
 import os
-import platform
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+import aiohttp
+import numpy as np
+from aiohttp import web
 
-import aiohttp  # noqa: E402
-import numpy as np  # noqa: E402
-from aiohttp import web  # noqa: E402
-
-from web_demo.audio.opus import FRAME_S, OpusWriter  # noqa: E402
-from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav  # noqa: E402
-from web_demo.detokenizer.backend import BackendSpec, Window  # noqa: E402
-from web_demo.engines.base import SpeechText, Step, TextDelta, TurnRequest  # noqa: E402
-from web_demo.engines.fakes import ScriptedS2s  # noqa: E402
-from web_demo.server.protocal import Action, AudioData, Control, Text, decode, encode  # noqa: E402
-from web_demo.server.s2s.settings import S2sSettings  # noqa: E402
-from web_demo.server.server import create_app  # noqa: E402
+from scripts.benchmarks.own_service import ROOT, OwnService, serve, until_healthy
+from scripts.benchmarks.report import Report, quantile, quantile_ms
+from web_demo.audio.opus import FRAME_S, OpusWriter
+from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav
+from web_demo.detokenizer.backend import BackendSpec, Window
+from web_demo.engines.base import SpeechText, Step, TextDelta, TurnRequest
+from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server.protocal import Action, AudioData, Control, Text, decode, encode
+from web_demo.server.s2s.settings import S2sSettings
+from web_demo.server.server import create_app
 
 SPEECH = ROOT / "tests" / "data" / "speech"
 TICK_S = 0.005  # the clients' pages leave in eight groups, not all at once
@@ -96,64 +91,9 @@ def recorded_speech() -> Samples:
     return np.concatenate([from_wav(path.read_bytes()).at(WIRE_RATE).samples for path in sorted(SPEECH.glob("*.wav"))])
 
 
-async def serve(engine: str, answer_s: int) -> None:
+def app_of(engine: str, answer_s: int) -> web.Application:
     settings = S2sSettings(port=0, max_sessions=10_000, engine="embedded")
-    app = create_app(settings, NullS2s(answer_s) if engine == "null" else None)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the benchmark lets go
-    await runner.cleanup()
-
-
-class Service:
-    """The service in a process of its own."""
-
-    def __init__(self, engine: str, answer_s: int, core: int | None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", engine, "--answer-s", str(answer_s)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),  # children inherit it
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def processes(self) -> list[int]:
-        return [self.process.pid, *children(self.process.pid)]
-
-    def cpu_s(self) -> float:
-        ticks = 0
-        for pid in self.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def memory_mb(self) -> float:
-        return sum(resident_mb(pid) for pid in self.processes())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(30)
-
-
-def resident_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(status.parent.name))
-    return found
+    return create_app(settings, NullS2s(answer_s) if engine == "null" else None)
 
 
 # --- the clients' side ------------------------------------------------------------------------------------------------
@@ -220,7 +160,7 @@ class Row:
     errors: int
 
 
-async def measure(service: Service, sessions: int, seconds: float, user_s: float) -> Row:
+async def measure(service: OwnService, sessions: int, seconds: float, user_s: float) -> Row:
     writer = OpusWriter(WIRE_RATE)
     pages = [page.data for page in writer.write(recorded_speech())]
     idle_mb = service.memory_mb()
@@ -236,12 +176,14 @@ async def measure(service: Service, sessions: int, seconds: float, user_s: float
         before, cpu_s, began = await _histogram(http, service), service.cpu_s(), time.monotonic()
         await _tick(clients, groups, seconds)
         after, wall_s = await _histogram(http, service), time.monotonic() - began
+        first = [value for client in clients for value in client.first_audio_s]
         row = Row(
             sessions,
             *_late(before, after),
-            *_first([value for client in clients for value in client.first_audio_s]),
-            (service.cpu_s() - cpu_s) / wall_s,
-            (service.memory_mb() - idle_mb) / sessions,
+            quantile_ms(first, 0.5),
+            quantile_ms(first, 0.95),
+            round((service.cpu_s() - cpu_s) / wall_s, 2),
+            round((service.memory_mb() - idle_mb) / sessions, 2),
             sum(client.turns for client in clients),
             sum(len(client.errors) for client in clients),
         )
@@ -259,7 +201,7 @@ async def _tick(clients: list[Client], groups: int, seconds: float) -> None:
         await asyncio.sleep(max(began + (number + 1) * TICK_S - time.monotonic(), 0))
 
 
-async def _histogram(http: aiohttp.ClientSession, service: Service) -> dict[float, float]:
+async def _histogram(http: aiohttp.ClientSession, service: OwnService) -> dict[float, float]:
     async with http.get(f"{service.url}/metrics") as response:
         lines = (await response.text()).splitlines()
     prefix = 's2s_frame_lateness_seconds_bucket{le="'
@@ -275,50 +217,27 @@ def _late(before: dict[float, float], after: dict[float, float]) -> tuple[float,
     counts = {bound: after[bound] - before[bound] for bound in sorted(after)}
     total = counts[float("inf")]
     if not total:
-        return float("nan"), float("nan")
-    return next(bound for bound, count in counts.items() if count >= 0.99 * total) * 1000, counts[0.02] / total
-
-
-def _first(seconds: list[float]) -> tuple[float, float]:
-    ordered = sorted(seconds)
-    if not ordered:
-        return float("nan"), float("nan")
-    return statistics.median(ordered) * 1000, ordered[int(0.95 * (len(ordered) - 1))] * 1000
+        return math.nan, math.nan
+    late = next(bound for bound, count in counts.items() if count >= 0.99 * total)
+    return late * 1000, round(counts[0.02] / total, 4)
 
 
 # --- one session on human speech --------------------------------------------------------------------------------------
 
 
-async def embedded_latency(service: Service, rounds: int) -> list[dict[str, object]]:
+async def embedded_latency(service: OwnService, rounds: int, report: Report) -> None:
     """Whole utterances in real time, then `endTurn`: seconds to the first audio, for each recording."""
-    rows: list[dict[str, object]] = []
     async with aiohttp.ClientSession() as http:
-        await _until_healthy(http, service)
+        await until_healthy(service.url)
         for path in sorted(SPEECH.glob("*.wav")):
             audio = from_wav(path.read_bytes())
             values = [await _one_turn(http, service, audio) for _ in range(rounds)]
-            row = {
-                "recording": path.stem,
-                "seconds": round(audio.seconds, 2),
-                "first_audio_ms": statistics.median(values),
-            }
-            rows.append(row)
-            print(
-                f"{path.stem:<24} {audio.seconds:6.2f} s   first audio {statistics.median(values):6.0f} ms", flush=True
+            report.row(
+                recording=path.stem, seconds=round(audio.seconds, 2), first_audio_ms=round(quantile(values, 0.5))
             )
-    return rows
 
 
-async def _until_healthy(http: aiohttp.ClientSession, service: Service) -> None:
-    for _ in range(600):
-        async with http.get(f"{service.url}/health") as response:
-            if response.status == 200:
-                return
-        await asyncio.sleep(0.1)
-    raise SystemExit("the service did not become healthy")
-
-
-async def _one_turn(http: aiohttp.ClientSession, service: Service, audio: Audio) -> float:
+async def _one_turn(http: aiohttp.ClientSession, service: OwnService, audio: Audio) -> float:
     writer = OpusWriter(WIRE_RATE)
     pages = [*writer.write(audio.at(WIRE_RATE).samples), *writer.flush()]
     async with http.ws_connect(f"{service.url}/api/chat") as socket:
@@ -346,46 +265,28 @@ def main() -> int:
     parser.add_argument("--serve", choices=("null", "embedded"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        sys.modules["scripts.benchmarks.s2s"] = sys.modules["__main__"]
-        asyncio.run(serve(args.serve, args.answer_s))
+        asyncio.run(serve(app_of(args.serve, args.answer_s)))
         return 0
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    service = Service(args.engine, args.answer_s, cores[0] if len(cores) > 1 and args.engine == "null" else None)
-    if len(cores) > 1 and args.engine == "null":
-        os.sched_setaffinity(0, set(cores[1:]))
-    report: dict[str, object] = {
-        "benchmark": "s2s",
-        "engine": args.engine,
-        "cpu": platform.processor(),
-        "cores": len(cores),
-    }
-    try:
+    apart = len(cores) > 1 and args.engine == "null"
+    words = ("--serve", args.engine, "--answer-s", str(args.answer_s))
+    report = Report("s2s", engine=args.engine)
+    with OwnService("scripts.benchmarks.s2s", *words, core=cores[0] if apart else None) as service:
+        if apart:
+            os.sched_setaffinity(0, set(cores[1:]))
         if args.engine == "embedded":
-            report["rows"] = asyncio.run(embedded_latency(service, args.rounds))
+            asyncio.run(embedded_latency(service, args.rounds, report))
         else:
-            report["rows"] = asyncio.run(null_table(service, args))
-    finally:
-        service.close()
-    print(json.dumps(report))
+            asyncio.run(null_table(service, args, report))
+    report.end()
     return 0
 
 
-async def null_table(service: Service, args: argparse.Namespace) -> list[dict[str, float]]:
-    async with aiohttp.ClientSession() as http:
-        await _until_healthy(http, service)
-    print("sessions  late p99  within 20 ms  first median / p95   cpu    memory a session  turns  errors")
-    rows = []
+async def null_table(service: OwnService, args: argparse.Namespace, report: Report) -> None:
+    await until_healthy(service.url)
     for sessions in map(int, args.sessions.split(",")):
-        row = await measure(service, sessions, args.seconds, args.user_s)
-        rows.append(asdict(row))
-        print(
-            f"{row.sessions:8d}  {row.late_p99_ms:5.0f} ms  {row.within_20ms:11.2%}  {row.first_median_ms:7.1f} / "
-            f"{row.first_p95_ms:5.1f} ms  {row.cpu_cores:5.2f}  {row.memory_mb_per_session:13.2f} MB  "
-            f"{row.turns:5d}  {row.errors:6d}",
-            flush=True,
-        )
+        report.row(**asdict(await measure(service, sessions, args.seconds, args.user_s)))
         await asyncio.sleep(1.0)
-    return rows
 
 
 if __name__ == "__main__":

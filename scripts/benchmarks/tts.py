@@ -14,38 +14,30 @@ stream (`Accept: audio/wav`) or whole (the JSON object).
     rtf       seconds a client waited for a second of its speech, and seconds the whole service took for a second of speech
     memory    resident memory of the service and its children at the end (own service only, Linux)
 
-The overhead of the service over an engine's own first chunk is what `--engine null` shows as first. Prints a table and one
-line of JSON.
+The overhead of the service over an engine's own first chunk is what `--engine null` shows as first. Reports as report.py
+says.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import statistics
-import subprocess
+import math
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+import aiohttp
+import numpy as np
+from aiohttp import web
 
-import aiohttp  # noqa: E402
-import numpy as np  # noqa: E402
-from aiohttp import web  # noqa: E402
-
-from web_demo.audio.samples import WIRE_RATE, Samples  # noqa: E402
-from web_demo.engines.base import Capabilities, SpeechRequest  # noqa: E402
-from web_demo.server.common.service import HEALTH  # noqa: E402
-from web_demo.server.tts.settings import TtsSettings  # noqa: E402
-from web_demo.server.tts_server import create_app  # noqa: E402
+from scripts.benchmarks.own_service import OwnService, serve, until_healthy
+from scripts.benchmarks.report import Report, quantile_ms
+from web_demo.audio.samples import WIRE_RATE, Samples
+from web_demo.engines.base import Capabilities, SpeechRequest
+from web_demo.server.tts.settings import TtsSettings
+from web_demo.server.tts_server import create_app
 
 TEXTS = (
     "Good morning.",
@@ -80,33 +72,9 @@ class NullTts:
             yield np.zeros(WIRE_RATE // 5, np.float32)
 
 
-async def serve(engine: str) -> None:
+def app_of(engine: str) -> web.Application:
     settings = TtsSettings(port=0, engine="embedded", max_requests=256)
-    app = create_app(settings, NullTts() if engine == "null" else None)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    while app[HEALTH].state()[0] == "loading":  # noqa: ASYNC110 - the health is derived, it has no event
-        await asyncio.sleep(0.01)
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)  # until the benchmark lets go
-    await runner.cleanup()
-
-
-@contextmanager
-def own_service(engine: str) -> Iterator[tuple[str, int]]:
-    """The URL and the process id of a service that lives as long as the block."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--serve", engine],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid
-    finally:
-        process.communicate(timeout=30)
+    return create_app(settings, NullTts() if engine == "null" else None)
 
 
 # --- the clients ------------------------------------------------------------------------------------------------------
@@ -114,7 +82,7 @@ def own_service(engine: str) -> Iterator[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class Asked:
-    first_s: float  # 0 for a whole answer
+    first_s: float  # NaN for a whole answer
     total_s: float
     audio_s: float
 
@@ -140,7 +108,7 @@ async def ask(client: aiohttp.ClientSession, text: str, *, stream: bool) -> Aske
         answer.raise_for_status()
         if not stream:
             duration = float((await answer.json())["duration"])
-            return Asked(0.0, time.perf_counter() - began, duration)
+            return Asked(math.nan, time.perf_counter() - began, duration)
         await answer.content.readexactly(45)  # the header and a byte of sound
         first_s = time.perf_counter() - began
         rest = len(await answer.read())
@@ -174,52 +142,24 @@ async def load(url: str, clients: int, requests: int, *, stream: bool) -> Row:
         clients=clients,
         requests=len(done),
         failures=failures,
-        first_ms=_ms(first, 0.5),
-        first_p95_ms=_ms(first, 0.95),
-        total_ms=_ms([asked.total_s for asked in done], 0.5),
+        first_ms=quantile_ms(first, 0.5),
+        first_p95_ms=quantile_ms(first, 0.95),
+        total_ms=quantile_ms([asked.total_s for asked in done], 0.5),
         rtf_client=round(sum(asked.total_s for asked in done) / audio_s, 4),
         rtf_service=round(wall_s / audio_s, 4),
     )
 
 
-def _ms(seconds: Sequence[float], quantile: float) -> float:
-    if len(seconds) < 2:
-        return round(1000 * sum(seconds), 1)
-    cut = statistics.quantiles(seconds, n=100, method="inclusive")[round(100 * quantile) - 1]
-    return round(1000 * cut, 1)
-
-
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process and its children."""
-    total = 0
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            status = dict(line.split(":", 1) for line in _read(folder / "status").splitlines() if ":" in line)
-            if folder.name == str(pid) or status.get("PPid", "").strip() == str(pid):
-                total += int(status.get("VmRSS", "0").split()[0])
-    return round(total / 1024, 1)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # the process ended meanwhile
-        return ""
-
-
-async def measure(url: str, clients: Sequence[int], requests: int) -> list[Row]:
-    rows = []
-    print(f"{'mode':8}{'clients':>8}{'first ms':>10}{'p95':>8}{'total ms':>10}{'rtf':>9}{'service':>9}{'failed':>8}")
+async def measure(url: str, clients: Sequence[int], requests: int, report: Report) -> int:
+    """How many requests failed."""
+    await until_healthy(url)
+    failures = 0
     for stream in (True, False):
         for count in clients:
             row = await load(url, count, requests, stream=stream)
-            rows.append(row)
-            print(
-                f"{row.mode:8}{row.clients:8}{row.first_ms:10}{row.first_p95_ms:8}{row.total_ms:10}"
-                f"{row.rtf_client:9}{row.rtf_service:9}{row.failures:8}",
-                flush=True,
-            )
-    return rows
+            report.row(**asdict(row))
+            failures += row.failures
+    return failures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -231,24 +171,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.serve:
-        asyncio.run(serve(args.serve))
+        asyncio.run(serve(app_of(args.serve)))
         return 0
-    result: dict[str, object] = {
-        "benchmark": "tts",
-        "engine": args.url or args.engine,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-    }
+    report = Report("tts", engine=args.url or args.engine)
     if args.url:
-        rows = asyncio.run(measure(args.url, args.clients, args.requests))
+        failures = asyncio.run(measure(args.url, args.clients, args.requests, report))
     else:
-        with own_service(args.engine) as (url, pid):
-            rows = asyncio.run(measure(url, args.clients, args.requests))
-            if Path("/proc/self/status").exists():
-                result["memory_mb"] = memory_mb(pid)
-                print(f"memory of the service and its children: {result['memory_mb']} MB")
-    print(json.dumps(result | {"rows": [asdict(row) for row in rows]}))
-    return 1 if any(row.failures for row in rows) else 0
+        with OwnService("scripts.benchmarks.tts", "--serve", args.engine) as service:
+            failures = asyncio.run(measure(service.url, args.clients, args.requests, report))
+            if service.measurable:
+                report.note(memory_mb=round(service.memory_mb(), 1))
+    report.end()
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -90,18 +90,20 @@ def real_requests(known: Sequence[PidFile], environment: Mapping[str, str]) -> l
         words = [word for option, name in ports.items() for word in (option, str(_port(by_name.get(name))))]
         findings.append(
             _run(
-                "one real request to each", ["test_deployment.py", "--host", _host(by_name["s2s"]), *words], environment
+                "one real request to each",
+                ["scripts.test_deployment", "--host", _host(by_name["s2s"]), *words],
+                environment,
             )
         )
     if "whisper" in by_name:
         findings.append(
-            _run("one real request: whisper", ["transcribe_openai.py", by_name["whisper"].geturl()], environment)
+            _run("one real request: whisper", ["scripts.transcribe_openai", by_name["whisper"].geturl()], environment)
         )
     return findings
 
 
 def _run(what: str, words: Sequence[str], environment: Mapping[str, str]) -> Finding:
-    command = [sys.executable, str(ROOT / "scripts" / words[0]), *words[1:]]
+    command = [sys.executable, "-m", *words]
     try:
         done = subprocess.run(
             command,

@@ -14,7 +14,7 @@ import pytest
 
 from scripts.operations import pidfile, probe, stack
 from scripts.operations.services import Launch
-from tests.scripts.test_service_manager import free_port
+from tests.scripts.operations.test_manager import free_port
 
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 LIMIT_S = 60.0

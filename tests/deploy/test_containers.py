@@ -10,8 +10,8 @@ import yaml
 
 from scripts import healthcheck
 from scripts.operations import modes
+from tests.scripts.operations.test_manager import Yard
 from tests.scripts.operations.test_modes import cards
-from tests.scripts.test_service_manager import Yard
 from tests.web_demo.server.common.tiny_service import TinyService, serving
 from web_demo.detokenizer.supervisor import READY_TIMEOUT_S
 
@@ -38,7 +38,7 @@ def test_an_image_copies_what_exists_runs_without_root_and_watches_its_health(pa
 
 def test_what_an_image_copies_is_not_kept_out_by_dockerignore() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert allowed == {"requirements*.txt", "scripts", "utils", "web_demo"}
+    assert allowed == {"requirements*.txt", "pyproject.toml", "scripts", "utils", "web_demo"}
 
 
 @pytest.mark.parametrize(("mode", "name"), [("A", "one 4090"), ("B", "two 4090"), ("C", "one A40"), ("D", "one A40")])

@@ -1,4 +1,4 @@
-"""The Chinese document: its commands are run, or their options looked up, and its paths exist."""
+"""The Chinese document: its commands are run, or their options looked up, and its paths exist. The README's options too."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from scripts.operations import modes, stack
 from scripts.operations.services import ASR, S2S, TTS, Launch
-from tests.scripts.test_service_manager import free_port
+from tests.scripts.operations.test_manager import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "deploy" / "集成部署模式.md").read_text()
@@ -25,6 +25,11 @@ def blocks() -> list[str]:
 def script_lines() -> list[str]:
     lines = [line.partition("#")[0].strip() for block in blocks() for line in block.splitlines()]
     return [line for line in lines if "./scripts/" in line]
+
+
+def readme_lines() -> list[str]:
+    lines = re.findall(r"^    (.*\./scripts/.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    return [line.partition("#")[0].strip() for line in lines]
 
 
 def example(name: str) -> str:
@@ -51,7 +56,7 @@ def test_a_command_that_changes_nothing_runs_as_it_is_written(line: str) -> None
     assert done.stdout
 
 
-@pytest.mark.parametrize("line", script_lines())
+@pytest.mark.parametrize("line", [*script_lines(), *readme_lines()])
 def test_every_option_of_every_script_exists(line: str) -> None:
     script, *words = shlex.split(line[line.index("./scripts/") :])
     options = {word for word in words if word.startswith("--")} - {"--help"}

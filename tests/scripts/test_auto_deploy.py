@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts import auto_deploy
-from tests.scripts.test_service_manager import free_port
+from tests.scripts.operations.test_manager import free_port
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="OpenSSH's server is not installed")

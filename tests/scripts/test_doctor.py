@@ -2,13 +2,13 @@ import socket
 from pathlib import Path
 
 from scripts import doctor
-from scripts.operations import hub
+from scripts.operations.weights import hub
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_embedded_service_holds_a_spoken_turn() -> None:
-    (finding,) = doctor.one_turn(ROOT)
+    (finding,) = doctor.one_turn()
     assert finding.fault is None
     assert "go forward ten meters" in finding.detail
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import service_manager
-from scripts.operations import gpus, modes
+from scripts.operations import gpus, manager, modes
 from scripts.operations.gpus import Gpu
 from scripts.operations.modes import DoesNotFit
 from scripts.operations.services import UsageError
@@ -149,8 +148,8 @@ def test_a_dry_run_of_a_mode_prints_the_arithmetic_and_the_commands(
     nvidia_smi: Callable[[str, int], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nvidia_smi(CARDS["one A40"], 0)
-    monkeypatch.setattr(service_manager.services.Service, "exists", lambda *_: True)
-    assert service_manager.main(["start", "--mode", "D", "--use-vllm", "--dry-run"]) == 0
+    monkeypatch.setattr(manager.services.Service, "exists", lambda *_: True)
+    assert manager.main(["start", "--mode", "D", "--use-vllm", "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "GPU 0 (NVIDIA A40): s2s 18 + detokenizer 4 + tts 4 + asr 3 = 29 GiB needed, 45.0 free of 45.0" in printed
     assert "web_demo.server.server --host 127.0.0.1 --port 8002 --device cuda:0 --tts-gpu 0" in printed
@@ -169,7 +168,7 @@ def test_a_mode_that_cannot_be_is_refused(
     words: list[str], said: str, nvidia_smi: Callable[[str, int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     nvidia_smi(CARDS["one 4090"], 0)
-    assert service_manager.main(["start", *words, "--dry-run"]) == 2
+    assert manager.main(["start", *words, "--dry-run"]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -177,5 +176,5 @@ def test_a_driver_that_fails_is_quoted(
     nvidia_smi: Callable[[str, int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     nvidia_smi("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", 9)
-    assert service_manager.main(["start", "--mode", "auto"]) == 2
+    assert manager.main(["start", "--mode", "auto"]) == 2
     assert "couldn't communicate with the NVIDIA driver" in capsys.readouterr().err

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import service_manager
-from scripts.operations import pidfile, scheme_b
+from scripts.operations import manager, pidfile, scheme_b
 from scripts.operations.modes import DoesNotFit
 from scripts.operations.services import UsageError
+from tests.scripts.operations.test_manager import FAKE, free_port
 from tests.scripts.operations.test_modes import cards
-from tests.scripts.test_service_manager import FAKE, free_port
 
 
 def launched(name: str, root: Path, **environment: str) -> dict[str, str]:
@@ -80,13 +79,13 @@ def test_the_command_starts_and_stops_all_of_it(
     vllm.write_text(f"#!/bin/sh\necho arguments: $@\nexec {sys.executable} {FAKE} --port {port}\n")
     vllm.chmod(0o755)
     for name, value in {"RUN_DIR": tmp_path / "run", "LOG_DIR": tmp_path / "logs"}.items():
-        monkeypatch.setattr(service_manager, name, value)
-    monkeypatch.setattr(service_manager.gpus, "look", lambda _: [])
-    monkeypatch.setattr(service_manager.services.Service, "exists", lambda *_: False)  # vLLM alone: the others are slow
+        monkeypatch.setattr(manager, name, value)
+    monkeypatch.setattr(manager.gpus, "look", lambda _: [])
+    monkeypatch.setattr(manager.services.Service, "exists", lambda *_: False)  # vLLM alone: the others are slow
     for name, text in {"VLLM": str(vllm), "ASR_PORT": str(port)}.items():
         monkeypatch.setenv(name, text)
-    assert service_manager.main(["start-vllm"]) == 0
+    assert manager.main(["start-vllm"]) == 0
     assert [item.name for item in pidfile.read_all(tmp_path / "run")] == ["whisper"]
     assert "arguments: serve openai/whisper-large-v3" in (tmp_path / "logs" / "whisper.log").read_text()
     assert f"http://127.0.0.1:{port}/v1/audio/transcriptions" in capsys.readouterr().out
-    assert service_manager.main(["stop"]) == 0
+    assert manager.main(["stop"]) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.operations import pidfile, processes, verify
-from tests.scripts.test_service_manager import Yard
+from tests.scripts.operations.test_manager import Yard
 
 
 @pytest.fixture

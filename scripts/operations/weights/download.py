@@ -11,7 +11,7 @@ import urllib.error
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scripts.operations.hub import Hub, HubError, RemoteFile
+from scripts.operations.weights.hub import Hub, HubError, RemoteFile
 
 CHUNK_BYTES = 1 << 20
 PART = ".part"

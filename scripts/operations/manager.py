@@ -14,11 +14,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.operations import gpus, modes, pidfile, scheme_b, services, stack, verify
+from scripts.operations.services import Launch, Options, UsageError
 
-from scripts.operations import gpus, modes, pidfile, scheme_b, services, stack, verify  # noqa: E402
-from scripts.operations.services import Launch, Options, UsageError  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 RUN_DIR = ROOT / "run"
 LOG_DIR = ROOT / "logs"
@@ -76,7 +75,7 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="service_manager.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python3 -m scripts.operations.manager", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
 
     start = commands.add_parser(

@@ -43,7 +43,8 @@ make_venv() {
     }
 }
 
-# install_requirements DIRECTORY FILE…: a file whose name holds "nodeps" is installed without dependencies.
+# install_requirements DIRECTORY FILE…: a file whose name holds "nodeps" is installed without dependencies; pyproject.toml
+# stands for the checkout itself, and comes after requirements.txt, which brings what installs it.
 install_requirements() {
     local venv=$1 file stamp=$1/.installed wanted
     shift
@@ -55,6 +56,7 @@ install_requirements() {
     for file in "$@"; do
         printf 'installing %s\n' "$file"
         case $file in
+            pyproject.toml) "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e . ;;
             *nodeps*) "$venv/bin/python" -m pip install --no-deps -r "$file" ;;
             *models*) install_torch "$venv" "$file" && "$venv/bin/python" -m pip install -r "$file" ;;
             *) "$venv/bin/python" -m pip install -r "$file" ;;
@@ -118,7 +120,7 @@ PYTHON
 # are installed where there are weights, or with --models.
 start_with() {
     local command=$1 argument install=1 models=0 python=.venv/bin/python
-    local requirements=(requirements.txt requirements-nodeps.txt)
+    local requirements=(requirements.txt requirements-nodeps.txt pyproject.toml)
     shift
     for argument in "$@"; do
         case $argument in
@@ -134,5 +136,5 @@ start_with() {
         install_requirements .venv "${requirements[@]}"
     fi
     [[ -x $python ]] || python=$(find_python)
-    exec "$python" scripts/service_manager.py "$command" "$@"
+    exec "$python" -m scripts.operations.manager "$command" "$@"
 }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "scripts" / "environment.sh"
+ROOT = Path(__file__).resolve().parents[3]
+LIBRARY = ROOT / "scripts" / "operations" / "environment.sh"
 
 
 def bash(code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +74,12 @@ def test_a_failed_install_is_said_and_tried_again_the_next_time(venv: Path) -> N
     assert len(asked(venv)) == 2
 
 
+def test_the_checkout_is_made_importable_by_what_is_already_installed(venv: Path) -> None:
+    (venv / "pyproject.toml").write_text("[project]\n")
+    assert bash("install_requirements .venv requirements.txt pyproject.toml", venv).returncode == 0
+    assert asked(venv)[1:] == ["install --no-deps --no-build-isolation -e ."]
+
+
 def test_torch_comes_from_the_index_that_was_asked_for(venv: Path) -> None:
     done = bash(
         "install_requirements .venv requirements-models.txt", venv, TORCH_INDEX_URL="https://torch.example/cu128"
@@ -127,11 +133,13 @@ def nvidia_smi(folder: Path, line: str) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    sorted(path.name for path in (ROOT / "scripts").glob("*.sh") if path.name != "environment.sh"),
+    sorted(
+        str(path.relative_to(ROOT)) for folder in ("scripts", "tests/tools") for path in (ROOT / folder).glob("*.sh")
+    ),
 )
 def test_every_script_explains_itself_without_doing_anything(script: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [str(ROOT / "scripts" / script), "--help"],
+        [str(ROOT / script), "--help"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -139,4 +147,4 @@ def test_every_script_explains_itself_without_doing_anything(script: str, tmp_pa
         timeout=60,
     )
     assert done.returncode == 0
-    assert done.stdout.startswith("usage: ./scripts/" + script)
+    assert done.stdout.startswith(f"usage: ./{script}")

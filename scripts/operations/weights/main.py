@@ -17,11 +17,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scripts.operations.weights import download
+from scripts.operations.weights.hub import MODELS, SPEAKER_FILE, Hub, HubError, RemoteFile
 
-from scripts.operations import download  # noqa: E402
-from scripts.operations.hub import MODELS, SPEAKER_FILE, Hub, HubError, RemoteFile  # noqa: E402
+ROOT = Path(__file__).resolve().parents[3]
 
 DEFAULT = ("s2s", "tts", "asr")
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import service_manager
-from scripts.operations import pidfile, processes, stack
+from scripts.operations import manager, pidfile, processes, stack
 from scripts.operations.services import Launch
 from scripts.operations.stack import StartFailed
 
 FAKE = Path(__file__).with_name("fake_service.py")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def free_port() -> int:
@@ -241,30 +240,30 @@ def test_stop_with_nothing_running_says_so_and_is_content(yard: Yard) -> None:
 
 
 @pytest.fixture
-def manager(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`service_manager.main` with one fake service in place of the real ones."""
-    monkeypatch.setattr(service_manager, "RUN_DIR", yard.run_dir)
-    monkeypatch.setattr(service_manager, "LOG_DIR", yard.log_dir)
-    monkeypatch.setattr(service_manager, "launches_of", lambda *_: [yard.launch("s2s")])
-    return lambda *words: service_manager.main(words)
+def manage(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`manager.main` with one fake service in place of the real ones."""
+    monkeypatch.setattr(manager, "RUN_DIR", yard.run_dir)
+    monkeypatch.setattr(manager, "LOG_DIR", yard.log_dir)
+    monkeypatch.setattr(manager, "launches_of", lambda *_: [yard.launch("s2s")])
+    return lambda *words: manager.main(words)
 
 
 def test_start_prints_address_log_and_pid_and_status_lists_them(
-    yard: Yard, manager: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    yard: Yard, manage: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert manager("start") == 0
+    assert manage("start") == 0
     known = pidfile.read_all(yard.run_dir)[0]
     printed = capsys.readouterr().out
     for part in (known.url, f"PID {known.pid}", str(yard.log_dir / "s2s.log")):
         assert part in printed
-    assert manager("status") == 0
+    assert manage("status") == 0
     assert f"s2s: running, PID {known.pid}" in capsys.readouterr().out
-    assert manager("stop") == 0
-    assert manager("status") == 1
+    assert manage("stop") == 0
+    assert manage("status") == 1
 
 
-def test_a_dry_run_starts_nothing(yard: Yard, manager: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert manager("start", "--dry-run") == 0
+def test_a_dry_run_starts_nothing(yard: Yard, manage: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert manage("start", "--dry-run") == 0
     assert "fake_service.py --port" in capsys.readouterr().out
     assert not yard.run_dir.exists()
 
@@ -274,7 +273,7 @@ def test_a_dry_run_starts_nothing(yard: Yard, manager: Callable[..., int], capsy
 )
 def test_wrong_usage_ends_with_status_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        service_manager.main(words)
+        manager.main(words)
     assert ended.value.code == 2
 
 
