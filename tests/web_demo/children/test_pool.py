@@ -48,6 +48,25 @@ async def test_a_handler_that_raises_fails_its_task_and_the_worker_lives_on():
         await pool.close()
 
 
+def build_importer():
+    def imported(name: str) -> str:
+        return __import__(name).VALUE
+
+    return imported
+
+
+async def test_a_worker_finds_the_modules_that_the_service_was_given(tmp_path, monkeypatch):
+    """A service may be started with packages of its own on PYTHONPATH."""
+    (tmp_path / "only_there.py").write_text("VALUE = 'found'")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pool = WorkerPool("test", build_importer, 1)
+    await pool.start()
+    try:
+        assert await pool.run("only_there") == "found"
+    finally:
+        await pool.close()
+
+
 @pytest.mark.parametrize(
     ("build", "reason"),
     [(build_nothing, "the model is not there"), (build_and_die, r"ended at its start \(exit status 3\)")],
