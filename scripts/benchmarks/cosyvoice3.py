@@ -47,9 +47,10 @@ from web_demo.models.cosyvoice3.flow.noise import fixed_noise
 from web_demo.models.cosyvoice3.lm.batch import LmBatch
 from web_demo.models.cosyvoice3.lm.generate import END_OF_PROMPT, LmInput
 from web_demo.models.cosyvoice3.lm.lm import SpeechLm
-from web_demo.models.cosyvoice3.load import DTYPES, finish_flow, finish_vocoder
+from web_demo.models.cosyvoice3.load import finish_flow, finish_vocoder
 from web_demo.models.cosyvoice3.vocoder.vocoder import Vocoder
 from web_demo.models.cosyvoice3.voices import Voice
+from web_demo.models.runtime.device import DTYPES
 from web_demo.models.runtime.graphs import GraphCache
 
 POSITIONS_S = (2, 10, 30, 60)

@@ -176,12 +176,10 @@ def sanitised(hotword: str) -> str:
 
 
 def _load(path: Path, device: str, use_vllm: bool) -> tuple[Model, str]:
-    import torch
+    from web_demo.models.runtime.device import choose_device, require
 
-    if device == "auto":
-        device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SetupError(f"--device {device}: torch {torch.__version__} sees no CUDA device here; use --device cpu")
+    device = choose_device(device)
+    require(device)
     return (VllmModel(path, device) if use_vllm else TorchModel(path, device)), device
 
 

@@ -213,8 +213,8 @@ def unavailable(settings: Settings) -> str | None:
 def create(settings: Settings) -> CosyVoice3Engine:
     if why_not := unavailable(settings):
         raise SetupError(f"the cosyvoice3 engine cannot run: {why_not}")
-    from web_demo.models.cosyvoice3.engine.bundle import default_device
+    from web_demo.models.runtime.device import choose_device
 
     assert settings.model_path is not None
-    device = default_device() if settings.device == "auto" else settings.device
+    device = choose_device(settings.device)
     return CosyVoice3Engine(settings.model_path, device, dtype="float16" if settings.fp16 else "auto")

@@ -17,16 +17,6 @@ from .vocoder.vocoder import Vocoder
 from .weights import Weights, fold_weight_norm, read_weights, take
 
 _ESTIMATOR = "decoder.estimator."
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def choose_dtype(name: str, device: str) -> torch.dtype:
-    """ "auto" is bfloat16 on a GPU and float32 elsewhere."""
-    if name == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    if name not in DTYPES:
-        raise SetupError(f"dtype must be auto, {', '.join(DTYPES)}; got {name!r}")
-    return DTYPES[name]
 
 
 def fill(module: nn.Module, weights: Weights, what: str) -> None:

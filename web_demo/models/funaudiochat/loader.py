@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # tensors placed, tensors in all
 
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 SCALE = "weight_scale"  # beside a weight in 8 bits (see float8)
 TIED_HEAD = "audio_invert_tower.lm_head.weight"  # always the encoder's codebook, so a file may have it or not
 LM_HEAD = "language_model.lm_head.weight"

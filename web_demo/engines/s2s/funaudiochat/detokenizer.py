@@ -21,14 +21,14 @@ from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.engine.token2wav import Stream, StreamSettings, Token2Wav, context_blocks, powers_of_two
 from web_demo.models.cosyvoice3.features import SpeakerEncoder
 from web_demo.models.cosyvoice3.flow.stream import slot_bytes
-from web_demo.models.cosyvoice3.load import choose_dtype, load_flow, load_vocoder
+from web_demo.models.cosyvoice3.load import load_flow, load_vocoder
 from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, SPEAKERS_NAME, Voice, VoiceStore, load_voices
+from web_demo.models.runtime import memory
+from web_demo.models.runtime.device import choose_dtype
 
 log = logging.getLogger(__name__)
 
 MAX_SLOTS = 256
-SPEECH_MODEL_BYTES = 16 * 2**30  # what the S2S model takes of a GPU that it shares, roughly
-MEMORY_SHARE = 0.15  # of the rest of a GPU, for the streams' state: 3 turns on 24 GB, 26 on 80, 50 on an H200
 
 
 class CosyVoiceBackend:
@@ -131,12 +131,12 @@ def _voices(directory: Path, speakers: Path | None) -> VoiceStore:
     return voices
 
 
-def _slots_that_fit(bytes_a_slot: int, device: str) -> int:
-    """How many streams the detokenizer's share of a GPU holds: the speech model lives on the same one by default."""
+def _slots_that_fit(bytes_a_slot: int, device: str, most: int, beside: str) -> int:
     if not device.startswith("cuda"):
-        return MAX_SLOTS
-    total = torch.cuda.get_device_properties(device).total_memory
-    return max(1, min(MAX_SLOTS, int(MEMORY_SHARE * (total - SPEECH_MODEL_BYTES)) // bytes_a_slot))
+        return most
+    neighbour = memory.Beside.speech_model(beside) if beside else memory.Beside()
+    total = memory.free_and_total(device)[1]
+    return memory.streams_beside(bytes_a_slot, total=total, most=most, beside=neighbour)
 
 
 def create(
@@ -149,10 +149,12 @@ def create(
     context_s: float = 4.0,
     first_tokens: int = 25,
     graphs: bool = True,
+    beside: str = "",
 ) -> CosyVoiceBackend:
     """Load the weights and, on a GPU, record its graphs. `dtype` "auto" is bfloat16 on a GPU, float32 elsewhere;
     `speakers`: a speaker file in place of the model directory's own; `slots`: most turns at once, each with its memory (90
-    MB for a second of `context_s` at full size in bfloat16), fewer where a GPU's share for them is smaller; the rest as in
+    MB for a second of `context_s` at full size in bfloat16), fewer where a GPU holds fewer; `beside`: the dtype of the
+    speech model that will live on the same GPU (as many of its sessions then fit too), "" for none; the rest as in
     `StreamSettings`."""
     directory = Path(model_path)
     config = load_config(directory)
@@ -160,7 +162,8 @@ def create(
     voices = _voices(directory, Path(speakers) if speakers else None)
     flow = load_flow(directory, device=device, dtype=chosen, config=config)
     vocoder = load_vocoder(directory, device=device, config=config)
-    slots = min(slots, _slots_that_fit(slot_bytes(flow, context_blocks(flow, vocoder, context_s)), device))
+    bytes_a_slot = slot_bytes(flow, context_blocks(flow, vocoder, context_s))
+    slots = _slots_that_fit(bytes_a_slot, device, min(slots, MAX_SLOTS), beside)
     settings = StreamSettings(
         slots=slots, context_s=context_s, first_tokens=first_tokens, batches=powers_of_two(slots), graphs=graphs
     )

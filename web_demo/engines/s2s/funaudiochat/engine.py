@@ -26,8 +26,9 @@ from web_demo.engines.s2s.funaudiochat.tools import may_be_tool_call, tool_calls
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
-from web_demo.models.funaudiochat.engine.thread import EngineStopped, EngineThread
+from web_demo.models.funaudiochat.engine.thread import EngineThread
 from web_demo.models.funaudiochat.settings import GenerationSettings
+from web_demo.models.runtime.owner import Stopped
 
 if TYPE_CHECKING:
     from web_demo.models.funaudiochat.processor import Processor, Prompt, PromptAudio
@@ -170,7 +171,7 @@ class FunAudioChatS2s:
                 yield item
         except Full as error:
             raise Busy("too many people are talking at once; please try again in a moment", 5) from error
-        except EngineStopped as error:
+        except Stopped as error:
             raise Unavailable("the speech model has stopped; the service must be restarted") from error
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
@@ -214,16 +215,16 @@ class FunAudioChatS2s:
         return self._loaded
 
     def _load(self) -> Loaded:
-        import torch
-
         from web_demo.models.funaudiochat.engine.capacity import measured_limits
         from web_demo.models.funaudiochat.engine.engine import Engine
         from web_demo.models.funaudiochat.kernels.best import best_kernels
-        from web_demo.models.funaudiochat.loader import DTYPES, load_model
+        from web_demo.models.funaudiochat.loader import load_model
         from web_demo.models.funaudiochat.processor import Processor
+        from web_demo.models.runtime.device import choose_dtype, require
 
+        require(self.device)
         float8 = self._dtype == "float8"
-        dtype = DTYPES.get(self._dtype) or (torch.bfloat16 if self.device.startswith("cuda") else torch.float32)
+        dtype = choose_dtype("auto" if float8 else self._dtype, self.device)
         model, config = load_model(self._folder, device=self.device, dtype=dtype, float8=float8, progress=_log_progress)
         processor = Processor(self._folder, config)
         limits = self._limits or measured_limits(model)
@@ -239,11 +240,9 @@ def _log_progress(done: int, total: int) -> None:
 
 
 def _device(asked: str) -> str:
-    import torch
+    from web_demo.models.runtime.device import choose_device
 
-    if asked != "auto":
-        return asked
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
+    return choose_device(asked)
 
 
 def unavailable(settings: Settings) -> str | None:
@@ -265,10 +264,12 @@ def create(settings: Settings) -> FunAudioChatS2s:
     if settings.model_path is None or not settings.model_path.is_dir():
         raise SetupError(f"{settings.model_path} (given as --model-path) is not a checkpoint folder")
     device = _device(settings.device)
+    speech_device = f"cuda:{settings.tts_gpu}" if device.startswith("cuda") else "cpu"
     options = {
         "model_path": str(settings.tts_model_path),
-        "device": f"cuda:{settings.tts_gpu}" if device.startswith("cuda") else "cpu",
+        "device": speech_device,
         "slots": settings.max_sessions,
+        "beside": settings.dtype if speech_device in (device, f"{device}:0") else "",
     }
     speech = BackendSpec("web_demo.engines.s2s.funaudiochat.detokenizer:create", options)
     return FunAudioChatS2s(settings.model_path, device, speech, dtype=settings.dtype)

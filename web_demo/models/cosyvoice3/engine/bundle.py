@@ -7,16 +7,16 @@ import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from web_demo.errors import SetupError
+from web_demo.models.runtime import memory
+from web_demo.models.runtime.device import choose_dtype, require
 
 from ..config import load_config
 from ..flow.stream import slot_bytes
 from ..frontend import Frontend
 from ..lm.batch import LmBatch
 from ..lm.lm import load_lm
-from ..load import choose_dtype, load_flow, load_vocoder
+from ..load import load_flow, load_vocoder
 from ..voices import SPEAKERS_NAME, VoiceStore, load_voices
 from .synthesizer import AHEAD, Synthesizer
 from .token2wav import StreamSettings, Token2Wav, context_blocks, powers_of_two
@@ -36,22 +36,10 @@ class CosyVoice3:
     frontend_lock: threading.Lock = field(default_factory=threading.Lock)  # the frontend is not thread-safe
 
 
-def default_device() -> str:
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
-def slots_that_fit(bytes_a_slot: int, device: str, wanted: int) -> int:
-    """Streams whose state takes at most half of the memory that is free on a GPU now; at least 1, at most `wanted`. A few
-    on a CPU."""
-    if not device.startswith("cuda"):
-        return min(wanted, CPU_STREAMS)
-    free, _ = torch.cuda.mem_get_info(torch.device(device))
-    return max(1, min(wanted, free // 2 // bytes_a_slot))
-
-
 def load_models(directory: Path, *, device: str, dtype: str = "auto", streams: int = 8) -> CosyVoice3:
     """Load, make room for `streams` requests at once (fewer on a small GPU: the others wait for a slot), and record
     graphs where there is a GPU."""
+    require(device)
     config = load_config(directory)
     chosen = choose_dtype(dtype, device)
     try:
@@ -63,7 +51,9 @@ def load_models(directory: Path, *, device: str, dtype: str = "auto", streams: i
     lm = load_lm(directory, device=device, dtype=chosen, config=config)
     settings = StreamSettings()
     bytes_a_slot = slot_bytes(flow, context_blocks(flow, vocoder, settings.context_s))
-    slots = slots_that_fit(bytes_a_slot, device, streams)
+    slots = min(streams, CPU_STREAMS)
+    if device.startswith("cuda"):
+        slots = memory.streams_alone(bytes_a_slot, free=memory.free_and_total(device)[0], most=streams)
     token2wav = Token2Wav(flow, vocoder, replace(settings, slots=slots, batches=powers_of_two(slots)))
     utterances = AHEAD * slots
     lm_batch = LmBatch(lm, slots=utterances, capacity=LM_CAPACITY, batches=powers_of_two(utterances))

@@ -8,7 +8,6 @@ unless the listener would run dry.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ import torch
 
 from web_demo.audio.samples import Samples
 from web_demo.errors import Unavailable
+from web_demo.models.runtime.owner import OwnerThread, Stopped
 
 from ..flow.flow import Flow
 from ..lm.batch import LmBatch
@@ -35,23 +35,26 @@ class Synthesizer:
 
     def __init__(self, lm: LmBatch, token2wav: Token2Wav, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lm, self._token2wav, self._now = lm, token2wav, clock
-        self._changed = threading.Condition()
-        self._arrived: list[Job] = []
         self._jobs: list[Job] = []
-        self._stopping = False
-        self.fault: str | None = None  # why the thread ended by itself
-        self._thread = threading.Thread(target=self._work, name="cosyvoice3", daemon=True)
+        self._owner = OwnerThread(
+            "cosyvoice3", step=self._try_round, busy=lambda: bool(self._jobs), ended=self._give_up
+        )
+
+    @property
+    def fault(self) -> str | None:
+        """Why the thread ended by itself."""
+        broken = self._owner.broken
+        return f"the speech synthesiser has stopped ({broken}); the service must be restarted" if broken else None
 
     def start(self) -> None:
-        self._thread.start()
+        self._owner.start()
 
     def submit(self, job: Job) -> None:
         """Raises Unavailable once the thread has ended, or is about to."""
-        with self._changed:
-            if self._stopping:
-                raise Unavailable(self.fault or "the service is shutting down")
-            self._arrived.append(job)
-            self._changed.notify()
+        try:
+            self._owner.do(lambda: self._jobs.append(job))
+        except Stopped as error:
+            raise Unavailable(self.fault or "the service is shutting down") from error
 
     def cancel(self, job: Job) -> None:
         """Takes effect within one round; the job emits nothing more."""
@@ -59,23 +62,10 @@ class Synthesizer:
 
     def close(self) -> None:
         """Ends every job with an error and waits for the thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._owner.stop()
 
-    def _work(self) -> None:
-        try:
-            while self._admit():
-                self._try_round()
-        except Exception as error:
-            log.exception("the synthesizer broke: every job is given up")
-            self.fault = f"the speech synthesiser has stopped ({type(error).__name__}); the service must be restarted"
-        with self._changed:
-            self._stopping = True
-            jobs = [*self._jobs, *self._arrived]
-        for job in jobs:  # nothing is freed: nothing will run any more, and a lost device cannot be asked
+    def _give_up(self) -> None:
+        for job in self._jobs:  # nothing is freed: nothing will run any more, and a lost device cannot be asked
             if not job.cancelled:
                 job.emit(Finished(Unavailable(self.fault or "the service is shutting down")))
 
@@ -89,14 +79,6 @@ class Synthesizer:
             log.exception("a round of synthesis failed: its %d jobs are given up", len(self._jobs))
             for job in list(self._jobs):
                 self._drop(job, error)
-
-    def _admit(self) -> bool:
-        """Wait for work; False when it is time to stop."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._arrived or self._jobs)
-            self._jobs += self._arrived
-            self._arrived.clear()
-            return not self._stopping
 
     def round(self) -> None:
         """One LM step and one batch of sound. Called by the thread alone."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-
 from utils.constant import MAX_NEW_TOKENS
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.engine.runner import bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.model import FunAudioChat
+from web_demo.models.runtime import memory
 
 PAGE_TOKENS = 16
 TYPICAL_CONTEXT = 1024  # positions that one session is expected to fill: what a slot must be worth in memory
 MAX_SLOTS = 256
 CPU_SLOTS = 8
 LEAST_CONTEXT = 512  # below this a conversation has no room for an answer
-LEFT_FREE = 0.08  # of the device: a prefill's activations and the graphs
 
 
 def measured_limits(model: FunAudioChat, *, max_context: int = 4096) -> Limits:
@@ -25,8 +23,8 @@ def measured_limits(model: FunAudioChat, *, max_context: int = 4096) -> Limits:
     """
     max_context = min(max_context, int(model.config.text.max_position_embeddings))
     if model.device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(model.device)
-        pages = max(0, int(free - LEFT_FREE * total)) // bytes_per_page(model, PAGE_TOKENS)
+        free, total = memory.free_and_total(str(model.device))
+        pages = memory.for_caches(free=free, total=total) // bytes_per_page(model, PAGE_TOKENS)
     else:
         pages = CPU_SLOTS * TYPICAL_CONTEXT // PAGE_TOKENS + 1
     max_context = min(max_context, (pages - 1) * PAGE_TOKENS)

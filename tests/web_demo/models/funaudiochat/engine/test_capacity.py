@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from web_demo.errors import SetupError
-from web_demo.models.funaudiochat.engine.capacity import LEFT_FREE, PAGE_TOKENS, measured_limits
+from web_demo.models.funaudiochat.engine.capacity import PAGE_TOKENS, measured_limits
 from web_demo.models.funaudiochat.engine.runner import bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.model import FunAudioChat
+from web_demo.models.runtime.memory import LEFT_FREE
 
 pytestmark = pytest.mark.models
 

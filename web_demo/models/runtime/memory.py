@@ -1,0 +1,55 @@
+"""Who gets how much of a GPU: every share is here, so that those who live on one device can be added up.
+
+All figures are bytes. The arithmetic is pure; `free_and_total` asks the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GIB = 2**30
+LEFT_FREE = 0.08  # of a device: activations of prompts, graphs, what libraries take
+SPEECH_MODEL = {"float8": int(10.7 * GIB)}  # weights and codebooks of Fun-Audio-Chat, by dtype
+SPEECH_MODEL_16_BITS = int(17.6 * GIB)
+SPEECH_SESSION = 1024 * 704 * 1024  # caches of a conversation of usual length: 704 KiB a token in 16 bits
+# Graphs of large batches come with the state of streams: 112 streams left 19 GiB less to the speech model on an H200.
+STREAM_WITH_GRAPHS = 1.5
+TTS_SHARE = 0.5  # of what is free: the language model's caches and graphs take the rest
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What else will live on the same device: once, and for each session."""
+
+    weights: int = 0
+    session: int = 0
+
+    @classmethod
+    def speech_model(cls, dtype: str) -> Beside:
+        """Fun-Audio-Chat, which starts after its detokenizer and takes what that leaves."""
+        return cls(SPEECH_MODEL.get(dtype, SPEECH_MODEL_16_BITS), SPEECH_SESSION)
+
+
+def streams_beside(stream: int, *, total: int, most: int, beside: Beside) -> int:
+    """Streams of a detokenizer, each with `stream` bytes of state, so that as many sessions of its neighbour fit: at least 1,
+    at most `most`."""
+    room = int(total * (1 - LEFT_FREE)) - beside.weights
+    return max(1, min(most, int(room // (stream * STREAM_WITH_GRAPHS + beside.session))))
+
+
+def streams_alone(stream: int, *, free: int, most: int) -> int:
+    """Streams of a text-to-speech engine: at least 1, at most `most`."""
+    return max(1, min(most, int(free * TTS_SHARE) // stream))
+
+
+def for_caches(*, free: int, total: int) -> int:
+    """What the last on a device may fill with caches."""
+    return max(0, int(free - LEFT_FREE * total))
+
+
+def free_and_total(device: str) -> tuple[int, int]:
+    """Of a CUDA device, now."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(torch.device(device))
+    return int(free), int(total)
