@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 MAX_TOOL_ROUNDS = 4  # of function calls in one turn; then the model has to answer with what it has
 FEW_SLOTS = 4  # conversations at once; fewer are worth a hint
+MANY_SLOTS = 32  # where the memory that 8-bit weights save is not needed
 PACKAGES = ("torch", "transformers", "safetensors")
 
 
@@ -104,6 +105,8 @@ class FunAudioChatS2s:
         )
         if self._loaded.limits.slots < FEW_SLOTS and self.device.startswith("cuda") and self._dtype != "float8":
             log.warning("the GPU's memory holds few conversations: --dtype float8 needs 7 GB less for the weights")
+        elif self._loaded.limits.slots >= MANY_SLOTS and self._dtype == "float8":
+            log.warning("--dtype float8 makes frames slower, and this GPU holds many conversations in 16 bits too")
 
     async def close(self) -> None:
         if self._loaded is not None:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from web_demo.models.runtime.rope import angles, turn_pairs
+
 from ..config import DiTConfig
 
 CONV_GROUPS = 16
@@ -167,12 +169,10 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 def rotations(positions: Tensor, dim_head: int) -> Tensor:
     """Unit complex numbers, complex64 [2B, T, 1, dim_head / 2], for frame positions [B, T]."""
-    exponent = torch.arange(0, dim_head, 2, device=positions.device, dtype=torch.float32) / dim_head
-    angle = positions[..., None].to(torch.float32) * (1.0 / 10_000**exponent)
+    angle = angles(positions, dim_head, 10_000.0)
     return torch.polar(torch.ones_like(angle), angle).repeat_interleave(2, dim=0)[:, :, None]
 
 
 def rotate(heads: Tensor, rotation: Tensor) -> None:
     """Turn the pairs (2i, 2i + 1) of the first heads of query and key, [2B, T, 2, dim_head], in place."""
-    pairs = torch.view_as_complex(torch.unflatten(heads.to(torch.float32), 3, (-1, 2)).contiguous())
-    heads.copy_(torch.view_as_real(pairs * rotation).flatten(3))
+    heads.copy_(turn_pairs(heads, rotation))

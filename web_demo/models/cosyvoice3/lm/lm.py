@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from web_demo.models.runtime.device import prepare
+from web_demo.models.runtime.rope import angles, turn_halves
 
 from ..config import CosyVoice3Config, LmConfig, load_config
 from ..load import fill
@@ -59,10 +60,10 @@ class Layer(nn.Module):
         projected = self.qkv(self.input_layernorm(x)).unflatten(2, (heads + 2 * kv_heads, config.head_dim))
         query, key, value = projected.split([heads, kv_heads, kv_heads], dim=2)
         slot = place.slots[:, None].expand_as(place.positions)
-        keys[slot, place.positions] = rotate(key, rotation)
+        keys[slot, place.positions] = turn_halves(key, *rotation)
         values[slot, place.positions] = value
         # The query heads of a group stand side by side as further positions, so that keys need no copy for each head.
-        grouped = torch.unflatten(rotate(query, rotation), 2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
+        grouped = torch.unflatten(turn_halves(query, *rotation), 2, (kv_heads, -1)).permute(0, 2, 3, 1, 4)
         attended = F.scaled_dot_product_attention(
             grouped.flatten(2, 3),
             keys[:, : place.context].index_select(0, place.slots).transpose(1, 2),
@@ -128,19 +129,10 @@ class SpeechLm(nn.Module):
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, [B, T, 1, head dim], of the halved layout (i, i + half)."""
-        half = self.config.head_dim // 2
-        exponent = torch.arange(half, device=positions.device, dtype=torch.float32) / half
-        angle = positions[..., None].to(torch.float32) * (1.0 / self.config.rope_theta**exponent)
+        angle = angles(positions, self.config.head_dim, self.config.rope_theta)
         both = torch.cat([angle, angle], dim=-1)[:, :, None]
         dtype = self.speech_embedding.weight.dtype
         return both.cos().to(dtype), both.sin().to(dtype)
-
-
-def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions of Qwen2; x: [B, T, heads, head dim]."""
-    cosine, sine = rotation
-    left, right = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat([-right, left], dim=-1) * sine
 
 
 def lm_weights(raw: Weights, depth: int) -> Weights:

@@ -13,6 +13,7 @@ from torch.nn.attention.bias import causal_lower_right
 
 from web_demo.models.funaudiochat.float8 import Float8Weight
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, sample
+from web_demo.models.runtime.rope import turn_halves
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +81,8 @@ class Residual:
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Rotary embedding (Su et al. 2021), halves convention: x [N, heads, dim], rope float32 [N, 2, dim] (cos, sin)."""
-    cos, sin = rope[:, 0, None], rope[:, 1, None]
-    low, high = x.float().chunk(2, dim=-1)
-    turned = torch.cat([-high, low], dim=-1)
-    return (x.float() * cos + turned * sin).to(x.dtype)
+    """x [N, heads, dim] by rope float32 [N, 2, dim] (cos, sin), in float32."""
+    return turn_halves(x.float(), rope[:, 0, None], rope[:, 1, None]).to(x.dtype)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
