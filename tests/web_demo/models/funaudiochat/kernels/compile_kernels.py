@@ -93,16 +93,24 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
             options = {"num_warps": sizes.pop("num_warps")}
             missing = {name: None for name, wanted in (("gain", use["NORM"]), ("residual", use["ADD"])) if not wanted}
             found.append((triton_linear._one_row_kernel, one_row | kind, sizes | use | scale | missing, options))
-            for rows in (2, triton_linear.MAX_ROWS_8_BITS if eight_bits else triton_linear.MAX_ROWS):
-                sizes = triton_linear.tiles(rows, outputs, gated=use["GATED"], bytes_each=2, shared=shared)
-                options = {"num_warps": sizes.pop("num_warps"), "num_stages": sizes["STAGES"]}
-                missing = {"squares": None} if not use["NORM"] else {}
-                missing |= {"residual": None, "gain": None} if not use["ADD"] else {}
-                some = sizes | use | scale | missing | {"PARTS": 128}
-                found.append((triton_linear._rows_kernel, some_rows | kind, some, options))
+            for rows in (2,) if eight_bits else (2, triton_linear.MAX_ROWS):
+                found.append(_rows_variant(rows, outputs, use, some_rows | kind, scale, shared))
+    alone = {"NORM": False, "GATED": False, "ADD": False}
+    eight_bits_alone = (some_rows | {"weight": "*u8"}, {"EIGHT_BITS": True})
+    found.append(_rows_variant(triton_linear.MAX_ROWS_8_BITS, 6144, alone, *eight_bits_alone, shared))
     enter = {"x": HIDDEN, "gain": HIDDEN, "scaled": HIDDEN, "squares": "*fp32", "width": "i32"}
     found.append((triton_linear._enter_kernel, enter, {"BLOCK": 4096}, {}))
     return found
+
+
+def _rows_variant(
+    rows: int, outputs: int, use: dict[str, bool], types: dict[str, str], scale: dict[str, Any], shared: int
+) -> tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]:
+    sizes = triton_linear.tiles(rows, outputs, gated=use["GATED"], bytes_each=2, shared=shared)
+    options = {"num_warps": sizes.pop("num_warps"), "num_stages": sizes["STAGES"]}
+    missing = {"squares": None} if not use["NORM"] else {}
+    missing |= {"residual": None, "gain": None} if not use["ADD"] else {}
+    return triton_linear._rows_kernel, types, sizes | use | scale | missing | {"PARTS": 128}, options
 
 
 def main(capability: int) -> int:
