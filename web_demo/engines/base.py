@@ -235,6 +235,10 @@ class S2sEngine(Engine, Protocol):
     @property
     def parts(self) -> Mapping[str, str]: ...  # what it is made of, for /health and the page: part -> description
 
+    def preload(self) -> None:
+        """What takes time and no device's memory (imports), in a thread, while the detokenizer starts."""
+        ...
+
     def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """The answer, step by step, as it is made. Closing the iterator ends the work within one step."""
         ...

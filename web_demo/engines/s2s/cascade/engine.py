@@ -94,6 +94,9 @@ class CascadeS2s:
             "voice": _description(self._voice),
         }
 
+    def preload(self) -> None:
+        """Nothing: no device is waited for."""
+
     async def start(self) -> None:
         await self._recogniser.start()
         self._places = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)  # some know it only now
