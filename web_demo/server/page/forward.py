@@ -118,8 +118,7 @@ class _Body:
         size = 0
         try:
             while True:
-                with hangup.reading(self._request):
-                    chunk = await self._request.content.read(CHUNK_BYTES)
+                chunk = await hangup.read(self._request, self._request.content.read(CHUNK_BYTES))
                 if not chunk:
                     return
                 size += len(chunk)

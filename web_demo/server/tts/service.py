@@ -64,10 +64,14 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             "max_requests": self.settings.max_requests,
         }
 
+    def require_room(self, request: web.Request) -> None:
+        """Before a body is read in vain. Raises Busy or Unavailable."""
+        self.health.require()
+        self.places.require_room(client_of(request))
+
     @contextmanager
     def admitted(self, request: web.Request) -> Iterator[str]:
-        """A place for one request, taken before its body is read; whose it is, for its turns. Raises Busy or
-        Unavailable."""
+        """A place for one request whose body is there; whose it is, for its turns. Raises Busy or Unavailable."""
         self.health.require()
         client = client_of(request)
         with self.places.admit(client), self.metrics.under_way.track_inprogress():

@@ -16,7 +16,7 @@ from web_demo.errors import InvalidRequest
 from web_demo.server.common.budgets import FORWARDED_FOR, client_of
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
-from web_demo.server.tts.prompts import FORM_LIMITS, MAX_PROMPT_CHARS, decode
+from web_demo.server.tts.prompts import BODY_LIMITS, MAX_PROMPT_CHARS, decode
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import Speaker, SpeakerStore, check_name
 
@@ -54,13 +54,14 @@ class Voices:
         self._health.require()
         require_cloning(self._engine)
         self._store.require_writable()
-        form = await read_form(request, FORM_LIMITS)
-        if "audio" not in form.files:
-            raise InvalidRequest("the form needs a file named 'audio': 3 to 10 s of one person speaking")
-        name = check_name(form.get("name"))
-        if name in self._engine.capabilities.voices:
-            raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
-        audio = await off_loop(decode, bytes(form.files["audio"]))
+        async with read_form(request, BODY_LIMITS, file_field="audio") as form:
+            if form.file is None:
+                raise InvalidRequest("the form needs a file named 'audio': 3 to 10 s of one person speaking")
+            name = check_name(form.get("name"))
+            if name in self._engine.capabilities.voices:
+                raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
+            recording = await off_loop(form.file.read)
+        audio = await off_loop(decode, recording)
         transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio), client_of(request))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
