@@ -98,13 +98,14 @@ def boolean(name: str, value: Any, *, default: bool = False) -> bool:
 
 class Body:
     """A request's body on its way in: the deadline, the cap and the charge of its reads. `cap`: bytes of the whole,
-    unpacked."""
+    unpacked. `kept` False: what was read is passed on, and no charge grows with it."""
 
-    def __init__(self, request: web.Request, limits: BodyLimits, cap: int, held: Holding) -> None:
+    def __init__(self, request: web.Request, limits: BodyLimits, cap: int, held: Holding, *, kept: bool) -> None:
         self._request = request
         self._limits = limits
         self._cap = cap
         self._held = held
+        self._kept = kept
         self._began = asyncio.get_running_loop().time()
 
     @property
@@ -129,7 +130,8 @@ class Body:
     def _charge(self) -> None:
         if self.came > self._cap:
             raise too_large(self._limits.max_bytes, self.came)
-        self._held.hold(max(self.came, BODY_COST))
+        if self._kept:
+            self._held.hold(max(self.came, BODY_COST))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while chunk := await self.within(self._request.content.read(_CHUNK_BYTES)):
@@ -137,14 +139,14 @@ class Body:
 
 
 @contextmanager
-def body_of(request: web.Request, limits: BodyLimits, cap: int) -> Iterator[Body]:
+def body_of(request: web.Request, limits: BodyLimits, cap: int, *, kept: bool = True) -> Iterator[Body]:
     """The body, charged to the client while the block lasts. Raises TooLarge for one that is announced as too large, Busy
     when bodies hold too much already."""
     if request.content_length is not None and request.content_length > cap:
         raise too_large(limits.max_bytes, request.content_length)
     with request.app[BODIES].holding(client_of(request)) as held:
         held.hold(BODY_COST)
-        yield Body(request, limits, cap, held)
+        yield Body(request, limits, cap, held, kept=kept)
 
 
 async def read_json(request: web.Request, limits: BodyLimits | None = None) -> Mapping[str, Any]:

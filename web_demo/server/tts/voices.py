@@ -14,6 +14,7 @@ from web_demo.audio.samples import to_wav
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
 from web_demo.server.common.budgets import FORWARDED_FOR, client_of
+from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
 from web_demo.server.tts.prompts import BODY_LIMITS, MAX_PROMPT_CHARS, decode
@@ -23,6 +24,7 @@ from web_demo.server.tts.speakers import Speaker, SpeakerStore, check_name
 log = logging.getLogger(__name__)
 
 ASR_TIMEOUT_S = 60.0
+MAX_ANSWER_BYTES = 1 << 20
 
 
 def require_cloning(engine: TtsEngine) -> None:
@@ -88,7 +90,7 @@ class Voices:
                 session.post(f"{self._asr_url}/api/transcribe", data=form) as answer,
             ):
                 answer.raise_for_status()
-                text = str((await answer.json())["text"]).strip()
+                text = str((await read_json_answer(answer, MAX_ANSWER_BYTES))["text"]).strip()
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             log.info("no transcript from the recogniser at %s: %s", self._asr_url, error)
             raise InvalidRequest(

@@ -247,7 +247,7 @@ async def test_in_an_upload_through_the_page(caplog: pytest.LogCaptureFixture) -
             await leave(served, form("/api/transcribe", "audio", b"RIFF", length=10_000), came.is_set)
             await served.assert_one_hangup()
             await asyncio.wait_for(broken.wait(), 20)
-            assert served.app[FORWARDER].places.taken == 0
+            assert served.app[FORWARDER].taken == 0
     assert "does not answer" not in caplog.text
 
 
