@@ -20,7 +20,7 @@ from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
-from web_demo.server.tts.speakers import SpeakerStore
+from web_demo.server.tts.speakers import SpeakerStore, normal
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
 
     async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice."""
-        voice, prompt = asked.voice, None
+        voice, prompt = normal(asked.voice), None
         if asked.has_prompt:
             prompt = await self._prompt(asked)
         elif asked.prompt_text:

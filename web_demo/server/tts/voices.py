@@ -62,8 +62,7 @@ class Voices:
             name = check_name(form.get("name"))
             if name in self._engine.capabilities.voices:
                 raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
-            recording = await off_loop(form.file.read)
-        audio = await off_loop(decode, recording)
+            audio = await off_loop(decode, await off_loop(form.file.read))
         transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio), client_of(request))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
