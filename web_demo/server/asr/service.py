@@ -51,6 +51,7 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "requests": self.places.taken,
             "max_queue": self.settings.max_queue,
             "live_streams": self.live_places.taken,
+            **({"lost": can.lost} if can.lost else {}),
         }
 
     def require_room(self, request: web.Request) -> None:
