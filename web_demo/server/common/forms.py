@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -31,15 +32,25 @@ BODY_S = 60.0
 MIN_BYTES_PER_S = 16 * 1024
 MEMORY_BYTES = 64 * 1024  # of a file that is kept in memory
 BODY_COST = 1 << 20  # what a body is charged at its beginning: its buffers, and that there are not too many
-BODIES = web.AppKey("bodies", Budget)
+DRAIN_S = 2.0  # for a body that is under way when the service shuts down
 
 _CHUNK_BYTES = 256 * 1024
 _BOOLEANS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 
 
-def bodies_budget(most_bytes: int) -> Budget:
-    """What all bodies under way may hold, in bytes; one client at most half of it. A service keeps it as BODIES."""
-    return Budget(lambda: most_bytes, per_client=max(most_bytes // 2, 1), of="bytes of uploads", retry_after_s=5)
+class Bodies(Budget):
+    """What all bodies under way hold, in bytes; one client at most half of `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(lambda: most_bytes, per_client=max(most_bytes // 2, 1), of="bytes of uploads", retry_after_s=5)
+        self.under_way: set[Body] = set()
+        self.closing = False
+
+    def close(self) -> None:
+        """The service shuts down: bodies that are not whole within DRAIN_S are given up."""
+        self.closing = True
+        for body in self.under_way:
+            body.hurry()
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,8 @@ class Body:
         self._cap = cap
         self._held = held
         self._kept = kept
+        self._closing_at = math.inf
+        self._timeout: asyncio.Timeout | None = None  # of the read under way
         self._began = asyncio.get_running_loop().time()
 
     @property
@@ -117,15 +130,25 @@ class Body:
         """The result of one read. Raises TooLarge, TooSlow, Busy, InvalidRequest (malformed) and HungUp."""
         allowed_s = self._limits.body_s + self.came / self._limits.min_bytes_per_s
         try:
-            async with asyncio.timeout_at(self._began + allowed_s):
+            async with asyncio.timeout_at(min(self._began + allowed_s, self._closing_at)) as self._timeout:
                 result = await hangup.read(self._request, reading)
         except TimeoutError:
+            if self._closing_at < math.inf:
+                raise Unavailable("the service is shutting down, and the body is not whole") from None
             raise TooSlow(
                 f"the body came too slowly: {self.came} bytes in {allowed_s:.0f} s, and a body has {self._limits.body_s:g} s "
                 f"and one more for each {self._limits.min_bytes_per_s} bytes; send it again"
             ) from None
+        finally:
+            self._timeout = None
         self._charge()
         return result
+
+    def hurry(self) -> None:
+        """At most DRAIN_S from now."""
+        self._closing_at = asyncio.get_running_loop().time() + DRAIN_S
+        if self._timeout is not None and (self._timeout.when() or math.inf) > self._closing_at:
+            self._timeout.reschedule(self._closing_at)
 
     def _charge(self) -> None:
         if self.came > self._cap:
@@ -138,15 +161,26 @@ class Body:
             yield chunk
 
 
+BODIES = web.AppKey("bodies", Bodies)
+
+
 @contextmanager
 def body_of(request: web.Request, limits: BodyLimits, cap: int, *, kept: bool = True) -> Iterator[Body]:
     """The body, charged to the client while the block lasts. Raises TooLarge for one that is announced as too large, Busy
     when bodies hold too much already."""
     if request.content_length is not None and request.content_length > cap:
         raise too_large(limits.max_bytes, request.content_length)
-    with request.app[BODIES].holding(client_of(request)) as held:
+    bodies = request.app[BODIES]
+    with bodies.holding(client_of(request)) as held:
         held.hold(BODY_COST)
-        yield Body(request, limits, cap, held, kept=kept)
+        body = Body(request, limits, cap, held, kept=kept)
+        bodies.under_way.add(body)
+        if bodies.closing:
+            body.hurry()
+        try:
+            yield body
+        finally:
+            bodies.under_way.discard(body)
 
 
 async def read_json(request: web.Request, limits: BodyLimits | None = None) -> Mapping[str, Any]:

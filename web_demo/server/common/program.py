@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from web_demo.errors import SetupError
+from web_demo.server.common.forms import BODIES
 from web_demo.server.common.service import HEALTH, LIFE
 from web_demo.server.common.settings import ServiceSettings, configure_logging, parse
 from web_demo.server.common.watchdog import Watchdog
@@ -87,6 +88,7 @@ async def _serve(app: web.Application, settings: ServiceSettings) -> None:
             log.info("stopping drain_s=%g", settings.drain_s)
             server.close()
             app[HEALTH].stop()
+            app[BODIES].close()
             if not await app[LIFE].drain(settings.drain_s):
                 log.warning("work was still running after drain_s=%g: ending it", settings.drain_s)
         finally:

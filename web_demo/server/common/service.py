@@ -143,7 +143,7 @@ def make_app(
     app[LIFE] = Life()
     app[HEALTH] = service.health
     app[METRICS] = metrics
-    app[forms.BODIES] = bodies = forms.bodies_budget(bodies_bytes)
+    app[forms.BODIES] = bodies = forms.Bodies(bodies_bytes)
     prometheus_client.Gauge(
         "service_bodies_bytes", "Charged for bodies of requests under way", registry=metrics
     ).set_function(lambda: bodies.taken)

@@ -83,6 +83,26 @@ async def test_a_stop_signal_is_obeyed(number: int) -> None:
     assert "stopped" in program.lines[-1]
 
 
+async def test_uploads_that_never_end_do_not_hold_up_the_end() -> None:
+    async with running() as program:
+        held = []
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", program.port)
+            writer.write(b"POST /api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{")
+            held.append((reader, writer))
+        async with aiohttp.ClientSession() as http:
+            taken = 0.0
+            while taken < 20 << 20:
+                async with http.get(f"http://127.0.0.1:{program.port}/metrics") as answer:
+                    taken = float(re.findall(r"\nservice_bodies_bytes (\S+)", await answer.text())[0])
+        program.process.send_signal(signal.SIGTERM)
+        for reader, writer in held:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 503")
+            writer.close()
+        assert await program.ended() == 0
+    assert not [line for line in program.lines if "still running" in line]
+
+
 async def test_a_stop_signal_is_obeyed_by_a_process_whose_loop_is_stuck() -> None:
     async with running() as program:
         writer = await ask(program, "/api/stick?seconds=600")

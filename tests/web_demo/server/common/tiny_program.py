@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tests.web_demo.server.common.tiny_service import TinyService
 from web_demo.server.common import program, watchdog
+from web_demo.server.common.forms import read_json
 from web_demo.server.common.settings import ServiceSettings
 
 
@@ -24,11 +25,16 @@ async def _stick(request: web.Request) -> web.Response:
     return web.Response(text="done")
 
 
+async def _upload(request: web.Request) -> web.Response:
+    return web.json_response(dict(await read_json(request)))
+
+
 def create_app(settings: TinySettings) -> web.Application:
     service = TinyService()
     service.may_start.set()
     app = service.app(settings)
     app.router.add_get("/api/stick", _stick)
+    app.router.add_post("/api/upload", _upload)
     return app
 
 
