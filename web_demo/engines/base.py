@@ -35,6 +35,7 @@ class Capabilities:
     backend: BackendSpec | None = None  # the detokenizer backend that is this voice, for who has that child anyway
     user_audio_history: bool = False  # wants the sound of earlier user turns, not only their text
     max_concurrency: int = 1
+    lost: str = ""  # why it does less at this moment than it was started for
 
 
 class Engine(Protocol):

@@ -121,8 +121,10 @@ async def test_one_lost_worker_is_lost_capacity_and_no_fault(tmp_path):
         kill(pool.pids[:1])
         await until(lambda: pool.capacity == 1)
         assert pool.fault() is None
+        assert pool.lost().startswith("1 of 2 test workers do not run: the test worker process is restarting")
         assert await pool.run(1) == 2
         await until(lambda: pool.capacity == 2)
+        assert pool.lost() == ""
     finally:
         await pool.close()
 
@@ -194,3 +196,55 @@ async def test_closing_while_a_task_runs_ends_it_and_leaves_no_process():
 
 def build_sleeper():
     return time.sleep
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_worker_that_was_stopped_is_replaced_and_its_task_done_by_another(monkeypatch, busy):
+    """SIGSTOP: it lives, and neither works nor answers. Also one that was idle, before anybody waits for it."""
+    monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.2)
+    monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 1.0)
+    pool = WorkerPool("test", build_sleeper, 1)
+    await pool.start()
+    try:
+        (pid,) = pool.pids
+        running = asyncio.create_task(pool.run(0.5)) if busy else None
+        await asyncio.sleep(0.1)
+        os.kill(pid, signal.SIGSTOP)
+        if running is not None:
+            assert await running is None
+        await until(lambda: pool.pids and pool.pids != (pid,))
+        assert await pool.run(0.0) is None
+    finally:
+        await pool.close()
+
+
+def build_spinner():
+    return lambda count: sum(range(count))  # one call, which keeps the GIL
+
+
+async def test_a_worker_that_works_and_cannot_answer_is_let_work(monkeypatch):
+    monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.05)
+    monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 0.6)
+    pool = WorkerPool("test", build_spinner, 1)
+    await pool.start()
+    try:
+        (pid,) = pool.pids
+        assert await pool.run(100_000_000) == 4999999950000000
+        assert pool.pids == (pid,)
+    finally:
+        await pool.close()
+
+
+async def test_a_service_that_stood_still_itself_kills_no_worker(monkeypatch):
+    monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.2)
+    monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 1.0)
+    pool = WorkerPool("test", build_sleeper, 1)
+    await pool.start()
+    try:
+        (pid,) = pool.pids
+        time.sleep(2.0)  # noqa: ASYNC251 - what stands still
+        await asyncio.sleep(0.5)
+        assert pool.pids == (pid,)
+        assert await pool.run(0.0) is None
+    finally:
+        await pool.close()

@@ -16,14 +16,15 @@ def add_routes(app: web.Application) -> None:
 
 async def _transcribe(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
-    with service.admitted(request) as client:
-        form = await read_form(request, service.form_limits, file_field="audio")
-        if "audio" not in form.files:
+    service.require_room(request)
+    async with read_form(request, service.body_limits, file_field="audio") as form:
+        if form.file is None:
             raise InvalidRequest(
                 "the form has no audio; send the file in the field 'audio', as in curl -F audio=@a.wav"
             )
         options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"))
-        decoded = await service.decode(form.files["audio"])
-        transcript = await service.transcriber.transcribe(decoded.audio, options, client)
-        label = service.language_label(form.get("language"), transcript.language)
-        return web.json_response(transcribe_json(transcript, label, decoded.audio.seconds, decoded.damage))
+        with service.admitted(request) as client:
+            decoded = await service.decode(form.file)
+            transcript = await service.transcriber.transcribe(decoded.audio, options, client)
+            label = service.language_label(form.get("language"), transcript.language)
+            return web.json_response(transcribe_json(transcript, label, decoded.audio.seconds, decoded.damage))

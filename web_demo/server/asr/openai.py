@@ -31,19 +31,20 @@ def add_routes(app: web.Application) -> None:
 
 async def _transcriptions(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    with service.admitted(request) as client:
-        form = await read_form(request, service.form_limits, file_field="file")
-        if "file" not in form.files:
+    service.require_room(request)
+    async with read_form(request, service.body_limits, file_field="file") as form:
+        if form.file is None:
             raise InvalidRequest("the form has no file; send the audio in the field 'file'")
         shape, granularities = _shape(form, service)
         options = service.options(form.get("language"), form.get("prompt"))
         stream = boolean("stream", form.get("stream"))
-        decoded = await service.decode(form.files["file"])
-        if stream:
-            async with aclosing(_events(service.transcriber.pieces(decoded.audio, options, client))) as events:
-                return await send_events(request, events)
-        transcript = await service.transcriber.transcribe(decoded.audio, options, client)
-        return _answer(transcript, decoded.audio.seconds, shape, granularities)
+        with service.admitted(request) as client:
+            decoded = await service.decode(form.file)
+            if stream:
+                async with aclosing(_events(service.transcriber.pieces(decoded.audio, options, client))) as events:
+                    return await send_events(request, events)
+            transcript = await service.transcriber.transcribe(decoded.audio, options, client)
+            return _answer(transcript, decoded.audio.seconds, shape, granularities)
 
 
 def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:

@@ -20,7 +20,7 @@ from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
 from web_demo.server.common.budgets import Budget, client_of
-from web_demo.server.common.forms import FormLimits, boolean
+from web_demo.server.common.forms import BodyLimits, FilePart, boolean
 from web_demo.server.common.service import EngineHost
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.transcriber = Transcriber(engine, metrics)
-        self.form_limits = FormLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
+        self.body_limits = BodyLimits(settings.max_upload_mb << 20, settings.body_s)
+        self.bodies_bytes = max(4 * self.body_limits.max_bytes, 1 << 30)  # in the temp folder
         self.places = Budget(
             lambda: engine.capabilities.max_concurrency + settings.max_queue, refused=metrics.refused.inc
         )
@@ -50,12 +51,17 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "requests": self.places.taken,
             "max_queue": self.settings.max_queue,
             "live_streams": self.live_places.taken,
+            **({"lost": can.lost} if can.lost else {}),
         }
+
+    def require_room(self, request: web.Request) -> None:
+        """Before a body is read in vain. Raises Busy or Unavailable."""
+        self.health.require()
+        self.places.require_room(client_of(request))
 
     @contextmanager
     def admitted(self, request: web.Request) -> Iterator[str]:
-        """A place for one request, taken before its body is read; whose it is, for the transcriber. Raises Busy or
-        Unavailable."""
+        """A place for one request whose body is there; whose it is, for the transcriber. Raises Busy or Unavailable."""
         self.health.require()
         client = client_of(request)
         with (
@@ -80,12 +86,12 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         named = asked.strip().lower() not in ("", "auto")
         return asked.strip() if named else {"zh": "中文"}.get(used, used)
 
-    async def decode(self, data: bytes | bytearray) -> media.Decoded:
+    async def decode(self, upload: FilePart) -> media.Decoded:
         """In a thread; a cancelled caller stops it between frames."""
         gone = threading.Event()
         with _set_at_end(gone):
             decoding = asyncio.ensure_future(
-                off_loop(media.decode, data, max_s=self.settings.max_audio_s, stopped=gone.is_set)
+                off_loop(lambda: media.decode(upload.read(), max_s=self.settings.max_audio_s, stopped=gone.is_set))
             )
             try:
                 return await asyncio.shield(decoding)

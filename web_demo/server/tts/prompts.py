@@ -16,10 +16,10 @@ from web_demo.audio import media
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio
 from web_demo.audio.vad import speech_spans
 from web_demo.errors import Forbidden, InvalidRequest, NotFound, UnsupportedMedia
-from web_demo.server.common.forms import FormLimits
+from web_demo.server.common.forms import BodyLimits
 
 MAX_PROMPT_BYTES = 12 << 20
-FORM_LIMITS = FormLimits(MAX_PROMPT_BYTES)
+BODY_LIMITS = BodyLimits(MAX_PROMPT_BYTES)
 MAX_PROMPT_S = 30.0
 MIN_PROMPT_S = 1.0
 MIN_SPEECH_S = 0.5

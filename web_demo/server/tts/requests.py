@@ -44,6 +44,11 @@ class SynthesisRequest:
     def has_prompt(self) -> bool:
         return bool(self.prompt_wav or self.prompt_audio)
 
+    @property
+    def prompt_bytes(self) -> int:
+        """What the recording takes of memory, as it was sent."""
+        return len(self.prompt_wav) + len(self.prompt_audio)
+
 
 def from_api(body: Mapping[str, Any], can: Capabilities, max_chars: int, prompt_audio: bytes = b"") -> SynthesisRequest:
     """`body`: the JSON object of `/api/synthesize`, or the fields of its multipart form; `can`: the engine's."""

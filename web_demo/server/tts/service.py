@@ -20,7 +20,7 @@ from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
-from web_demo.server.tts.speakers import SpeakerStore
+from web_demo.server.tts.speakers import SpeakerStore, normal
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,14 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             "max_requests": self.settings.max_requests,
         }
 
+    def require_room(self, request: web.Request) -> None:
+        """Before a body is read in vain. Raises Busy or Unavailable."""
+        self.health.require()
+        self.places.require_room(client_of(request))
+
     @contextmanager
     def admitted(self, request: web.Request) -> Iterator[str]:
-        """A place for one request, taken before its body is read; whose it is, for its turns. Raises Busy or
-        Unavailable."""
+        """A place for one request whose body is there; whose it is, for its turns. Raises Busy or Unavailable."""
         self.health.require()
         client = client_of(request)
         with self.places.admit(client), self.metrics.under_way.track_inprogress():
@@ -75,7 +79,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
 
     async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice."""
-        voice, prompt = asked.voice, None
+        voice, prompt = normal(asked.voice), None
         if asked.has_prompt:
             prompt = await self._prompt(asked)
         elif asked.prompt_text:
