@@ -39,8 +39,9 @@ from web_demo.engines.tts.cosyvoice_voices import (
 )
 from web_demo.engines.tts.limits import check
 from web_demo.engines.tts.normalize import normalize
-from web_demo.engines.tts.text import has_words, spoken
+from web_demo.engines.tts.text import spoken
 from web_demo.errors import EngineFailed, NotFound, SetupError, Unavailable
+from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
 

@@ -33,8 +33,9 @@ from web_demo.engines.tts.cosyvoice_voices import (
 )
 from web_demo.engines.tts.limits import check
 from web_demo.engines.tts.normalize import normalize
-from web_demo.engines.tts.text import has_words, spoken
+from web_demo.engines.tts.text import spoken
 from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
+from web_demo.text.scripts import has_words
 
 if TYPE_CHECKING:
     from web_demo.models.cosyvoice3.engine.bundle import CosyVoice3

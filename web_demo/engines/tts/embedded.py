@@ -17,8 +17,9 @@ from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
 from web_demo.engines.tts.limits import check
-from web_demo.engines.tts.text import has_words, spoken
+from web_demo.engines.tts.text import spoken
 from web_demo.errors import NotFound, SetupError
+from web_demo.text.scripts import has_words
 
 BACKEND = BackendSpec("web_demo.engines.tts.espeak:create_backend")
 CONCURRENCY = (

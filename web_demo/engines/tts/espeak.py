@@ -18,8 +18,9 @@ import soxr
 
 from web_demo.audio.samples import WIRE_RATE, Samples, from_int16
 from web_demo.detokenizer.backend import Window
-from web_demo.engines.tts.text import Script, has_words, script_runs, spoken
+from web_demo.engines.tts.text import spoken
 from web_demo.errors import EngineFailed, NotFound, SetupError
+from web_demo.text.scripts import Script, has_words, script_runs
 
 # From speak_lib.h.
 _OUTPUT_SYNCHRONOUS = 2

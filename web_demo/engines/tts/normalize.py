@@ -11,8 +11,8 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from web_demo.engines.tts.text import Script, script_runs
 from web_demo.errors import SetupError
+from web_demo.text.scripts import Script, script_runs
 
 if TYPE_CHECKING:
     from wetext import Normalizer

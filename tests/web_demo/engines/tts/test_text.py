@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from web_demo.engines.base import Capabilities
-from web_demo.engines.tts.text import Script, has_words, pieces, script_runs, spoken
+from web_demo.engines.tts.text import pieces, spoken
+from web_demo.text.scripts import Script, has_words, script_runs
 
 
 def test_mixed_text_is_cut_where_the_script_changes_and_loses_nothing() -> None:
