@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
+from utils.threads import off_loop
 from web_demo.audio.samples import Samples
 from web_demo.errors import ServiceError
-from web_demo.server.common.forms import read_form, read_json
+from web_demo.server.common.forms import boolean, read_form, read_json
 from web_demo.server.common.hangup import HungUp, is_gone
 from web_demo.server.common.openai import add_models
 from web_demo.server.tts import answers, prompts, requests
@@ -34,9 +35,12 @@ async def _synthesize(request: web.Request) -> web.StreamResponse:
     with service.admitted(request) as client:
         if request.content_type.startswith("multipart/"):
             form = await read_form(request, prompts.FORM_LIMITS)
-            asked = requests.from_api(form.fields, can, limit, bytes(form.files.get("prompt_wav", b"")))
+            recording = bytes(form.files.get("prompt_wav", b""))
+            asked = await off_loop(requests.from_api, form.fields, can, limit, recording)
         else:
-            asked = requests.from_api(await read_json(request), can, limit)
+            asked = await off_loop(requests.from_api, await read_json(request), can, limit)
+        if boolean("explain", request.query.get("explain")):
+            return web.json_response({"language": asked.language, "pieces": asked.pieces, "success": True})
         wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
         return await _answer(request, service, client, asked, wants_file=wants_file)
 
@@ -45,7 +49,7 @@ async def _openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     with service.admitted(request) as client:
         can, limit = service.engine.capabilities, service.settings.max_text_chars
-        asked = requests.from_openai(await read_json(request), can, limit)
+        asked = await off_loop(requests.from_openai, await read_json(request), can, limit)
         return await _answer(request, service, client, asked, wants_file=True)
 
 
@@ -55,6 +59,7 @@ async def _answer(
     outcome = "failed"
     try:
         service.metrics.characters.inc(asked.characters)
+        service.metrics.text_failures.inc(asked.text_failures)
         began = time.monotonic()
         async with speech(
             service.engine,

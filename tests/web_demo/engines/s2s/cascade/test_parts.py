@@ -19,6 +19,7 @@ from web_demo.server.common.settings import parse
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
 from web_demo.server.tts.settings import TtsSettings
+from web_demo.text.english import cardinal
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def test_any_registered_recogniser_and_voice_serve_a_conversation(parts):
         seconds = recogniser.asked[0]["seconds"]
         assert talker.texts()[-1].startswith(f"\n[Final: You said: {round(seconds * 10)} tenths. I am the")
         spoken = [request.text for request in voice.requests]
-        assert spoken[0] == f"You said: {round(seconds * 10)} tenths."
+        assert spoken[0] == f"You said: {cardinal(round(seconds * 10))} tenths."
         assert {request.voice for request in voice.requests} == {"中文男"}
         assert loud_s(talker.sound()) == pytest.approx(sum(map(len, spoken)) / 20, abs=0.3)
 
