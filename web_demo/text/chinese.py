@@ -13,7 +13,6 @@ from web_demo.text.rules import (
     CARD,
     DASH,
     IP_ADDRESS,
-    MINUS,
     NUMBER,
     PHONE,
     SCHEME,
@@ -25,6 +24,8 @@ from web_demo.text.rules import (
     spelt,
 )
 
+# A sign after what has a value; after other characters it belongs to a name, as in 东风-41.
+MINUS = r"(?:(?<![\w)\].,%°′″])[-−–](?=[\d.$€£¥])|(?<=[为是到至约达温度分值于在降跌差率负])[-−](?=\d))"
 _DIGITS = "零一二三四五六七八九"
 MAX_CARDINAL_DIGITS = 16
 
@@ -352,6 +353,11 @@ _SIGN_WORDS = {
 }  # fmt: skip
 RULES: tuple[Rule, ...] = (
     rule("address", ADDRESS, _address),
+    rule(
+        "ranges, with words",
+        rf"(?<=\d[年月日号点时分秒元块岁天米人次万亿千百度级楼])\s?{DASH}{{1,2}}\s?(?=\d)",
+        lambda match: "到",
+    ),
     rule("address, internet", IP_ADDRESS, _ip),
     rule("hashtag", r"(?<![\w&#])#([^\s#\d][^\s#]{0,40})#", lambda match: f"话题{match[1]}，"),
     rule("hashtag, open", r"#(?=[^\W\d_])", lambda match: "话题"),
@@ -542,11 +548,6 @@ RULES: tuple[Rule, ...] = (
         "range",
         rf"(?<![A-Za-z0-9.,-])(?P<sign>{MINUS})?(?P<amount>{NUMBER})\s?{DASH}{{1,2}}\s?(?P<until>[-−]?{NUMBER})(?![A-Za-z0-9-]|[.,]\d)",
         _range,
-    ),
-    rule(
-        "ranges, with words",
-        rf"(?<=\d)([个元块岁天年月日号点米人次万亿千百])\s?{DASH}{{1,2}}\s?(?=\d)",
-        lambda match: f"{match[1]}到",
     ),
     rule("minus", rf"(?<!第){MINUS}\s?({NUMBER})", lambda match: f"负{number(match[1])}"),
     rule("two", rf"(?<![\d.,第周A-Za-z星期初十-])2(?=\s?(?:{_COUNTED}))(?!\s?(?:月|号|楼|日))", _two),

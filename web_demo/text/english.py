@@ -719,6 +719,7 @@ RULES: tuple[Rule, ...] = (
         rf"(?<![\w.,-])(\$?{NUMBER})(?:{DASH}|\s[–—~～]\s)({NUMBER})(?![\w-]|[.,]\d)",
         lambda match: f"{number(match[1])} to {number(match[2])}",
     ),
+    rule("decimals alone", r"(?<![\w.])\.(\d+)(?!\.?\w)", lambda match: f"point {digits(match[1])}"),
     rule("minus", rf"{MINUS}\s?({NUMBER})", _minus),
     rule(
         "year, after a word",
@@ -737,7 +738,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("superfluous", r"[*_`^|\\~#<>{}]+", lambda match: " "),
 )
-_ANYTHING = re.compile(r"[^\w\s.,!?;:'\"()-]|\d|[IVX]{2}|_|\w\.\w")
+_ANYTHING = re.compile(r"[^\w\s.,!?;:'\"()-]|[²³]|\d|[IVX]{2}|_|\w\.\w")
 
 
 def english(text: str) -> str:

@@ -48,7 +48,7 @@ def words(text: str, *, language: str = "", voice_language: str = "", markdown: 
 @functools.lru_cache(maxsize=REMEMBERED)
 def _words(text: str, language: str, voice_language: str, markdown: bool) -> Words:
     made = plain(without_markdown(text) if markdown else text)
-    whole = language_of(made, (language, voice_language))
+    whole = language_of(made, language, voice_language)
     failures = 0
     out = []
     for stretch, of in _stretches(made, whole):
@@ -80,7 +80,7 @@ def _is_mixed(text: str) -> bool:
 
 def _language_of_sentence(sentence: str, whole: str) -> str:
     if any(script_of(character) is Script.HAN for character in sentence):
-        return language_of(sentence, (whole,))
+        return language_of(sentence, whole)
     return "en" if is_english_prose(sentence) else whole
 
 

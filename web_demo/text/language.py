@@ -48,6 +48,41 @@ _LETTERS = {
     "vi": "đơư",
 }
 
+_WITHOUT_LATIN = frozenset(("zh", "ja", "ko"))  # languages in which words in Latin letters are names and units
+_OWN_WORD = re.compile(r"(?<![\w$.])[^\W\d_]{2,}(?![\d_])")  # no unit that touches its number, no code, no letter alone
+_UNITS = frozenset(
+    [
+        "am",
+        "pm",
+        "usd",
+        "us",
+        "hk",
+        "eur",
+        "gbp",
+        "cny",
+        "rmb",
+        "jpy",
+        "no",
+        "km",
+        "kg",
+        "cm",
+        "mm",
+        "ml",
+        "mg",
+        "gb",
+        "mb",
+        "tb",
+        "hz",
+        "khz",
+        "mhz",
+        "ghz",
+        "kw",
+        "kwh",
+        "min",
+        "hr",
+    ]
+)
+
 NAMES = {  # what requests call languages, beside their codes
     "chinese": "zh", "mandarin": "zh", "中文": "zh", "汉语": "zh", "普通话": "zh", "cmn": "zh", "yue": "zh", "cantonese": "zh", "粤语": "zh",
     "english": "en", "英文": "en", "英语": "en", "japanese": "ja", "日语": "ja", "日文": "ja", "korean": "ko", "韩语": "ko", "韩文": "ko",
@@ -68,10 +103,11 @@ def language_code(name: str) -> str:
     return base if re.fullmatch("[a-z]{2,3}", base) else ""
 
 
-def language_of(text: str, hints: Sequence[str] = ()) -> str:
-    """The code of the language in which the numbers of `text` are to be read. `hints`: codes of the request and of the
-    voice, most important first, "" for unknown; they decide where the text does not. "" where nothing does."""
-    hint = next((hint for hint in hints if hint), "")
+def language_of(text: str, request: str = "", voice: str = "") -> str:
+    """The code of the language in which the numbers of `text` are to be read, "" where nothing tells it. `request` and
+    `voice`: the codes that those say, "" for none; they decide where the text does not, a request also over names and
+    units in Latin letters."""
+    hint = request or voice
     han = kana = hangul = other = 0
     for character in text:
         script = script_of(character)
@@ -88,27 +124,35 @@ def language_of(text: str, hints: Sequence[str] = ()) -> str:
     if han:
         if hint == "ja":
             return "ja"
-        small = sum(word in _ENGLISH for word in words)
+        small = sum(len(word) > 1 and word in _ENGLISH for word in words)
         return (
             "en" if small and 2 * small >= han else "zh"
         )  # Han as names in English, else Latin letters as names in Chinese
     if other > len(words):
         return hint if hint not in ("zh", "en") else ""
+    if request in _WITHOUT_LATIN and not is_english_prose(text):
+        return request
+    if not request and not any(word not in _UNITS for word in (match.lower() for match in _OWN_WORD.findall(text))):
+        return voice
     return _latin(words, text, hint) if words else hint
+
+
+def is_english_prose(text: str) -> bool:
+    """Whether `text` holds small words of English, which names and codes in other languages do not."""
+    words = [word.lower() for word in _WORD.findall(text) if word.isascii()]
+    return len(words) > 1 and any(word in _ENGLISH for word in words)
 
 
 def _latin(words: Sequence[str], text: str, hint: str) -> str:
     """Of a text in Latin letters: the language whose small words it has most of; English where none tells, unless the
     request or the voice says another one that is written so."""
-    default = hint if hint and hint not in ("zh", "ja", "ko") else "en"
+    default = hint if hint and hint not in _WITHOUT_LATIN else "en"
     english = sum(word in _ENGLISH for word in words)
     lower = text.lower()
     found = {
         language: sum(word in known for word in words) + sum(letter in lower for letter in _LETTERS.get(language, ""))
         for language, known in _OTHER_WORDS.items()
     }
-    if default in found:
-        found[default] += 1
     best = max(found, key=lambda language: found[language])
     if default == "en":
         return best if found[best] >= 2 and found[best] > english else "en"
@@ -117,9 +161,3 @@ def _latin(words: Sequence[str], text: str, hint: str) -> str:
 
 def _is_latin(character: str) -> bool:
     return character.isascii() or "\u00c0" <= character <= "\u024f" or "\u1e00" <= character <= "\u1eff"
-
-
-def is_english_prose(text: str) -> bool:
-    """Whether `text` holds small words of English, which names and codes in other languages do not."""
-    words = [word.lower() for word in _WORD.findall(text) if word.isascii()]
-    return len(words) > 1 and any(word in _ENGLISH for word in words)

@@ -118,7 +118,7 @@ class CascadeS2s:
         yield Heard(heard)
         can = self._voice.capabilities
         sentences = SpokenSentences(
-            can.max_piece_chars, language=turn.language, voice_language=voice_language(self._voice_name, can)
+            can.max_piece_chars, voice_language=voice_language(self._voice_name, can) or turn.language
         )
         silent = True
         async with aclosing(self._responder.reply(heard, turn)) as deltas:
