@@ -417,7 +417,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("version", VERSION, _version),
     # times
-    rule("ratio", rf"{_F}(?<!:)(\d{{1,4}})\s?[:：]\s?(\d{{1,4}})(?![\d:：]|[.,]\d)(?!\s?[ap]\.?m)", _ratio),
+    rule("ratio", rf"{_F}(?<!:)(\d{{1,4}})\s?[:：]\s?(\d{{1,7}})(?![\d:：]|[.,]\d)(?!\s?[ap]\.?m)", _ratio),
     rule(
         "ratio, hyphen",
         rf"(?<=比分)([^。！？\d]{{0,6}})(\d{{1,3}})\s?{DASH}\s?(\d{{1,3}})(?!\d)",

@@ -562,7 +562,7 @@ RULES: tuple[Rule, ...] = (
         lambda match: f"{match[1]} {' point '.join(number(part) for part in match[3].split('.'))}",
     ),
     # times
-    rule("ratio", rf"{_FIGURES}(?<!:)(\d{{1,4}})\s?:\s?(\d{{1,4}})(?![\d:]|[.,]\d)(?!\s?[ap]\.?m)", _ratio),
+    rule("ratio", rf"{_FIGURES}(?<!:)(\d{{1,4}})\s?:\s?(\d{{1,7}})(?![\d:]|[.,]\d)(?!\s?[ap]\.?m)", _ratio),
     rule(
         "times, range",
         rf"(?<![\d:.,-])({_CLOCK_TIME})\s?{DASH}\s?(?=\d{{1,2}}:\d{{2}})",

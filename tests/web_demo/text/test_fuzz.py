@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 
 import pytest
 
@@ -136,11 +137,10 @@ def test_nothing_raises_and_what_has_words_is_said(part: int) -> None:
         for markdown in (True, False):
             made = words(text, voice_language=rng.choice(("zh", "en", "", "de")), markdown=markdown)
             assert made.failures == 0, text
-            assert "<|" not in made.text
+            assert not re.search(r"<\|.*?\|>", made.text, re.DOTALL)
             assert bool(made.text) == has_words(made.text)
-        assert bool(made.text) == has_words(plain(text)), (
-            text
-        )  # without markdown, which may hold words that are not shown
+        # As written. With markdown, words may stand in what is not shown.
+        assert made.text or not has_words(plain(text)), text
         stream = SpokenSentences(80, voice_language="en")
         pieces = [piece for delta in text for piece in stream.push(delta)] + stream.flush()
         assert all(has_words(piece) for piece in pieces)
