@@ -308,6 +308,8 @@ def _fraction(match: re.Match[str]) -> str:
     whole, above, below = match["whole"], match["above"], match["below"]
     if not whole and (above, below) == ("24", "7"):
         return "二十四七"
+    if whole and (below[0] == "0" or int(above) >= int(below)):
+        return f"{number(whole)} {number(above)}斜杠{number(below)}"
     if below[0] == "0" or (int(above) >= int(below) and int(below) > 10):
         return f"{number(above)}斜杠{number(below)}"
     words = f"{number(below)}分之{number(above)}"

@@ -440,25 +440,31 @@ def _scaled(match: re.Match[str]) -> str | None:
 
 def _fraction(match: re.Match[str]) -> str | None:
     whole, above, below = match["whole"], int(match["above"]), int(match["below"])
+    is_mixed = whole and 0 < above < below and match["below"][0] != "0" and len(match["below"]) < 4
+    if whole and not is_mixed:
+        return f"{number(whole)} {_part(match, above, below)}"
+    if whole:
+        return f"{number(whole)} and {'a' if above == 1 else cardinal(above)} {_parts(above, below)}"
+    return _part(match, above, below)
+
+
+def _part(match: re.Match[str], above: int, below: int) -> str:
     if match["below"][0] == "0" or len(match["above"]) > 4 or len(match["below"]) > 4:
         return f"{number(match['above'])} slash {number(match['below'])}"
-    if not whole and (above, below) in ((24, 7), (9, 11), (50, 50)):
+    if (above, below) in ((24, 7), (9, 11), (50, 50)):
         return f"{cardinal(above)} {cardinal(below)}"
-    following = re.match(r"\s?(stars?|points?)\b", match.string[match.end() :])
-    if re.search(r"\b(rat(ed|ing)|scored?|grade)[\s:]*(\w+\s)?$", match.string[: match.start()]) or following:
-        return f"{cardinal(above)} out of {cardinal(below)}"
-    if not whole and above >= below and below > 10:
-        return f"{cardinal(above)} over {cardinal(below)}"
-    if not whole and above == below:
-        return f"{cardinal(above)} out of {cardinal(below)}"
-    if below == 1:
-        return f"{cardinal(above)} over one"
+    rated = re.search(r"\b(rat(ed|ing)|scored?|grade)[\s:]*(\w+\s)?$", match.string[: match.start()])
+    if rated or re.match(r"\s?(stars?|points?)\b", match.string[match.end() :]) or above == below:
+        return f"{number(match['above'])} out of {cardinal(below)}"
+    if below == 1 or (above >= below and below > 10):
+        return f"{number(match['above'])} over {cardinal(below)}"
+    return f"{number(match['above'])} {_parts(above, below)}"
+
+
+def _parts(above: int, below: int) -> str:
+    """The name of one of `below` equal parts, or of `above`."""
     named = {2: "half", 4: "quarter"}.get(below) or ordinal(below)
-    if above != 1:
-        named = "halves" if below == 2 else f"{named}s"
-    if whole:
-        return f"{number(whole)} and {'a' if above == 1 else cardinal(above)} {named}"
-    return f"{cardinal(above)} {named}"
+    return named if above == 1 else "halves" if below == 2 else f"{named}s"
 
 
 def _ratio(match: re.Match[str]) -> str | None:
