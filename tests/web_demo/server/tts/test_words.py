@@ -11,6 +11,7 @@ import pytest
 from tests.web_demo.server.tts.fakes import ToneTts, serving
 from web_demo.audio.samples import Samples
 from web_demo.engines.base import SpeechRequest
+from web_demo.server.tts.settings import TtsSettings
 
 
 class MuteTts(ToneTts):
@@ -33,7 +34,7 @@ class MuteTts(ToneTts):
     [
         ({"text": "You have 3 👍 likes!"}, "You have three likes!"),
         ({"text": "# Title\n\nRun `ls` **3** times"}, "Title. Run ls three times"),
-        ({"text": "a **b** 2", "markdown": False}, "a b two"),
+        ({"text": "so **bold** 2", "markdown": False}, "so bold two"),
         ({"text": "24/7"}, "二十四七"),
         ({"text": "24/7", "language": "English"}, "twenty four seven"),
         ({"text": "24/7", "speaker_id": "alloy"}, "二十四七"),
@@ -111,3 +112,28 @@ async def test_rules_that_raise_are_counted_and_the_text_is_spoken_as_it_is(monk
         async with client.get("/metrics") as answer:
             assert "tts_text_failures_total 1.0" in await answer.text()
     assert engine.requests[0].text == "It broke at 3 of them."
+
+
+PAIRS = [
+    ("１２：３０", "12:30"),
+    ("会议在１５：３０开始", "会议在15:30开始"),
+    ("exam\u00adple of in\u00adcom\u00adpre\u00adhen\u00adsi\u00adble words", "example of incomprehensible words"),
+    ("cafe\u0301 naive", "café naive"),
+    ("房间有50㎡。", "房间有50平方米。"),
+    ("这是**加粗**文字。", "这是加粗文字。"),
+    ("See [our page](https://example.org/a/b?c=1) now.", "See our page now."),
+    ("# Title\n\nFirst line.", "Title.\n\nFirst line."),
+    ("You have 3 👍 likes!", "You have three likes!"),
+    ("It was $1,234.56.", "It was one thousand two hundred thirty four dollars and fifty six cents."),
+    ("10%-20%", "百分之十到百分之二十"),
+]
+
+
+async def test_pairs_that_mean_the_same_are_as_long_on_the_embedded_voice() -> None:
+    async with serving(TtsSettings(port=0, engine="embedded")) as client:
+        for pair in PAIRS:
+            durations = []
+            for text in pair:
+                async with client.post("/api/synthesize", json={"text": text}) as answer:
+                    durations.append((await answer.json())["duration"])
+            assert durations[0] == pytest.approx(durations[1], rel=0.05), pair

@@ -120,17 +120,18 @@ class CascadeS2s:
         sentences = SpokenSentences(
             can.max_piece_chars, voice_language=voice_language(self._voice_name, can) or turn.language
         )
-        silent = True
+        wrote = spoke = False
         async with aclosing(self._responder.reply(heard, turn)) as deltas:
             async for delta in deltas:
                 yield TextDelta(delta)
+                wrote = wrote or not delta.isspace()
                 for sentence in await off_loop(sentences.push, delta):
-                    silent = False
+                    spoke = True
                     yield SpeechText(sentence, self._voice_name)
         for sentence in await off_loop(sentences.flush):
-            silent = False
+            spoke = True
             yield SpeechText(sentence, self._voice_name)
-        if silent and turn.speech:
+        if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
             yield SpeechText(NO_WORDS[turn.language], self._voice_name)
 
     async def _transcribe(self, audio: Audio) -> str:

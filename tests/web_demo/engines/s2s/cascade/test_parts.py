@@ -186,3 +186,23 @@ async def test_two_turns_speak_side_by_side_and_no_more_than_the_voice_allows():
     engine.go.set()
     assert await asyncio.gather(*talks) == [10 * 1200] * 3
     await voice.close()
+
+
+async def test_the_voice_gets_words_and_an_answer_without_any_is_told_of(parts):
+    _, voice = parts
+    app = command_line("--asr-engine", "scripted", "--tts-engine", "tone")
+    answers = ["**Three** cats, 3 👍 of them. See [this](http://e.org).", "👍👍"]
+
+    async def reply(heard, turn):
+        for character in answers.pop(0):
+            yield character
+
+    async with serving(app) as server, talking(server) as talker:
+        server.service.engine._responder.reply = reply
+        await talker.ask(recording("cards_001"))
+        await talker.final()
+        assert [request.text for request in voice.requests] == ["Three cats, three of them.", "See this."]
+        await talker.start()
+        await talker.ask(recording("cards_001"))
+        await until(lambda: len(voice.requests) == 3)
+        assert voice.requests[-1].text == "The answer has no words that can be spoken."
