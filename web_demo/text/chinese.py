@@ -347,7 +347,7 @@ def _two(match: re.Match[str]) -> str:
     return "两"
 
 
-_F = r"(?<![\d.,])"
+_F = r"(?<![A-Za-z0-9.,])"
 _YEAR_WORDS = "年|届|级|款|版|财年|学年|赛季|世界杯|奥运会?|春晚|春节|国庆|新年|春季|夏季|秋季|冬季|Q[1-4]"
 _SIGN_WORDS = {
     "π": "派", "∞": "无穷大", "°C": "摄氏度", "°F": "华氏度", "°": "度", "@": "艾特", "²": "平方", "³": "立方", "$": "美元", "€": "欧元",
@@ -444,9 +444,11 @@ RULES: tuple[Rule, ...] = (
         lambda m: ("两" if m[1] == "2" else cardinal(int(m[1]))) if m[1] else f"零{cardinal(int(m[2]))}",
     ),
     # amounts
+    rule("money, no whole", r"(?<=[$€£¥])\.(?=\d)", lambda match: "0."),
+    rule("money, sign inside", r"([$€£¥])\s?[-−](?=\d)", lambda match: f"-{match[1]}"),
     rule(
         "money",
-        rf"(?<![A-Za-z])(?P<sign>{MINUS}|(?<!\S)[-−])?(?P<currency>{_CURRENCY})\s?(?P<amount>{NUMBER})(?:\s?{DASH}\s?(?:{_CURRENCY})?(?P<until>{NUMBER}))?{_SCALE}",
+        rf"(?<![A-Za-z])(?P<sign>{MINUS}|(?<!\S)[-−])?(?!¢)(?P<currency>{_CURRENCY})\s?(?P<amount>{NUMBER})(?:\s?{DASH}\s?(?:{_CURRENCY})?(?P<until>{NUMBER}))?{_SCALE}",
         _money,
     ),
     rule(
@@ -555,7 +557,7 @@ RULES: tuple[Rule, ...] = (
     rule("two", rf"(?<![\d.,第周A-Za-z星期初十-])2(?=\s?(?:{_COUNTED}))(?!\s?(?:月|号|楼|日))", _two),
     rule("number", NUMBER, lambda match: number(match[0])),
     rule("point", r"\.(?=[零一二三四五六七八九])", lambda match: "点"),
-    rule("and", r"(?<=\w)\s?&\s?(?=\w)", lambda match: "和"),
+    rule("and", r"(?<=\w)\s?&{1,2}\s?(?=\w)", lambda match: "和"),
     rule("signs", r"π|∞|°C|°F|°|@(?=\w)|(?<=\w)[²³]|\$(?=\w)|€|£|¥|©|%|‰", lambda match: _SIGN_WORDS[match[0]]),
     rule(
         "units that are no more",

@@ -193,6 +193,11 @@ def _date_by_month(match: re.Match[str]) -> str | None:
     return _day_of(first, second, match[4]) or _day_of(second, first, match[4])
 
 
+def _century(figures: str) -> str:
+    """The year that two figures mean: of this century up to 2049."""
+    return ("20" if figures < "50" else "19") + figures
+
+
 def _named(month: str) -> str:
     return _MONTH_OF[month.rstrip(".").lower()]
 
@@ -405,6 +410,7 @@ for _length in _LENGTHS:
         _MEASURES[_length + _mark] = (f"square {_one}", f"square {_many}")
     for _mark in ("³", "^3", "3"):
         _MEASURES[_length + _mark] = (f"cubic {_one}", f"cubic {_many}")
+_MEASURES |= dict.fromkeys(("m/s²", "m/s^2", "m/s2"), ("meter per second squared", "meters per second squared"))
 _MEASURES |= {"sq ft": _MEASURES["ft²"], "sq m": _MEASURES["m²"], "sq km": _MEASURES["km²"], "sq mi": _MEASURES["mi²"]}
 _MEASURE = alternatives(unit for unit in _MEASURES if unit != "B")
 _PER = "second|sec|minute|min|hour|hr|day|week|wk|month|mo|year|yr|person|people|night|unit|piece|user|liter|pound|token|tokens|capita"
@@ -432,8 +438,17 @@ def _percent(match: re.Match[str]) -> str:
     return _spaced(match, f"{words} {unit}")
 
 
+_PLACE = re.compile(r"\b(?:Room|Apt\.?|Apartment|Unit|Suite|Flat|Seat|Row|Gate|gate|seat|room|Exit|exit|Building) $")
+
+
 def _scaled(match: re.Match[str]) -> str | None:
-    if match[0] in ("4K", "8K", "2K") or (match[2] in "mb" and "." not in match[1]):
+    following = re.match(r" (run|race|TV|video|display|resolution|monitor|screen|tape)\b", match.string[match.end() :])
+    if (
+        match[0] in ("4K", "8K", "2K", "3M")
+        or following
+        or _PLACE.search(match.string[: match.start()])
+        or (match[2] in "mb" and "." not in match[1])
+    ):
         return None
     return _spaced(match, f"{number(match[1])} {_SCALE_OF[match[2]]}")
 
@@ -509,7 +524,7 @@ def _minus(match: re.Match[str]) -> str:
 
 _ITEM_MARK = r"(?m)^(\d{1,3})[.)] (?=\S)"
 
-_FIGURES = r"(?<![\d.,])"
+_FIGURES = r"(?<![A-Za-z0-9.,])"
 _CLOCK_TIME = r"\d{1,2}(?::\d{2}){0,2}(?:\s?[AaPp]\.?[Mm]\b\.?)?"
 _SIGN_WORDS = {
     "π": "pi", "∞": "infinity", "°C": "degrees Celsius", "°F": "degrees Fahrenheit", "°": "degrees", "@": "at", "²": "squared",
@@ -518,6 +533,7 @@ _SIGN_WORDS = {
 RULES: tuple[Rule, ...] = (
     rule("address", ADDRESS, _address),
     rule("address, internet", IP_ADDRESS, _ip),
+    rule("numbered, letters", r"(?<![\w&#])#(?=[A-Za-z]{1,2}\d)", lambda match: "number "),
     rule("hashtag", r"(?<![\w&#])#(?=[^\W\d_])", lambda match: "hashtag "),
     rule("sharp", r"\b([CFG])#(?!\w)", lambda match: f"{match[1]} sharp"),
     rule("C++", r"\b([A-Za-z]\w*)\+\+", lambda match: f"{match[1]} plus plus"),
@@ -532,6 +548,11 @@ RULES: tuple[Rule, ...] = (
         lambda m: _day_of(m[3], m[4], m[1]),
     ),
     rule("date, year last", rf"{_FIGURES}(\d{{1,2}})([-/.])(\d{{1,2}})\2({_YEARS})(?![\d/]|[-.]\d)", _date_by_month),
+    rule(
+        "date, short year",
+        rf"{_FIGURES}(\d{{1,2}})(/)(\d{{1,2}})/(\d{{2}})(?![\d/]|\.\d)",
+        lambda m: _day_of(m[1], m[3], _century(m[4])) or _day_of(m[3], m[1], _century(m[4])),
+    ),
     rule("date, T", r"(?<=[a-z])T(?=\d{2}:\d{2})", lambda match: ", "),
     rule(
         "date, on",
@@ -586,11 +607,18 @@ RULES: tuple[Rule, ...] = (
         r"(?<![\d:.,])(\d+):(\d{2}):(\d{2})(?![\d:])",
         lambda m: f"{number(m[1])} hours {cardinal(int(m[2]))} minutes {cardinal(int(m[3]))} seconds",
     ),
+    rule(
+        "ratio of three",
+        r"(?<![\d:.,])(\d{1,3}):(\d{1,3}):(\d{1,3})(?![\d:])",
+        lambda match: " to ".join(map(number, match.groups())),
+    ),
     rule("hour", rf"(?<![\d:.,-])(\d{{1,2}}){_HALF}", _hour),
     # amounts
+    rule("money, no whole", r"(?<=[$€£])\.(?=\d)", lambda match: "0."),
+    rule("money, sign inside", r"([$€£¥])\s?[-−](?=\d)", lambda match: f"-{match[1]}"),
     rule(
         "money",
-        rf"(?<![A-Za-z])(?P<sign>{MINUS}|(?<!\S)[-−])?(?P<currency>{_CURRENCY})\s?(?P<amount>{NUMBER})(?:\s?{DASH}\s?(?:{_CURRENCY})?(?P<until>{NUMBER}))?{_SCALE}",
+        rf"(?<![A-Za-z])(?P<sign>{MINUS}|(?<!\S)[-−])?(?!¢)(?P<currency>{_CURRENCY})\s?(?P<amount>{NUMBER})(?:\s?{DASH}\s?(?:{_CURRENCY})?(?P<until>{NUMBER}))?{_SCALE}",
         _money,
     ),
     rule(
@@ -611,10 +639,12 @@ RULES: tuple[Rule, ...] = (
     rule(
         "inches",
         rf"(?<![\w.,])({NUMBER})(?:[″]|\"(?= (?:screen|display|monitor|TV|pipe|pizza|tablet|laptop))|in(?![A-Za-z]))",
-        lambda match: f"{number(match[1])} inch" + ("" if match[1] == "1" else "es"),
+        lambda match: f"{number(match[1])} inch" + ("" if match[1] == "1" or match[0].endswith('"') else "es"),
     ),
     rule(
-        "degrees and minutes", r"(\d{1,3})° ?(\d{1,2})['′]", lambda m: f"{number(m[1])} degrees {number(m[2])} minutes"
+        "degrees and minutes",
+        r"(?<![\d.,])(\d{1,3})° ?(\d{1,2})['′]",
+        lambda match: _spaced(match, f"{number(match[1])} degrees {number(match[2])} minutes"),
     ),
     rule("decade", r"(?<![\w.,$])'?(\d{2}[1-9]0|\d{2}00|[1-9]0)'?s(?![A-Za-z0-9])", _decade),
     rule(
@@ -631,9 +661,10 @@ RULES: tuple[Rule, ...] = (
         rf"(?<![\d.,])(?<![\d]/)(?P<sign>{MINUS})?(?<![A-Za-z])(?P<amount>{NUMBER})(?:\s?(?:{_MEASURE})?\s?(?:{DASH}|to)\s?(?P<until>[-−]?{NUMBER}))?[\s-]?(?P<unit>{_MEASURE})(?:/(?P<per>{_MEASURE}|{_PER}))?(?![A-Za-z0-9²³/'’])",
         _measure,
     ),
-    rule("scaled", rf"(?<![\w.,])({NUMBER})({alternatives(_SCALE_OF)})(?![A-Za-z0-9])", _scaled),
+    rule("scaled", rf"(?<![\w.,-])({NUMBER})({alternatives(_SCALE_OF)})(?![A-Za-z0-9])", _scaled),
     rule("per", rf"(?<=[a-z])\s?/\s?({_PER})\b", lambda match: f" per {_PER_OF.get(match[1], match[1])}"),
     # kinds of numbers
+    rule("ordinals, range", rf"(?<=\d(?:st|nd|rd|th))\s?{DASH}\s?(?=\d+(?:st|nd|rd|th))", lambda match: " to "),
     rule(
         "ordinal",
         r"(?<![\w.])(\d{1,15}|\d{1,3}(?:,\d{3})+)(?:st|nd|rd|th)(?![A-Za-z0-9])",
@@ -645,6 +676,7 @@ RULES: tuple[Rule, ...] = (
         r"\b((?:King|Queen|Pope|Henry|Louis|Elizabeth|Charles|George|Edward|Richard|James|William|Philip|Napoleon|Catherine|Alexander|Nicholas|Benedict|Pius|Paul|Francis|Leo|Frederick|Wilhelm|Ramses|Mary) (?:[A-Z][a-z]+ )?)([IVX]{1,6})(?![\w'])",
         _regnal,
     ),
+    rule("Roman, WW", r"\bWW(I{1,2})\b", lambda match: f"WW {cardinal(len(match[1]))}"),
     rule(
         "Roman",
         r"\b((?:World War|War|Chapter|Part|Volume|Book|Act|Scene|Section|Article|Phase|Type|Class|Level|Stage|Title|Appendix|Table|Figure|Grade|Mark|Episode|Season|Super Bowl|Rocky|Final Fantasy|Apollo|Vatican|Schedule|Unit|Step) )([IVXLC]{1,8})(?![\w'])",
@@ -655,11 +687,16 @@ RULES: tuple[Rule, ...] = (
         rf"{_FIGURES}(?<![-–])({_YEARS})\s?{DASH}\s?({_YEARS}|\d{{2}})(?![\d.,%-]*\d)(?!\s?=)",
         _year_range,
     ),
+    rule(
+        "years, slash",
+        rf"{_FIGURES}({_YEARS})/(\d{{2}})(?![\d/]|\.\d)",
+        lambda m: _year_range(m) if (int(m[1]) + 1) % 100 == int(m[2]) else None,
+    ),
     rule("model, hyphen", r"(?<![\w.-])([A-Za-z]+)-(\d{1,6})(?![\d.,:/-]*\d)", _model),
     rule("model", r"(?<![\w.'])([A-Za-z]+)(\d{1,6})(?![\d,:/]|\.\d)", _model),
     rule(
         "model, named",
-        r"\b(RTX|GTX|RX|Boeing|Airbus|Route|Highway|Interstate|Flight|Room|Suite|Apartment|Apt|Peugeot|Porsche|Studio) (\d{3,4})(?!\d|[.,]\d)",
+        r"\b(RTX|GTX|RX|Boeing|Airbus|Route|Highway|Interstate|Flight|Room|Suite|Apartment|Apt|Peugeot|Porsche|Studio|HTTP|Error|error|status|Room|room) (\d{3,4})(?!\d|[.,]\d)",
         _model,
     ),
     # arithmetic
@@ -735,7 +772,7 @@ RULES: tuple[Rule, ...] = (
     rule("year", r"(?<![\w.,$])(?:19|20)\d{2}(?!\w|[.,]\d)", _bare_year),
     rule("number", NUMBER, lambda match: _spaced(match, number(match[0]))),
     rule("point", r"(?<!\w)\.(?=(?:zero|one|two|three|four|five|six|seven|eight|nine|ten)\b)", lambda match: "point "),
-    rule("and", r"(?<=\w)\s?&\s?(?=\w)", lambda match: " and "),
+    rule("and", r"(?<=\w)\s?&{1,2}\s?(?=\w)", lambda match: " and "),
     rule("percent sign", r"(?<=\w)\s?%", lambda match: " percent"),
     rule(
         "signs",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 DASH = "[-–—‒−~～]"  # between the ends of a range
-NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d+)(?:\.\d+)?"
+NUMBER = r"(?:\d{1,3}(?:,\d{2,3}){0,6},\d{3}(?!\d|,\d)|\d+)(?:\.\d+)?"
 MINUS = r"(?:(?<![\w)\].,%°′″])[-−–](?=[\d.$€£¥]))"  # a sign, not a dash between two things
 
 _DOMAIN_ENDS = "com|org|net|io|ai|cn|edu|gov|co|uk|de|dev|app|me|info|tv|jp|fr|xyz|tech|eu|us|ru|kr|int|mil|biz|cc|hk|tw|sg|au|ca|it|es|ch|nl"
