@@ -224,15 +224,28 @@ _MONEY = {
     "CAD": "加元", "S$": "新加坡元", "SGD": "新加坡元", "CHF": "瑞士法郎", "¢": "美分",
 }  # fmt: skip
 _CURRENCY = alternatives(_MONEY)
-_SCALE_OF = {"k": "千", "K": "千", "M": "百万", "m": "百万", "B": "十亿", "b": "十亿", "w": "万", "W": "万"}
-_SCALE = r"(?P<scale>\s?(?:[十百千]?[万亿]亿?|[百千])|(?P<short>[kKMmBbwW])(?![A-Za-z0-9]))?"
+_SCALE_OF = {
+    "thousand": "千",
+    "million": "百万",
+    "billion": "十亿",
+    "trillion": "万亿",
+    "k": "千",
+    "K": "千",
+    "M": "百万",
+    "m": "百万",
+    "B": "十亿",
+    "b": "十亿",
+    "w": "万",
+    "W": "万",
+}
+_SCALE = r"(?P<scale>\s?(?:[十百千]?[万亿]亿?|[百千])|(?P<short>[kKMmBbwW])(?![A-Za-z0-9])|\s?(?P<word>thousand|million|billion|trillion)(?![a-z]))?"
 
 
 def _scaled_amount(amount: str, scale: str | None, short: str | None) -> str:
     if not short:
         words = ("两" if amount == "2" and scale else number(amount)) if scale else number(amount)
         return words + (scale or "").strip()
-    factor = {"千": 1_000, "百万": 1_000_000, "十亿": 1_000_000_000, "万": 10_000}[_SCALE_OF[short]]
+    factor = {"千": 10**3, "百万": 10**6, "十亿": 10**9, "万": 10**4, "万亿": 10**12}[_SCALE_OF[short]]
     whole, _, decimals = amount.replace(",", "").partition(".")
     if len(decimals) <= 3 and len(whole) <= 6:
         return cardinal(int(whole) * factor + int(decimals or 0) * factor // 10 ** len(decimals))
@@ -242,7 +255,7 @@ def _scaled_amount(amount: str, scale: str | None, short: str | None) -> str:
 def _money(match: re.Match[str]) -> str:
     groups = match.groupdict()
     words = (
-        _scaled_amount(groups["amount"], groups["scale"], groups["short"])
+        _scaled_amount(groups["amount"], groups["scale"], groups["short"] or groups["word"])
         if not groups["until"]
         else number(groups["amount"])
     )
@@ -263,7 +276,8 @@ _MEASURES = {
     "mph": "英里每小时", "kph": "公里每小时", "rpm": "转每分钟", "fps": "帧每秒", "bpm": "次每分钟", "Hz": "赫兹", "kHz": "千赫兹",
     "MHz": "兆赫兹", "GHz": "吉赫兹", "W": "瓦", "kW": "千瓦", "MW": "兆瓦", "kWh": "千瓦时", "V": "伏", "kV": "千伏", "mV": "毫伏",
     "mA": "毫安", "mAh": "毫安时", "A": "安", "Ω": "欧姆", "dB": "分贝", "Pa": "帕", "kPa": "千帕", "hPa": "百帕", "MPa": "兆帕",
-    "N": "牛", "J": "焦耳", "kJ": "千焦", "cal": "卡", "kcal": "千卡", "mol": "摩尔", "ha": "公顷", "px": "像素", "mu": "亩", "hp": "马力",
+    "N": "牛", "J": "焦耳", "kJ": "千焦", "cal": "卡", "kcal": "千卡", "mol": "摩尔", "ha": "公顷", "px": "像素", "mu": "亩", "hp": "马力", "mmol": "毫摩尔",
+    "m/s²": "米每二次方秒", "m/s^2": "米每二次方秒", "m/s2": "米每二次方秒",
     "°C": "摄氏度", "°F": "华氏度", "°": "度", "º": "度", "bps": "比特每秒", "kbps": "千比特每秒", "Mbps": "兆比特每秒", "Gbps": "吉比特每秒",
     "GB": "GB", "MB": "MB", "TB": "TB", "KB": "KB", "kB": "KB", "PB": "PB", "GiB": "GiB", "MiB": "MiB",
 }  # fmt: skip
@@ -284,8 +298,10 @@ _COUNTED = (
 def _measure(match: re.Match[str]) -> str | None:
     groups = match.groupdict()
     unit, until, amount = groups["unit"], groups["until"], groups["amount"]
-    if unit in ("A", "N", "d", "J", "t", "in") and match.string[match.end() - len(unit) - 1] == " ":
-        return None  # 5 A is no current in running text
+    is_apart = match.string[match.end() - len(unit) - 1] == " "
+    followed = re.match(r"[\u4e00-\u9fff]", match.string[match.end() :])
+    if unit in ("A", "N", "d", "J", "t", "in") and (is_apart or followed):
+        return None  # neither 5 A in running text nor 5A景区 is a current
     named = _MEASURES[unit]
     words = f"{number(amount)}到{_ended(until)}" if until else number(amount) if unit[0] in "°º" else quantity(amount)
     words = _signed(groups["sign"], words) + named
@@ -300,7 +316,7 @@ def _ended(figures: str) -> str:
 
 def _percent(match: re.Match[str]) -> str:
     part = {"%": "百分之", "‰": "千分之", "‱": "万分之"}[match["unit"]]
-    words = _signed(match["sign"], part + number(match["amount"]))
+    words = _signed(match["sign"], part + ("百" if match["amount"] == "100" else number(match["amount"])))
     return words + (f"到{part}{number(match['until'])}" if match["until"] else "")
 
 
@@ -361,11 +377,19 @@ RULES: tuple[Rule, ...] = (
         lambda match: "到",
     ),
     rule("address, internet", IP_ADDRESS, _ip),
-    rule("hashtag", r"(?<![\w&#])#([^\s#\d][^\s#]{0,40})#", lambda match: f"话题{match[1]}，"),
+    rule(
+        "hashtag",
+        r"(?<![\w&#])#([^\s#\d][^\s#]{0,40})#",
+        lambda match: f"话题{match[1]}" + ("，" if match.string[match.end() : match.end() + 1].isalnum() else ""),
+    ),
     rule("hashtag, open", r"#(?=[^\W\d_])", lambda match: "话题"),
     rule("C++", r"\b([A-Za-z]\w*)\+\+", lambda match: f"{match[1]}加加"),
     rule("mention", r"(?<![A-Za-z0-9.])@\s?(?=\w)", lambda match: "艾特"),
-    rule("item", r"(?m)^(\d{1,3})(?:[.)] (?=\S)|、)", lambda match: f"{number(match[1])}、"),
+    rule(
+        "item",
+        r"(?m)(?<![\w.,])(\d{1,2})[.](?=[\u4e00-\u9fff])|^(\d{1,3})(?:[.)] (?=\S)|、)",
+        lambda match: f"{number(match[1] or match[2])}、",
+    ),
     rule("card", CARD, lambda match: digits(match[0])),
     # dates
     rule("date", rf"{_F}({_YEARS})([-/.])(\d{{1,2}})\2(\d{{1,2}})(?![\d/]|[-.]\d)日?", _date),
@@ -378,7 +402,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "years, range",
-        rf"{_F}({_YEARS})年?\s?{DASH}{{1,2}}\s?({_YEARS}|\d{{2}})(?=年|届|学年|财年|赛季)",
+        rf"{_F}({_YEARS})年?\s?(?:{DASH}{{1,2}}|/)\s?({_YEARS}|\d{{2}})(?=年|届|学年|财年|赛季)",
         lambda m: f"{year(m[1])}到{year(m[2])}",
     ),
     rule("decade", rf"{_F}(\d{{2}}[0-9]0|[1-9]0)\s?(?:年代|'?s(?![A-Za-z]))", _decade),
@@ -390,6 +414,33 @@ RULES: tuple[Rule, ...] = (
         lambda m: f"{year(m[1])}到{year(m[2])}",
     ),
     rule("year, in brackets", rf"(?<=[(（])({_YEARS})(?=[)）])", lambda match: year(match[1])),
+    rule(
+        "range, hours",
+        rf"(?<![\d.,-])(\d{{1,2}})(点|时|月|号|日)?\s?{DASH}{{1,2}}\s?(\d{{1,2}})(?=点|时|月|号|日)",
+        lambda m: f"{'两' if m[1] == '2' and m[2] == '点' else number(m[1])}{m[2] or ''}到{number(m[3])}",
+    ),
+    rule("born in", r"(?<!\d)(\d[05])(?=后(?!来|退|天|面|续|期|的|就|才|再|开始))", lambda match: digits(match[1])),
+    rule(
+        "day of the year",
+        r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?=劳动节|事件|国庆|假期|黄金周|儿童节|青年节|购物节|光棍节|大促|晚会)",
+        lambda m: f"{cardinal(int(m[1]))}{cardinal(int(m[2])) if m[1] != '9' else digits(m[2])}",
+    ),
+    rule(
+        "well-known",
+        r"(?<![\d.])(?:(211|985)(?=大学|高校|院校|工程|[、和及,，/])|(996|007)(?!\d|[个元人])|(315|618|1212)(?=晚会|大促|购物节|活动|促销)|(12306|10086|10010|12315|95\d{3})(?![\d个元人米块万亿千次天年%.]))",
+        lambda match: digits(match[0]),
+    ),
+    rule(
+        "room",
+        r"(?<![\d.])(\d{3,4})(?=室(?!外)|房(?!间?费)|号房|寝室|宿舍|教室|病房|路公交|路车|国道|省道|县道|错误|页面|状态码|报错)",
+        lambda match: digits(match[1]),
+    ),
+    rule("height", r"(?<![\d.])([12])米(\d{1,2})(?![\d.])", lambda match: f"{digits(match[1])}米{digits(match[2])}"),
+    rule(
+        "date, run together",
+        r"(?<!\d)(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![\d.])",
+        lambda match: digits(match[0]),
+    ),
     rule(
         "month and day",
         rf"{_F}(0?[1-9]|1[0-2])月(?:(0?[1-9]|[12]\d|3[01])(?=日|号))?",
@@ -475,7 +526,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "per",
-        r"(?<=[\u4e00-\u9fff])/(?=(?:小时|分钟|秒|天|日|月|年|周|人|次|个|平方米|平米|公斤|千克|吨|斤|克|公里|千米|米|升|晚|件|位|度|亩|股|台)(?![A-Za-z0-9]))",
+        r"(?<=[\u4e00-\u9fff])/(?=(?:小时|分钟|分|秒|天|日|月|年|周|人|次|个|平方米|平米|公斤|千克|吨|斤|克|公里|千米|米|升|晚|件|位|度|亩|股|台)(?![A-Za-z0-9]))",
         lambda match: "每",
     ),
     # kinds of numbers
@@ -519,10 +570,13 @@ RULES: tuple[Rule, ...] = (
         r"(?<=[\d)A-Za-z])\s?[-−–]\s?(?=\d[\d.,]*\s?[=≈])|(?<=[A-Za-z\d)]) [-−] (?=\d)|(?<=\d)−(?=\d)",
         lambda match: "减",
     ),
-    rule("times", r"(?<=[\w)])\s?[×·∙]\s?(?=[\d(√]|[A-Za-z]\b)|(?<=\d)\s?[*x]\s?(?=[\d(])", lambda match: "乘"),
+    rule(
+        "times", r"(?<=[\w)])\s?[×∙]\s?(?=[\w(√])|(?<=\d)\s?·\s?(?=\d)|(?<=\d)\s?[*x]\s?(?=[\d(])", lambda match: "乘"
+    ),
     rule("divided", r"\s?÷\s?|(?<=\d) / (?=\d)", lambda match: "除以"),
     rule("plus or minus", r"\s?(?:±|\+/-)\s?", lambda match: "正负"),
-    rule("plus", r"(?<=[\w)²³])\s?\+\s?(?=[\w(√])|(?<!\S)\+(?=\d)", lambda match: "加"),
+    rule("plus, many", r"(?<=\d)\+(?=\s?[个人名位家万元次天年条种款台件])", lambda match: "多"),
+    rule("plus", r"(?<=[\w)²³])\s?\+\s?(?=[\w(√])|(?<![\w)])\+(?=\d)", lambda match: "加"),
     rule(
         "plus, more",
         r"(?<=[\d万亿千百])\+(?!\w)",
@@ -543,11 +597,6 @@ RULES: tuple[Rule, ...] = (
         re.ASCII,
     ),
     # what is left
-    rule(
-        "range, hours",
-        rf"(?<![\d.,-])(\d{{1,2}})(点|时|月|号|日)?\s?{DASH}{{1,2}}\s?(\d{{1,2}})(?=点|时|月|号|日)",
-        lambda m: f"{'两' if m[1] == '2' and m[2] == '点' else number(m[1])}{m[2] or ''}到{number(m[3])}",
-    ),
     rule(
         "range",
         rf"(?<![A-Za-z0-9.,-])(?P<sign>{MINUS})?(?P<amount>{NUMBER})\s?{DASH}{{1,2}}\s?(?P<until>[-−]?{NUMBER})(?![A-Za-z0-9-]|[.,]\d)",

@@ -553,6 +553,11 @@ RULES: tuple[Rule, ...] = (
         rf"{_FIGURES}(\d{{1,2}})(/)(\d{{1,2}})/(\d{{2}})(?![\d/]|\.\d)",
         lambda m: _day_of(m[1], m[3], _century(m[4])) or _day_of(m[3], m[1], _century(m[4])),
     ),
+    rule(
+        "date, run together",
+        r"(?<![\w.,])(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![\w,]|\.\d)",
+        lambda match: digits(match[0]),
+    ),
     rule("date, T", r"(?<=[a-z])T(?=\d{2}:\d{2})", lambda match: ", "),
     rule(
         "date, on",
@@ -732,7 +737,9 @@ RULES: tuple[Rule, ...] = (
     rule("divided", r"\s?÷\s?|(?<=\d) / (?=\d)", lambda match: " divided by "),
     rule("plus or minus", r"\s?(?:±|\+/-)\s?", lambda match: " plus or minus "),
     rule(
-        "plus", r"(?<=[\w)²³])\s?\+\s?(?=[\w(√])|(?<!\S)\+(?=\d)", lambda match: " plus " if match.start() else "plus "
+        "plus",
+        r"(?<=[\w)²³])\s?\+\s?(?=[\w(√])|(?<![\w)])\+(?=\d)",
+        lambda match: " plus " if match.start() else "plus ",
     ),
     rule("plus, more", r"(?<=\d)\+(?!\w)", lambda match: " plus"),
     rule("at most", r"\s?(?:≤|<=)\s?", lambda match: " less than or equal to "),

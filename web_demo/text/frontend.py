@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 REMEMBERED = 512  # texts
 
 _RULES: Mapping[str, Callable[[str], str]] = {"en": english, "zh": chinese}
-_SENTENCE = re.compile(r".+?(?:[。！？!?\n]+[\"'”’」』）)]*|\.(?=\s)|$)\s*", re.DOTALL)
+_SENTENCE = re.compile(
+    r".+?(?:(?:[。！？\n]+|[!?]+(?=[\"'”’)\s]|[^\x00-\x7f]|$))[\"'”’」』）)]*|\.(?=\s)|$)\s*", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

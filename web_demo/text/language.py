@@ -49,7 +49,9 @@ _LETTERS = {
 }
 
 _WITHOUT_LATIN = frozenset(("zh", "ja", "ko"))  # languages in which words in Latin letters are names and units
-_OWN_WORD = re.compile(r"(?<![\w$.])[^\W\d_]{2,}(?![\d_])")  # no unit that touches its number, no code, no letter alone
+_OWN_WORD = re.compile(
+    r"(?<![\w$.])[A-Za-zÀ-ɏ]{2,}(?![\d_])"
+)  # no unit that touches its number, no code, no letter alone
 _UNITS = frozenset(
     [
         "am",
@@ -140,7 +142,7 @@ def language_of(text: str, request: str = "", voice: str = "") -> str:
 def is_english_prose(text: str) -> bool:
     """Whether `text` holds small words of English, which names and codes in other languages do not."""
     words = [word.lower() for word in _WORD.findall(text) if word.isascii()]
-    return len(words) > 1 and any(word in _ENGLISH for word in words)
+    return len(words) > 1 and any(len(word) > 1 and word in _ENGLISH for word in words)
 
 
 def _latin(words: Sequence[str], text: str, hint: str) -> str:

@@ -38,6 +38,7 @@ _LOOKS = (  # blocks whose characters are others in another dress
     (0x1FBF0, 0x1FBF9),  # seven-segment digits
     (0xF900, 0xFAFF),  # Han
 )
+_AFTER_A_WHOLE = re.compile("(?<=[0-9０-９])(?=[¼-¾⅐-⅞↉])")
 _CIRCLED = re.compile("[①-⓿❶-➓㈠-㊰㉈-㋿🄀-🄌]")
 _WIDE_PUNCTUATION = "！（），－．／：；？［］｛｝～｡｢｣､"
 _NARROW = {
@@ -59,6 +60,7 @@ def plain(text: str) -> str:
     special tokens of language models), white space collapsed. Of line ends at most two follow each other."""
     text = without_special_tokens(text)
     text = _ROMAN_SIGNS.sub(lambda match: _roman_signs(match[0]), text)
+    text = _AFTER_A_WHOLE.sub(" ", text)
     text = "".join(_separated(text)) if _CIRCLED.search(text) else text
     text = unicodedata.normalize("NFC", "".join(map(_look, text)))
     out: list[str] = []
@@ -127,7 +129,7 @@ def _look(character: str) -> str:
         and unicodedata.numeric(character, -1) % 1
         and "VULGAR" in unicodedata.name(character)
     ):
-        return f" {unicodedata.normalize('NFKC', character).replace('⁄', '/')}"
+        return unicodedata.normalize("NFKC", character).replace("⁄", "/")
     for first, last in _LOOKS:
         if first <= code <= last:
             known = unicodedata.normalize("NFKC", character)
