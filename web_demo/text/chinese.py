@@ -450,7 +450,7 @@ RULES: tuple[Rule, ...] = (
     rule("phone", PHONE, _phone),
     rule(
         "called",
-        rf"({_CALLED})((?:号码|号|是|为|请拨打?|给)*[\s:：是]*)(\+?\d[\d -]{{1,18}}\d)(?![\w%/点]|[.,:]\d)",
+        rf"({_CALLED})((?:号码|号|是|为|请拨打?|给){{0,4}}[\s:：是]{{0,4}})(\+?\d[\d -]{{1,18}}\d)(?![\w%/点]|[.,:]\d)",
         lambda match: f"{match[1]}{match[2]}{_called(match[3])}",
     ),
     rule(
@@ -460,7 +460,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "numbered",
-        rf"({_LONG_NUMBER_OF})((?:号码|号|是|为)*\s?[:：#]?\s?(?:是|为)?)((?:\d[\d -]{{1,30}}\d)[Xx]?)(?![\w%/点]|[.,:]\d)",
+        rf"({_LONG_NUMBER_OF})((?:号码|号|是|为){{0,4}}\s?[:：#]?\s?(?:是|为)?)((?:\d[\d -]{{1,30}}\d)[Xx]?)(?![\w%/点]|[.,:]\d)",
         lambda match: f"{match[1]}{match[2]}{digits(match[3])}{match[3][-1] if match[3][-1] in 'xX' else ''}",
     ),
     rule(

@@ -579,12 +579,12 @@ RULES: tuple[Rule, ...] = (
     rule("phone", PHONE, lambda match: _grouped(match[0])),
     rule(
         "called",
-        rf"(?i)\b({_CALLED})((?:\s(?:me|us|number|at|on|is|no\.?))*[\s:]*)(\d[\d -]{{1,18}}\d)(?![\w:%/]|[.,]\d|\s?(?:times|minutes|seconds|people|[ap]\.?m))",
+        rf"(?i)\b({_CALLED})((?:\s(?:me|us|number|at|on|is|no\.?)){{0,4}}[\s:]{{0,4}})(\d[\d -]{{1,18}}\d)(?![\w:%/]|[.,]\d|\s?(?:times|minutes|seconds|people|[ap]\.?m))",
         lambda match: f"{match[1]}{match[2]}{_grouped(match[3])}",
     ),
     rule(
         "numbered",
-        rf"(?i)\b({_LONG_NUMBER_OF})((?:\s(?:number|no\.?|code|id|is))*\s?[:=]?\s?#?)(\d[\d-]{{1,22}}\d)(?![\w:%/]|[.,]\d)",
+        rf"(?i)\b({_LONG_NUMBER_OF})((?:\s(?:number|no\.?|code|id|is)){{0,4}}\s?[:=]?\s?#?)(\d[\d-]{{1,22}}\d)(?![\w:%/]|[.,]\d)",
         lambda match: f"{match[1]}{match[2].replace('#', ' number ').replace('  ', ' ')}{_grouped(match[3])}",
     ),
     rule("version", VERSION, _version),
