@@ -115,8 +115,8 @@ class VoicePrompt:
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """`text` is at most `max_piece_chars` of the engine's capabilities long: longer ones are cut before, in one place
-    (`engines/tts/text.py`), and asked for piece by piece."""
+    """`text` is words (`web_demo/text/frontend.py`), at most `max_piece_chars` of the engine's capabilities long: longer
+    ones are cut before, in one place (`engines/tts/text.py`), and asked for piece by piece."""
 
     text: str
     voice: str  # "": the engine's default

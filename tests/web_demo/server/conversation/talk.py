@@ -129,6 +129,7 @@ class FakeSynthesizer:
         self.live: set[str] = set()
         self.said: list[str | tuple[int, ...]] = []
         self.open_error: Exception | None = None
+        self.loudness = 0.1
 
     async def open(self, turn_id: str) -> "FakeSpeech":
         await asyncio.sleep(0)
@@ -150,7 +151,7 @@ class FakeSpeech:
         length = len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE
         for start in range(0, length, WIRE_RATE // 2):
             await asyncio.sleep(0)
-            yield np.zeros(min(WIRE_RATE // 2, length - start), np.float32)
+            yield np.full(min(WIRE_RATE // 2, length - start), self._owner.loudness, np.float32)
             if "[fail]" in text:
                 raise EngineFailed("speech synthesis failed: told to")
             if "[defect]" in text:

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
-from utils.sentences import SentenceSplitter
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines import registry
@@ -29,12 +28,15 @@ from web_demo.engines.base import (
 )
 from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
+from web_demo.engines.tts.text import voice_language
 from web_demo.errors import InvalidRequest
+from web_demo.text.frontend import SpokenSentences
 
 NO_SPEECH = {
     "en": "no speech was heard in that turn; please speak closer to the microphone and try again",
     "zh": "这一轮没有听到说话声；请靠近麦克风再说一次",
 }
+NO_WORDS = {"en": "The answer has no words that can be spoken.", "zh": "这个回答里没有可以读出来的文字。"}
 
 
 class EngineSettings(Protocol):
@@ -117,14 +119,23 @@ class CascadeS2s:
         if not heard:
             raise InvalidRequest(NO_SPEECH[turn.language])
         yield Heard(heard)
-        splitter = SentenceSplitter(self._voice.capabilities.max_piece_chars)
+        can = self._voice.capabilities
+        sentences = SpokenSentences(
+            can.max_piece_chars, voice_language=voice_language(self._voice_name, can) or turn.language
+        )
+        wrote = spoke = False
         async with aclosing(self._responder.reply(heard, turn)) as deltas:
             async for delta in deltas:
                 yield TextDelta(delta)
-                for sentence in splitter.push(delta):
+                wrote = wrote or not delta.isspace()
+                for sentence in await off_loop(sentences.push, delta):
+                    spoke = True
                     yield SpeechText(sentence, self._voice_name)
-        for sentence in splitter.flush():
+        for sentence in await off_loop(sentences.flush):
+            spoke = True
             yield SpeechText(sentence, self._voice_name)
+        if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
+            yield SpeechText(NO_WORDS[turn.language], self._voice_name)
 
     async def _transcribe(self, audio: Audio) -> str:
         """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, side by side."""
