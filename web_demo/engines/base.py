@@ -74,12 +74,14 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech; `words` is None where the engine has no word times."""
+    """A stretch of speech; `words` is None where the engine has no word times. `voiced`: the stretches of it with a voice, start
+    and end in seconds, where that is all that is known of when its words are said."""
 
     text: str
     start_s: float
     end_s: float
     words: tuple[Word, ...] | None = None
+    voiced: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

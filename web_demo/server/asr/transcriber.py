@@ -6,17 +6,21 @@ import asyncio
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 
 from utils.threads import off_loop
-from web_demo.audio.samples import SPEECH_RATE, Audio
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
+from web_demo.audio.vad import VadRules, speech_spans
 from web_demo.engines.asr.cuts import cuts, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
+
+PAUSES = VadRules(min_silence_s=0.3)  # as short as people hear them
+NEAR_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,20 +90,43 @@ class Transcriber:
         self, audio: Audio, span: tuple[int, int], options: TranscriptionOptions, client: str
     ) -> Transcript:
         start, end = span
-        transcript = await self.one(Audio(audio.samples[start:end], SPEECH_RATE), options, client)
+        samples = audio.samples[start:end]
+        transcript = await self.one(Audio(samples, SPEECH_RATE), options, client)
+        segments = transcript.segments
+        if not segments and transcript.text:
+            segments = (Segment(transcript.text, 0.0, round(len(samples) / SPEECH_RATE, 3)),)
+        if any(segment.words is None for segment in segments):
+            segments = await off_loop(with_voice, segments, samples)
         offset = start / SPEECH_RATE
-        if not transcript.segments and transcript.text:
-            return dataclasses.replace(
-                transcript, segments=(Segment(transcript.text, round(offset, 3), round(end / SPEECH_RATE, 3)),)
-            )
-        return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
+        return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in segments))
+
+
+def with_voice(segments: Sequence[Segment], samples: Samples) -> tuple[Segment, ...]:
+    """Segments without word times told where in them somebody speaks: `samples` are at SPEECH_RATE, from the time 0 on."""
+    spans = [(start / SPEECH_RATE, end / SPEECH_RATE) for start, end in speech_spans(samples, PAUSES, pad_s=0.1)]
+    return tuple(
+        dataclasses.replace(segment, voiced=_clipped(spans, segment)) if segment.words is None else segment
+        for segment in segments
+    )
+
+
+def _clipped(spans: Sequence[tuple[float, float]], segment: Segment) -> tuple[tuple[float, float], ...]:
+    """Within the segment, whose own edges stand where the voice begins and ends near them."""
+    clipped = [(max(start, segment.start_s), min(end, segment.end_s)) for start, end in spans]
+    clipped = [(start, end) for start, end in clipped if start < end]
+    if clipped and clipped[0][0] - segment.start_s < NEAR_S:
+        clipped[0] = (segment.start_s, clipped[0][1])
+    if clipped and segment.end_s - clipped[-1][1] < NEAR_S:
+        clipped[-1] = (clipped[-1][0], segment.end_s)
+    return tuple(clipped)
 
 
 def shifted(segment: Segment, by_s: float) -> Segment:
     words = segment.words and tuple(
         Word(w.text, round(w.start_s + by_s, 3), round(w.end_s + by_s, 3)) for w in segment.words
     )
-    return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words)
+    voiced = tuple((round(start + by_s, 3), round(end + by_s, 3)) for start, end in segment.voiced)
+    return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words, voiced)
 
 
 def join_transcripts(parts: Iterable[Transcript], language: str) -> Transcript:

@@ -1,12 +1,14 @@
 """The OpenAI-compatible face, through the unmodified openai package and over raw HTTP."""
 
 import json
+import re
 
+import numpy as np
 import openai
 import pytest
 
-from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, eventually, form, serving, speech
-from web_demo.audio.samples import to_wav
+from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, eventually, form, go, serving, speech
+from web_demo.audio.samples import Audio, to_wav
 
 
 def sdk(client) -> openai.AsyncOpenAI:
@@ -66,6 +68,18 @@ async def test_plain_formats(shape, expected):
             "/v1/audio/transcriptions", data=form(GO.read_bytes(), field="file", response_format=shape)
         )
         assert await response.text() == expected
+
+
+async def test_subtitles_of_a_paused_recording_begin_when_each_phrase_is_said():
+    """The engine knows neither words nor times: the voice in the recording tells them."""
+    engine = ScriptedAsr(max_segment_s=30.0)
+    engine.text = "First one. Then another."
+    recording = np.concatenate((go().samples, np.zeros(8 * 16_000, np.float32), go().samples))
+    async with serving(engine) as client:
+        data = form(to_wav(Audio(recording, 16_000)), field="file", response_format="srt")
+        response = await client.post("/v1/audio/transcriptions", data=data)
+        starts = re.findall(r"(\d\d:\d\d:\d\d),\d+ --> .*\n(.*)", await response.text())
+    assert starts == [("00:00:00", "First one."), ("00:00:11", "Then another.")]
 
 
 @pytest.mark.parametrize(
