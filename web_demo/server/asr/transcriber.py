@@ -95,7 +95,7 @@ class Transcriber:
         segments = transcript.segments
         if not segments and transcript.text:
             segments = (Segment(transcript.text, 0.0, round(len(samples) / SPEECH_RATE, 3)),)
-        if any(segment.words is None for segment in segments):
+        if not all(segment.words for segment in segments):
             segments = await off_loop(with_voice, segments, samples)
         offset = start / SPEECH_RATE
         return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in segments))
@@ -105,7 +105,7 @@ def with_voice(segments: Sequence[Segment], samples: Samples) -> tuple[Segment, 
     """Segments without word times told where in them somebody speaks: `samples` are at SPEECH_RATE, from the time 0 on."""
     spans = [(start / SPEECH_RATE, end / SPEECH_RATE) for start, end in speech_spans(samples, PAUSES, pad_s=0.1)]
     return tuple(
-        dataclasses.replace(segment, voiced=_clipped(spans, segment)) if segment.words is None else segment
+        dataclasses.replace(segment, voiced=_clipped(spans, segment)) if not segment.words else segment
         for segment in segments
     )
 
