@@ -132,8 +132,8 @@ def _is_end(text: str, start: int, match: re.Match[str], end: int, *, final: boo
         return True
     if following is None:
         return None
-    if following.islower() or following in NARROW_ENDS:
-        return False  # "Wait . . . what?"
+    if following.islower() or (point and following in _POINTS):
+        return False  # the latter: "Wait . . . what?"
     return not point or _ends_with_word(text, end, before, final=final)
 
 

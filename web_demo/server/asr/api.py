@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from aiohttp import web
 
 from utils.threads import off_loop
@@ -30,7 +28,5 @@ async def _transcribe(request: web.Request) -> web.Response:
         decoded = await service.decode(form.files["audio"])
         transcript = await service.transcriber.transcribe(decoded.audio, options, client)
         label = service.language_label(form.get("language"), transcript.language)
-        body = await off_loop(
-            partial(transcribe_json, transcript, label, decoded.audio.seconds, decoded.damage, with_cues=with_cues)
-        )
+        body = await off_loop(transcribe_json, transcript, label, decoded.audio.seconds, decoded.damage, with_cues)
         return web.json_response(body)

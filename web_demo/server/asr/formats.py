@@ -21,7 +21,7 @@ def segment_json(segment: Segment) -> Json:
 
 
 def transcribe_json(
-    transcript: Transcript, language: str, duration_s: float, damage: str, *, with_cues: bool = False
+    transcript: Transcript, language: str, duration_s: float, damage: str, with_cues: bool = False
 ) -> Json:
     """The answer of /api/transcribe; `with_cues`: with subtitles too."""
     body: Json = {

@@ -44,7 +44,7 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
             async with aclosing(_events(service.transcriber.pieces(decoded.audio, options, client))) as events:
                 return await send_events(request, events)
         transcript = await service.transcriber.transcribe(decoded.audio, options, client)
-        return await _answer(transcript, decoded.audio.seconds, shape, granularities)
+        return await off_loop(_answer, transcript, decoded.audio.seconds, shape, granularities)
 
 
 def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
@@ -62,13 +62,13 @@ def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
     return shape, granularities or ["segment"]
 
 
-async def _answer(transcript: Transcript, duration_s: float, shape: str, granularities: list[str]) -> web.Response:
+def _answer(transcript: Transcript, duration_s: float, shape: str, granularities: list[str]) -> web.Response:
     if shape == "text":
         return web.Response(text=transcript.text + "\n")
     if shape == "srt":
-        return web.Response(text=await off_loop(formats.srt, transcript), content_type="application/x-subrip")
+        return web.Response(text=formats.srt(transcript), content_type="application/x-subrip")
     if shape == "vtt":
-        return web.Response(text=await off_loop(formats.vtt, transcript), content_type="text/vtt")
+        return web.Response(text=formats.vtt(transcript), content_type="text/vtt")
     if shape == "verbose_json":
         return web.json_response(formats.verbose_json(transcript, duration_s, granularities))
     return web.json_response({"text": transcript.text})

@@ -6,21 +6,18 @@ import asyncio
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
 from utils.threads import off_loop
-from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
-from web_demo.audio.vad import VadRules, speech_spans
+from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines.asr.cuts import cuts, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.asr.voiced import with_voice
 from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
-
-PAUSES = VadRules(min_silence_s=0.3)  # as short as people hear them
-NEAR_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,33 +89,9 @@ class Transcriber:
         start, end = span
         samples = audio.samples[start:end]
         transcript = await self.one(Audio(samples, SPEECH_RATE), options, client)
-        segments = transcript.segments
-        if not segments and transcript.text:
-            segments = (Segment(transcript.text, 0.0, round(len(samples) / SPEECH_RATE, 3)),)
-        if not all(segment.words for segment in segments):
-            segments = await off_loop(with_voice, segments, samples)
+        transcript = await off_loop(with_voice, transcript, samples)
         offset = start / SPEECH_RATE
-        return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in segments))
-
-
-def with_voice(segments: Sequence[Segment], samples: Samples) -> tuple[Segment, ...]:
-    """Segments without word times told where in them somebody speaks: `samples` are at SPEECH_RATE, from the time 0 on."""
-    spans = [(start / SPEECH_RATE, end / SPEECH_RATE) for start, end in speech_spans(samples, PAUSES, pad_s=0.1)]
-    return tuple(
-        dataclasses.replace(segment, voiced=_clipped(spans, segment)) if not segment.words else segment
-        for segment in segments
-    )
-
-
-def _clipped(spans: Sequence[tuple[float, float]], segment: Segment) -> tuple[tuple[float, float], ...]:
-    """Within the segment, whose own edges stand where the voice begins and ends near them."""
-    clipped = [(max(start, segment.start_s), min(end, segment.end_s)) for start, end in spans]
-    clipped = [(start, end) for start, end in clipped if start < end]
-    if clipped and clipped[0][0] - segment.start_s < NEAR_S:
-        clipped[0] = (segment.start_s, clipped[0][1])
-    if clipped and segment.end_s - clipped[-1][1] < NEAR_S:
-        clipped[-1] = (clipped[-1][0], segment.end_s)
-    return tuple(clipped)
+        return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
 
 
 def shifted(segment: Segment, by_s: float) -> Segment:

@@ -14,7 +14,7 @@ from tests.talk import s2s, serving, talking, tone
 from web_demo.engines.base import Exchange, ToolCall, ToolExchange, ToolResult, TurnRequest
 from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, messages
 from web_demo.errors import EngineFailed, SetupError
-from web_demo.server.protocal import Metadata
+from web_demo.server.protocal import AudioData, Metadata
 
 NOON = datetime.datetime(2026, 3, 1, 12, 5, tzinfo=datetime.UTC)
 
@@ -358,6 +358,7 @@ async def test_a_function_is_called_and_answered_over_the_wire_and_the_turn_is_h
         await talker.ask(recording("go_forward_ten_meters"))
         assert (await talker.event("tool_call"))["name"] == "weather"
         end = await talker.final()
+        assert not any(isinstance(message, AudioData) for message in talker.messages())  # a call is no speech
         await talker.send(Metadata({"tool_results": [{"id": "c1", "content": "sunny"}]}))
         await talker.final(end)
         assert talker.texts()[-1] == "\n[Final: It is sunny.]"
