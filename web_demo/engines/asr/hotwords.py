@@ -10,12 +10,13 @@ from web_demo.errors import InvalidRequest
 MAX_HOTWORDS = 200
 MAX_CHARACTERS = 64  # of one hotword
 
-_SEPARATOR = re.compile(r"[,，\n]")
+_SEPARATOR = re.compile(r"[,，、;；\n]")
 _TOKEN_SIGNS = ("<|", "|>")
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """Comma separated words, without empty ones and repetitions. Raises InvalidRequest for what is no hotword."""
+    """Words between commas, semicolons (of any width), 、 or line ends, without empty ones and repetitions. Raises
+    InvalidRequest for what is no hotword."""
     words = tuple(dict.fromkeys(word for part in _SEPARATOR.split(text) if (word := " ".join(part.split()))))
     if len(words) > MAX_HOTWORDS:
         raise InvalidRequest(f"at most {MAX_HOTWORDS} hotwords are taken, got {len(words)}")
