@@ -24,6 +24,7 @@ class Capabilities:
 
     languages: tuple[str, ...] = ()  # ISO 639 codes, the default one first; empty: any
     hotwords: bool = False
+    prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
     timestamps: Literal["none", "segment", "word"] = "none"
     voices: tuple[str, ...] = ()

@@ -60,6 +60,7 @@ class OpenAiAsr:
     def capabilities(self) -> Capabilities:
         return Capabilities(
             hotwords=True,
+            prompts=True,
             timestamps="word" if self._times == "word" else "segment",
             max_concurrency=MAX_CONCURRENCY,
         )

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from utils.threads import off_loop
 from web_demo.engines.asr.cuts import join_texts
+from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr import formats
@@ -37,7 +38,8 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
         if "file" not in form.files:
             raise InvalidRequest("the form has no file; send the audio in the field 'file'")
         shape, granularities = _shape(form, service)
-        options = service.options(form.get("language"), form.get("prompt"))
+        keywords = "\n".join(form.values.get("keywords[]", ()))
+        options = service.options(_language(form, service), keywords, prompt=form.get("prompt"))
         stream = boolean("stream", form.get("stream"))
         decoded = await service.decode(form.files["file"])
         if stream:
@@ -45,6 +47,16 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
                 return await send_events(request, events)
         transcript = await service.transcriber.transcribe(decoded.audio, options, client)
         return await off_loop(_answer, transcript, decoded.audio.seconds, shape, granularities)
+
+
+def _language(form: Form, service: AsrService) -> str:
+    """The one that is named, else the first of `languages[]` that the engine knows, or their first."""
+    known = service.engine.capabilities.languages
+    given = [language for language in form.values.get("languages[]", ()) if language.strip()]
+    fitting = [language for language in given if not known or code_of(language) in known]
+    if named := form.get("language").strip():
+        return named
+    return next(iter((*fitting, *given)), "")
 
 
 def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
