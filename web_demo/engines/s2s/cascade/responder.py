@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from utils.sentences import CLOSERS, NARROW_ENDS, WIDE_ENDS
 from web_demo.engines.asr.languages import language_name
 from web_demo.engines.base import ToolCall, ToolExchange, TurnRequest
 from web_demo.engines.s2s.cascade.thoughts import AnswerFilter
@@ -32,7 +33,9 @@ LLM_TIMEOUT_S = 60.0  # of silence
 
 # Models whose prompt ends with the opening tag of a thought, so that a server that leaves thoughts in the text sends the closing
 # one alone. Of others it is learned from their first reply.
-_OPENS_THINKING = re.compile(r"(?i)\bqwq|\bthinking\b|deepseek-r1|qwen-?3\.[5-9]")
+_OPENS_THINKING = re.compile(
+    r"(?i)\bqwq|\bthinking\b|\br1\b|qwen-?3\.[5-9]|deepseek-v(?:3\.[1-9]|[4-9])|minimax-m\d|exaone-deep"
+)
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,7 @@ class LlmResponder:
         for call in called:
             yield call
         if key := _last_words(said, ending, answer, called=bool(called)):
-            yield (" " if said else "") + LAST_WORDS[turn.language][key]
+            yield _join(said) + LAST_WORDS[turn.language][key]
 
     async def _stream(self, heard: str, turn: TurnRequest) -> AsyncStream[ChatCompletionChunk]:
         """Newer models of OpenAI refuse `max_tokens`, older servers know nothing else: the one that was refused is not tried
@@ -383,6 +386,15 @@ def _content(delta: ChoiceDelta) -> str:
         return content
     parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
     return "".join(str(part.get("text", "")) for part in parts)
+
+
+def _join(said: str) -> str:
+    """What goes between a text and words after it: an ellipsis where it breaks off."""
+    if not said.strip():
+        return ""
+    if said.rstrip()[-1] in NARROW_ENDS + WIDE_ENDS + CLOSERS:
+        return "" if said[-1].isspace() else " "
+    return "… "
 
 
 def _last_words(said: str, ending: str, answer: AnswerFilter, *, called: bool) -> str:

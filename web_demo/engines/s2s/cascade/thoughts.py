@@ -31,6 +31,8 @@ _CLOSES = frozenset(
 _CALL_OPENS, _CALL_CLOSES = "<tool_call>", "</tool_call>"
 _TAGS = sorted((*_OPENS, *_CLOSES, _CALL_OPENS, _CALL_CLOSES), key=len, reverse=True)
 _TAG = re.compile("|".join(map(re.escape, _TAGS)), re.IGNORECASE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HIGH_SURROGATE = re.compile("[\ud800-\udbff]")
 _SIGILS = "<[◁"
 _LONGEST = max(map(len, _TAGS))
 
@@ -70,7 +72,7 @@ class AnswerFilter:
             self._on_tag(match.group().lower())
             position = match.end()
         rest = text[position:]
-        keep = _possible_tag(rest)
+        keep = _possible_tag(rest[:-1] if _HIGH_SURROGATE.match(rest[-1:]) else rest)
         self._pending = rest[keep:]
         out.append(self._take(rest[:keep]))
         return "".join(out)
@@ -112,6 +114,8 @@ class AnswerFilter:
         if self.holds:
             self._held += text
             return ""
+        if _SURROGATE.search(text):  # JSON may bring the halves of a pair one by one, and a half alone
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         if not self._begun:
             text = text.lstrip()
         if not text:

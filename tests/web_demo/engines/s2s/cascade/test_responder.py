@@ -219,7 +219,8 @@ async def test_the_first_words_do_not_wait_for_the_rest():
         ([], "stop", "I have no answer to that. Please ask again."),
         ([" \n"], None, "I have no answer to that. Please ask again."),
         ([], "content_filter", "I am not allowed to answer that."),
-        (["Once upon a"], "length", "Once upon a That is as far as I can go in one answer."),
+        (["Once upon a"], "length", "Once upon a… That is as far as I can go in one answer."),
+        (["The end. "], "length", "The end. That is as far as I can go in one answer."),
     ],
 )
 async def test_an_answer_without_words_or_cut_by_the_limit_ends_in_words(deltas, finish, words):

@@ -84,3 +84,10 @@ def test_a_lone_closing_tag_is_noticed_and_never_read() -> None:
 def test_the_bodies_of_written_calls_are_kept() -> None:
     _, answer = read('<think>x</think><tool_call>{"name": "f"}</tool_call><tool_call>{"name": "g"}', cuts=(30, 50))
     assert [body.strip() for body in answer.calls] == ['{"name": "f"}', '{"name": "g"}']
+
+
+def test_halves_of_a_character_are_put_together_and_a_lone_one_is_replaced() -> None:
+    answer = AnswerFilter()
+    assert [answer.push(delta) for delta in ("Hi \ud83d", "\udc4d!", "\ud83d")] == ["Hi ", "👍!", ""]
+    assert answer.flush() == "\ufffd"
+    assert read("a \udc4d b")[0] == "a \ufffd b"
