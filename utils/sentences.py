@@ -42,7 +42,9 @@ _WIDE_LETTER = re.compile(  # full-width digits are digits
     r"[\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uff0f\uff1a-\uffef\U00020000-\U000323af]"
 )
 _END = re.compile(f"[\n{re.escape(WIDE_ENDS)}]|[{re.escape(NARROW_ENDS)}]+")
-_TAIL = re.compile(f"[{re.escape(WIDE_ENDS + NARROW_ENDS + CLOSERS)}]*")
+_TAIL = re.compile(  # French puts a space before a closing guillemet, German begins with one
+    f"[{re.escape(WIDE_ENDS + NARROW_ENDS + CLOSERS)}]*(?:[ \u00a0\u202f]»(?=\\s|$))?"
+)
 _LAST_WORD = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*$")
 _NEXT_WORD = re.compile(r"[\s\"'“‘«(\[]*([^\W\d_]*)")
 _LABEL = re.compile(r"\s*(?:\d{1,3}|[^\W\d_])$")  # "1. Take …", "B. Leave …"

@@ -57,6 +57,10 @@ from utils.sentences import SentenceSplitter, split_sentences
             "It was I. He left. She has a Ph.D. She is clever.",
             ["It was I.", "He left.", "She has a Ph.D.", "She is clever."],
         ),
+        ("« Bonjour. » Il part. « Oui ! »", ["« Bonjour. »", "Il part.", "« Oui ! »"]),
+        ("Er ging. »Ja«, rief er.", ["Er ging.", "»Ja«, rief er."]),
+        ("¿Qué? ¡Sí! Vale.", ["¿Qué?", "¡Sí!", "Vale."]),
+        ("‘Is it “No.”?’ Then he left (at 5 p.m.). Why?!", ["‘Is it “No.”?’", "Then he left (at 5 p.m.).", "Why?!"]),
         ("ကောင်းပါတယ်။နောက်", ["ကောင်းပါတယ်။", "နောက်"]),
     ],
 )
@@ -73,7 +77,7 @@ MIXED = (
 
 ABBREVIATED = (
     "At 10 a.m. It rained. On Main St. Louis met J. A. Smith of Acme Inc. They spoke. Plan B. Then the U.S. Army . . . left. "
-    "Am 3. Oktober. Am 4. Dann. See No. 5. ３．５元．好。1.第一"
+    "« Oui. » Il dit. Am 3. Oktober. Am 4. Dann. See No. 5. ３．５元．好。1.第一"
 )
 
 
