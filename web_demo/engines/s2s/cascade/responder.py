@@ -259,6 +259,8 @@ class LlmResponder:
                     ending = choice.finish_reason or ending
         except (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError) as error:  # the last two: in mid-stream
             log.warning("language model failed: %s", error)
+            if isinstance(error, openai.BadRequestError) and turn.tools and "tool" in str(error.body).lower():
+                raise EngineFailed("the language model takes no functions; this session offers it some") from error
             raise EngineFailed(f"the language model did not answer ({_reason(error)}); please ask again") from error
         if answer.holds and ending == "length":
             answer.thought = True  # cut off before the tag that would have closed it
@@ -285,8 +287,9 @@ class LlmResponder:
             "stream": True,
             "extra_body": self._extra,
         }
-        if turn.tools and len(turn.tool_exchanges) < MAX_TOOL_ROUNDS:
-            request["tools"] = [{"type": "function", "function": function_of(tool)} for tool in turn.tools]
+        functions = [function for tool in turn.tools if (function := function_of(tool)).get("name")]
+        if functions and len(turn.tool_exchanges) < MAX_TOOL_ROUNDS:
+            request["tools"] = [{"type": "function", "function": function} for function in functions]
         create = cast(
             "Callable[..., Awaitable[AsyncStream[ChatCompletionChunk]]]", self._client.chat.completions.create
         )

@@ -304,6 +304,14 @@ async def test_calls_that_a_model_writes_into_its_text_are_calls():
     assert [(call.name, call.arguments) for call in steps] == [("weather", {"city": "Paris"})]
 
 
+async def test_what_cannot_be_called_is_not_offered_and_a_model_that_takes_no_functions_is_told_of():
+    async with chat_server(["Hi."], refuses="tools") as (url, asked), responder(url, "tiny") as llm:
+        assert await said(llm, "hello", turn(tools=({"type": "function"}, {"function": 3}))) == "Hi."
+        assert "tools" not in asked[0]
+        with pytest.raises(EngineFailed, match="takes no functions"):
+            await said(llm, "hello", turn(tools=(WEATHER,)))
+
+
 async def test_after_many_rounds_of_calls_the_model_has_to_answer():
     rounds = (ToolExchange((ToolCall("a", "weather", {}),), (ToolResult("a", "sun"),)),) * 4
     async with chat_server(["Sunny."]) as (url, asked), responder(url, "tiny") as llm:
