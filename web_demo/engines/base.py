@@ -24,6 +24,7 @@ class Capabilities:
 
     languages: tuple[str, ...] = ()  # ISO 639 codes, the default one first; empty: any
     hotwords: bool = False
+    prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
     timestamps: Literal["none", "segment", "word"] = "none"
     voices: tuple[str, ...] = ()
@@ -75,12 +76,14 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech; `words` is None where the engine has no word times."""
+    """A stretch of speech; `words` is None where the engine has no word times. `voiced`: the stretches of it with a voice, start
+    and end in seconds, where that is all that is known of when its words are said."""
 
     text: str
     start_s: float
     end_s: float
     words: tuple[Word, ...] | None = None
+    voiced: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

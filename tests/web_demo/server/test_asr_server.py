@@ -50,6 +50,20 @@ async def test_a_wav_file_is_transcribed_as_documented():
     }
 
 
+async def test_subtitles_come_along_where_they_are_asked_for():
+    engine = ScriptedAsr()
+    engine.text = "I said that this is a sentence of more than one line. 好。"
+    async with serving(engine) as client:
+        _, body = await post(client, GO.read_bytes(), cues="1")
+        assert [cue["text"] for cue in body["cues"]] == [
+            "I said that this is a sentence\nof more than one line.",
+            "好。",
+        ]
+        assert (body["cues"][0]["start"], body["cues"][0]["end"]) == (0.0, body["cues"][1]["start"])
+        status, _ = await post(client, GO.read_bytes(), cues="perhaps")
+        assert status == 400
+
+
 @pytest.mark.parametrize(
     ("container", "codec", "rate", "layout"),
     [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from utils.threads import off_loop
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr.formats import transcribe_json
 from web_demo.server.asr.service import SERVICE
-from web_demo.server.common.forms import read_form
+from web_demo.server.common.forms import boolean, read_form
 
 
 def add_routes(app: web.Application) -> None:
@@ -23,8 +24,10 @@ async def _transcribe(request: web.Request) -> web.Response:
                 "the form has no audio; send the file in the field 'audio', as in curl -F audio=@a.wav"
             )
         options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"))
+        with_cues = boolean("cues", form.get("cues"))
         with service.admitted(request) as client:
             decoded = await service.decode(form.file)
             transcript = await service.transcriber.transcribe(decoded.audio, options, client)
             label = service.language_label(form.get("language"), transcript.language)
-            return web.json_response(transcribe_json(transcript, label, decoded.audio.seconds, decoded.damage))
+            body = await off_loop(transcribe_json, transcript, label, decoded.audio.seconds, decoded.damage, with_cues)
+            return web.json_response(body)

@@ -11,7 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
+from utils.threads import off_loop
 from web_demo.engines.asr.cuts import join_texts
+from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr import formats
@@ -36,7 +38,8 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
         if form.file is None:
             raise InvalidRequest("the form has no file; send the audio in the field 'file'")
         shape, granularities = _shape(form, service)
-        options = service.options(form.get("language"), form.get("prompt"))
+        keywords = "\n".join(form.values.get("keywords[]", ()))
+        options = service.options(_language(form, service), keywords, prompt=form.get("prompt"))
         stream = boolean("stream", form.get("stream"))
         with service.admitted(request) as client:
             decoded = await service.decode(form.file)
@@ -44,7 +47,17 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
                 async with aclosing(_events(service.transcriber.pieces(decoded.audio, options, client))) as events:
                     return await send_events(request, events)
             transcript = await service.transcriber.transcribe(decoded.audio, options, client)
-            return _answer(transcript, decoded.audio.seconds, shape, granularities)
+            return await off_loop(_answer, transcript, decoded.audio.seconds, shape, granularities)
+
+
+def _language(form: Form, service: AsrService) -> str:
+    """The one that is named, else the first of `languages[]` that the engine knows, or their first."""
+    known = service.engine.capabilities.languages
+    given = [language for language in form.values.get("languages[]", ()) if language.strip()]
+    fitting = [language for language in given if not known or code_of(language) in known]
+    if named := form.get("language").strip():
+        return named
+    return next(iter((*fitting, *given)), "")
 
 
 def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:

@@ -71,13 +71,15 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         ):
             yield client
 
-    def options(self, language: str, words: str, itn: str = "") -> TranscriptionOptions:
-        """Checked options from a client's texts; "" takes the default, and so does the language "auto"."""
+    def options(self, language: str, words: str, itn: str = "", *, prompt: str = "") -> TranscriptionOptions:
+        """Checked options from a client's texts; "" takes the default, and so does the language "auto". `prompt` is free text,
+        of which an engine gets what it can use."""
         can = self.engine.capabilities
+        hints = ((prompt.strip(),) if can.prompts else hotwords.in_prompt(prompt)) if prompt.strip() else ()
         named = language.strip().lower() not in ("", "auto")
         return TranscriptionOptions(
             languages.resolve(language, can.languages) if named else None,
-            hotwords.parse(words),
+            (*hotwords.parse(words), *hints),
             boolean("itn", itn, default=True),
         )
 

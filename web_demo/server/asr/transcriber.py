@@ -14,6 +14,7 @@ from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines.asr.cuts import cuts, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.asr.voiced import with_voice
 from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
@@ -86,12 +87,10 @@ class Transcriber:
         self, audio: Audio, span: tuple[int, int], options: TranscriptionOptions, client: str
     ) -> Transcript:
         start, end = span
-        transcript = await self.one(Audio(audio.samples[start:end], SPEECH_RATE), options, client)
+        samples = audio.samples[start:end]
+        transcript = await self.one(Audio(samples, SPEECH_RATE), options, client)
+        transcript = await off_loop(with_voice, transcript, samples)
         offset = start / SPEECH_RATE
-        if not transcript.segments and transcript.text:
-            return dataclasses.replace(
-                transcript, segments=(Segment(transcript.text, round(offset, 3), round(end / SPEECH_RATE, 3)),)
-            )
         return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
 
 
@@ -99,7 +98,8 @@ def shifted(segment: Segment, by_s: float) -> Segment:
     words = segment.words and tuple(
         Word(w.text, round(w.start_s + by_s, 3), round(w.end_s + by_s, 3)) for w in segment.words
     )
-    return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words)
+    voiced = tuple((round(start + by_s, 3), round(end + by_s, 3)) for start, end in segment.voiced)
+    return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words, voiced)
 
 
 def join_transcripts(parts: Iterable[Transcript], language: str) -> Transcript:

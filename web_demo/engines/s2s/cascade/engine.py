@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
@@ -23,6 +24,7 @@ from web_demo.engines.base import (
     SpeechText,
     Step,
     TextDelta,
+    ToolCall,
     TtsEngine,
     TurnRequest,
 )
@@ -61,6 +63,10 @@ class Settings(Protocol):
     def llm_model(self) -> str: ...
     @property
     def llm_api_key(self) -> str: ...
+    @property
+    def llm_max_tokens(self) -> int: ...
+    @property
+    def llm_extra(self) -> Mapping[str, Any]: ...  # fields added to each request
 
 
 class CascadeS2s:
@@ -73,6 +79,7 @@ class CascadeS2s:
         self._responder = responder
         self._voice = voice
         self._voice_name = voice_name
+        self._transcripts: WeakKeyDictionary[Audio, str] = WeakKeyDictionary()
         self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
         self.speech = voice.capabilities.backend or EngineVoice(voice)
 
@@ -115,7 +122,9 @@ class CascadeS2s:
         return
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
-        heard = await self._transcribe(turn.audio)
+        heard = self._transcripts.get(turn.audio)  # known where the turn goes on after calls of functions
+        if heard is None:
+            heard = self._transcripts[turn.audio] = await self._transcribe(turn.audio)
         if not heard:
             raise InvalidRequest(NO_SPEECH[turn.language])
         yield Heard(heard)
@@ -126,6 +135,9 @@ class CascadeS2s:
         wrote = spoke = False
         async with aclosing(self._responder.reply(heard, turn)) as deltas:
             async for delta in deltas:
+                if isinstance(delta, ToolCall):
+                    yield delta
+                    continue
                 yield TextDelta(delta)
                 wrote = wrote or not delta.isspace()
                 for sentence in await off_loop(sentences.push, delta):
@@ -172,5 +184,11 @@ def create(settings: Settings) -> CascadeS2s:
 
 def _responder(settings: Settings, recogniser: AsrEngine) -> Responder:
     if settings.llm_base_url:
-        return LlmResponder(settings.llm_base_url, settings.llm_model, settings.llm_api_key)
+        return LlmResponder(
+            settings.llm_base_url,
+            settings.llm_model,
+            settings.llm_api_key,
+            max_tokens=settings.llm_max_tokens,
+            extra=settings.llm_extra,
+        )
     return BuiltInResponder(languages=recogniser.capabilities.languages)

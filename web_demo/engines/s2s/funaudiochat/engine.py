@@ -24,6 +24,7 @@ from web_demo.engines.base import Capabilities, Step, TurnRequest
 from web_demo.engines.s2s.funaudiochat.frames import Reply, TextStream
 from web_demo.engines.s2s.funaudiochat.prompt import conversation, generation_settings
 from web_demo.engines.s2s.funaudiochat.tools import may_be_tool_call, tool_calls, tool_settings
+from web_demo.engines.s2s.functions import MAX_TOOL_ROUNDS
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_TOOL_ROUNDS = 4  # of function calls in one turn; then the model has to answer with what it has
 FEW_SLOTS = 4  # conversations at once; fewer are worth a hint
 MANY_SLOTS = 32  # where the memory that 8-bit weights save is not needed
 PACKAGES = ("torch", "transformers", "safetensors")
