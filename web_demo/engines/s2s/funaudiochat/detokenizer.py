@@ -162,7 +162,7 @@ def _slots_that_fit(bytes_a_slot: int, device: str, most: int, beside: str) -> i
         return most
     neighbour = memory.Beside.speech_model(beside) if beside else memory.Beside()
     total = memory.free_and_total(device)[1]
-    return memory.streams_beside(bytes_a_slot, total=total, most=most, beside=neighbour)
+    return memory.streams_beside(bytes_a_slot, total=total, most=most, batch=MAX_BATCH, beside=neighbour)
 
 
 def create(
