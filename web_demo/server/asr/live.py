@@ -95,9 +95,10 @@ def _source(query: Mapping[str, str]) -> Source:
         return OpusSource()
     if kind != "pcm16":
         raise InvalidRequest(f"format must be pcm16 or opus, got {kind[:20]!r}")
-    if not rate.isascii() or not rate.isdigit() or int(rate[:9]) not in RATES:
+    hertz = int(rate) if rate.isascii() and rate.isdigit() and len(rate) <= 9 else 0
+    if hertz not in RATES:
         raise InvalidRequest(f"rate must be {RATES[0]} to {RATES[-1]} (Hz), got {rate[:20]!r}")
-    return PcmSource(int(rate))
+    return PcmSource(hertz)
 
 
 def add_routes(app: web.Application) -> None:

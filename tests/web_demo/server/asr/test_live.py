@@ -105,7 +105,16 @@ async def test_a_wrong_message_gets_an_error_and_the_stream_lives_on(query, mess
         assert (await socket.receive_json())["type"] == "done"
 
 
-@pytest.mark.parametrize("query", [{"format": "mp3"}, {"rate": "1"}, {"rate": "ten"}, {"language": "klingon"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"format": "mp3"},
+        {"rate": "1"},
+        {"rate": "ten"},
+        {"rate": "00001600099999999999999999999"},
+        {"language": "klingon"},
+    ],
+)
 async def test_a_wrong_query_is_refused_before_the_upgrade(query):
     async with serving() as client:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
