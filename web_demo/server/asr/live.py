@@ -41,7 +41,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 MAX_MESSAGE_S = 20.0  # of Opus sound in one message: 1 MB of it could hold many minutes
 AHEAD_S = 60.0  # of sound, that may come at once
 RATE = 4.0  # times real time, that sound is taken at from there
-WAIT_S = 0.25  # for sound to come due, before looking whether the socket was closed
+MAX_WAIT_S = MAX_MESSAGE_S / RATE  # a service that shuts down waits no longer for a stream
 SLICE_S = 0.5  # of sound, that is looked at before others have their turn
 WAITING_UTTERANCES = 4  # with more than these the socket is not read until the engine has caught up
 RATES = range(8_000, 48_001)
@@ -213,8 +213,7 @@ class LiveStream:
 
     async def _take(self, data: bytes) -> None:
         """Raises InvalidRequest about what is no audio, after the rest of it was heard."""
-        while (owed_s := self._budget.wait_s) and not self._socket.closed:
-            await asyncio.sleep(min(owed_s, WAIT_S))
+        await asyncio.sleep(min(self._budget.wait_s, MAX_WAIT_S))
         charged_s, problem = self._source.charged_s, None
         try:
             self._source.push(data)
