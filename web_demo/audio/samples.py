@@ -62,6 +62,10 @@ class DecodedAudio:
     damaged_packets: int = 0
 
 
+class TooMuchSound(ValueError):
+    """More sound, or work for it, than may come now. What was within the limit is kept, the rest is left out."""
+
+
 def silence(seconds: float, rate: int) -> Audio:
     return Audio(np.zeros(round(seconds * rate), np.float32), rate)
 
