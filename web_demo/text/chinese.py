@@ -422,8 +422,8 @@ RULES: tuple[Rule, ...] = (
     rule("born in", r"(?<!\d)(\d[05])(?=后(?!来|退|天|面|续|期|的|就|才|再|开始))", lambda match: digits(match[1])),
     rule(
         "day of the year",
-        r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?=劳动节|事件|国庆|假期|黄金周|儿童节|青年节|购物节|光棍节|大促|晚会)",
-        lambda m: f"{cardinal(int(m[1]))}{cardinal(int(m[2])) if m[1] != '9' else digits(m[2])}",
+        r"(?<![\d.])(\d{1,2})[.·](\d{1,2})(?=劳动节|地震|事件|国庆|假期|黄金周|儿童节|青年节|购物节|光棍节|大促|晚会)",
+        lambda m: f"{cardinal(int(m[1]))}{digits(m[2])}",
     ),
     rule(
         "well-known",
@@ -482,7 +482,7 @@ RULES: tuple[Rule, ...] = (
         lambda m: f"{number(m[1])}比{number(m[2])}",
     ),
     rule("times, range", rf"(?<=\d:\d{{2}})\s?{DASH}{{1,2}}\s?(?=\d{{1,2}}:\d{{2}})", lambda match: "到"),
-    rule("time", rf"(?<![\d:.,])(\d{{1,2}}):(\d{{2}})(?::(\d{{2}}))?(?![\d:]){_HALF}?", _time),
+    rule("time", rf"(?<![\d:.,])(\d{{1,2}}):(\d{{2}})(?::(\d{{2}}))?(?![\d:]){_HALF}?分?", _time),
     rule(
         "duration",
         r"(?<![\d:.,])(\d+):(\d{2}):(\d{2})(?![\d:])",

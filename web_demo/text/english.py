@@ -638,7 +638,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "feet and inches",
-        r"(?<![\w.])(\d)['′] ?(\d{1,2})(?:[\"″]|'')",
+        r"(?<![\w.])(\d)['′] ?(\d{1,2})(?:[\"″”]|'')",
         lambda match: f"{number(match[1])} foot {number(match[2])}",
     ),
     rule(
