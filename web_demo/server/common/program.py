@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import logging
 import math
@@ -28,10 +29,12 @@ log = logging.getLogger(__name__)
 S = TypeVar("S", bound=ServiceSettings)
 
 IDLE_S = 75.0  # a connection without a whole request's head ends
-LINGER_S = 5.0  # what a refused client still sends is read for so long, that it can read why
+LINGER_S = 2.0  # what a refused client still sends is read for so long, that it can read why
 READ_BYTES = 64 * 1024  # of a body that nobody reads yet
 BACKLOG = 511
 DESCRIPTORS = 65_536
+LARGE_BYTES = 128 * 1024
+_M_MMAP_THRESHOLD = -3  # malloc.h
 GONE_S = 60
 TELL_S = 60.0
 
@@ -68,6 +71,7 @@ def run(app: web.Application, settings: ServiceSettings) -> int:
 async def _serve(app: web.Application, settings: ServiceSettings) -> None:
     stop = asyncio.Event()
     _take_descriptors()
+    _give_memory_back()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_LoopErrors())
     with Watchdog(stop.set):
@@ -125,6 +129,13 @@ def _take_descriptors() -> None:
     most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _give_memory_back() -> None:
+    """Makes glibc return each large block (a piece of an upload) to the system when it is freed. By default its threshold grows
+    to the largest one seen, and freed pieces then stay in a heap with holes."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 class _LoopErrors:

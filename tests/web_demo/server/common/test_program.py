@@ -103,6 +103,39 @@ async def test_uploads_that_never_end_do_not_hold_up_the_end() -> None:
     assert not [line for line in program.lines if "still running" in line]
 
 
+async def test_uploads_that_break_off_leave_the_process_as_small_as_it_was() -> None:
+    """20 of 23 MB at a time, twice, without a collection: at most 20 MB over the start, and nothing in the log."""
+    head = b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'
+
+    async def broken_off(port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = b"POST /api/form HTTP/1.1\r\nHost: localhost\r\nContent-Length: 24000000\r\n"
+        writer.write(request + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + head)
+        for _ in range(22):
+            writer.write(bytes(1 << 20))
+            await writer.drain()
+        writer.transport.abort()
+
+    async with running() as program:
+        before = _resident_mb(program.process.pid)
+        for _ in range(2):
+            await asyncio.gather(*(broken_off(program.port) for _ in range(20)))
+        async with aiohttp.ClientSession() as http:
+            metrics = ""
+            while "service_hangups_total 40.0" not in metrics:
+                async with http.get(f"http://127.0.0.1:{program.port}/metrics") as answer:
+                    metrics = await answer.text()
+        assert _resident_mb(program.process.pid) - before <= 20
+        assert "service_errors_total{" not in metrics
+        program.process.send_signal(signal.SIGTERM)
+        assert await program.ended() == 0
+    assert not [line for line in program.lines if "WARNING" in line or "ERROR" in line]
+
+
+def _resident_mb(pid: int) -> float:
+    return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
+
+
 async def test_a_stop_signal_is_obeyed_by_a_process_whose_loop_is_stuck() -> None:
     async with running() as program:
         writer = await ask(program, "/api/stick?seconds=600")

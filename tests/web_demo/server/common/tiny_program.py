@@ -10,7 +10,7 @@ from aiohttp import web
 
 from tests.web_demo.server.common.tiny_service import TinyService
 from web_demo.server.common import program, watchdog
-from web_demo.server.common.forms import read_json
+from web_demo.server.common.forms import BodyLimits, read_form, read_json
 from web_demo.server.common.settings import ServiceSettings
 
 
@@ -29,12 +29,18 @@ async def _upload(request: web.Request) -> web.Response:
     return web.json_response(dict(await read_json(request)))
 
 
+async def _form(request: web.Request) -> web.Response:
+    async with read_form(request, BodyLimits(32 << 20), file_field="audio"):
+        return web.Response(text="done")
+
+
 def create_app(settings: TinySettings) -> web.Application:
     service = TinyService()
     service.may_start.set()
     app = service.app(settings)
     app.router.add_get("/api/stick", _stick)
     app.router.add_post("/api/upload", _upload)
+    app.router.add_post("/api/form", _form)
     return app
 
 
