@@ -7,6 +7,7 @@ ones, which need neither GPU nor weights.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -28,12 +29,16 @@ from web_demo.engines.base import (
     TtsEngine,
     TurnRequest,
 )
+from web_demo.engines.s2s.cascade.capacity import measured_sessions
 from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
 from web_demo.engines.tts.text import voice_language
 from web_demo.errors import InvalidRequest
 from web_demo.text.frontend import SpokenSentences
 
+log = logging.getLogger(__name__)
+
+UNLIMITED = 10_000
 NO_SPEECH = {
     "en": "no speech was heard in that turn; please speak closer to the microphone and try again",
     "zh": "这一轮没有听到说话声；请靠近麦克风再说一次",
@@ -81,11 +86,12 @@ class CascadeS2s:
         self._voice_name = voice_name
         self._transcripts: WeakKeyDictionary[Audio, str] = WeakKeyDictionary()
         self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
+        self._sessions = UNLIMITED
         self.speech = voice.capabilities.backend or EngineVoice(voice)
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(languages=self._recogniser.capabilities.languages, max_concurrency=10_000)
+        return Capabilities(languages=self._recogniser.capabilities.languages, max_concurrency=self._sessions)
 
     @property
     def model(self) -> str:
@@ -109,6 +115,9 @@ class CascadeS2s:
     async def start(self) -> None:
         await self._recogniser.start()
         self._places = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)  # some know it only now
+        if not self._recogniser.device.startswith("http"):  # somebody else's machine is not ours to measure
+            self._sessions = await measured_sessions(self._recogniser)
+            log.info("sessions=%d: as many as this machine hears soon when all speak", self._sessions)
         await self._responder.start()
 
     async def close(self) -> None:
