@@ -215,10 +215,12 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class SpeechText:
-    """Text for the detokenizer to speak now: a sentence or a clause. `voice` "" is the backend's default."""
+    """Text for the detokenizer to speak now: a sentence or a clause. `voice` "" is the backend's default; `failures`: rules of
+    the text front end that raised over it and were left out."""
 
     text: str
     voice: str = ""
+    failures: int = 0
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class SpokenSentences:
     """The sentences of a text that is still being written, in words, each at most `max_chars` long: push text in, get what
     can be spoken.
 
-    A sentence has the language that all of the text so far has. `failures` counts as in Words.
+    A sentence has the language that all of the text so far has. `failures` counts as in Words, until `take_failures`.
     """
 
     def __init__(self, max_chars: int, *, language: str = "", voice_language: str = "") -> None:
@@ -113,6 +113,11 @@ class SpokenSentences:
         self._voice_language = voice_language
         self._found = ""  # the language of the sentences before
         self.failures = 0
+
+    def take_failures(self) -> int:
+        """Those since the last call."""
+        taken, self.failures = self.failures, 0
+        return taken
 
     def push(self, delta: str) -> list[str]:
         """The sentences that became certain with `delta`."""

@@ -106,6 +106,19 @@ def test_rules_that_raise_leave_their_stretch_as_it_was(monkeypatch: pytest.Monk
     assert made.failures == 1
 
 
+def test_what_raised_in_a_text_that_is_being_written_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(text: str) -> str:
+        raise AssertionError(text)
+
+    monkeypatch.setattr(frontend, "_RULES", {"en": broken, "zh": frontend.chinese})
+    stream = frontend.SpokenSentences(200, voice_language="en")
+    assert [*stream.push("There are 41 ducks in here. And 42 "), *stream.flush()] == [
+        "There are 41 ducks in here.",
+        "And 42",
+    ]
+    assert (stream.take_failures(), stream.take_failures()) == (2, 0)
+
+
 def test_numbers_of_any_length_are_said() -> None:
     for length in (16, 17, 100, 4999):
         assert len(words("7" * length, language="en").text.split()) == length

@@ -157,7 +157,8 @@ class TurnTask:
                         await self._send(ReplyText(self.number, text))
                     case SpeechText() | SpeechCodes() if not self.request.speech:
                         continue
-                    case SpeechText(text, voice):
+                    case SpeechText(text, voice, failures):
+                        self._metrics.text_failures.inc(failures)
                         await self._windows.put(_Window(text=text, voice=voice))
                     case SpeechCodes(codes):
                         chunker = chunker or Chunker(self._detokenizer.ready.hop_tokens)

@@ -151,10 +151,10 @@ class CascadeS2s:
                 wrote = wrote or not delta.isspace()
                 for sentence in await off_loop(sentences.push, delta):
                     spoke = True
-                    yield SpeechText(sentence, self._voice_name)
+                    yield SpeechText(sentence, self._voice_name, sentences.take_failures())
         for sentence in await off_loop(sentences.flush):
             spoke = True
-            yield SpeechText(sentence, self._voice_name)
+            yield SpeechText(sentence, self._voice_name, sentences.take_failures())
         if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
             yield SpeechText(NO_WORDS[turn.language], self._voice_name)
 
