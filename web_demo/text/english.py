@@ -1,12 +1,22 @@
 """Numbers, dates, amounts and signs as English words. Pure; some tens of microseconds a sentence.
 
-American usage: "one hundred twenty", month before day where both could be meant, "zero" in numbers said digit by digit.
+American usage: month before day where both could be meant. The numbers themselves are in `english_numbers.py`.
 """
 
 from __future__ import annotations
 
 import re
 
+from web_demo.text.english_numbers import (
+    MAX_CARDINAL_DIGITS,
+    TENS,
+    cardinal,
+    digits,
+    model,
+    number,
+    ordinal,
+    year,
+)
 from web_demo.text.plain import roman_value
 from web_demo.text.rules import (
     ADDRESS,
@@ -25,34 +35,6 @@ from web_demo.text.rules import (
     spelt,
 )
 
-_UNITS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_SCALES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
-_ORDINALS = {
-    "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth",
-}  # fmt: skip
-MAX_CARDINAL_DIGITS = 15  # longer numbers are said digit by digit
 _MONTHS = [
     "January",
     "February",
@@ -71,62 +53,6 @@ _MONTH_OF = (
     {name.lower(): name for name in _MONTHS} | {name[:3].lower(): name for name in _MONTHS} | {"sept": "September"}
 )
 _MONTH = f"(?:{alternatives(_MONTHS)}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\\b\\.?)"
-_NUMBER_WORDS = frozenset((*_UNITS, *_TENS))
-
-
-def cardinal(value: int) -> str:
-    if value < 20:
-        return _UNITS[value]
-    if value < 100:
-        return _TENS[value // 10] + (f" {_UNITS[value % 10]}" if value % 10 else "")
-    scale, name = next((scale, name) for scale, name in _SCALES if value >= scale)
-    rest = value % scale
-    return f"{cardinal(value // scale)} {name}" + (f" {cardinal(rest)}" if rest else "")
-
-
-def ordinal(value: int) -> str:
-    head, _, last = cardinal(value).rpartition(" ")
-    word = _ORDINALS.get(last) or (f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th")
-    return f"{head} {word}".strip()
-
-
-def digits(figures: str, zero: str = "zero") -> str:
-    """Digit by digit; everything else in `figures` is passed over."""
-    return " ".join(zero if figure == "0" else _UNITS[int(figure)] for figure in figures if figure in "0123456789")
-
-
-def number(figures: str) -> str:
-    """A number with or without commas and decimals: a cardinal, or digit by digit where it begins with a zero or is no
-    quantity any more."""
-    whole, point, decimals = figures.replace(",", "").partition(".")
-    if not point and (len(whole) > MAX_CARDINAL_DIGITS or (len(whole) > 1 and whole[0] == "0")):
-        return digits(whole)
-    if not point and len(whole) >= 9 and "," not in figures and not whole.endswith("000"):
-        return digits(whole)
-    words = (cardinal(int(whole)) if len(whole) <= MAX_CARDINAL_DIGITS else digits(whole)) if whole else ""
-    return f"{words} point {digits(decimals)}".strip() if point else words
-
-
-def year(figures: str) -> str:
-    value = int(figures)
-    if len(figures) != 4 or value < 1000 or value % 1000 == 0:
-        return number(figures)
-    century, rest = divmod(value, 100)
-    if 2000 <= value < 2010:
-        return cardinal(value)
-    if rest == 0:
-        return f"{cardinal(century)} hundred"
-    return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
-
-
-def model(figures: str) -> str:
-    """The number in a name, as in A320 or RTX 4090."""
-    if figures[0] == "0" or len(figures) > 4:
-        return digits(figures)
-    if len(figures) < 3 or int(figures[1:]) == 0 or int(figures) % 1000 == 0:
-        return cardinal(int(figures))
-    head, rest = cardinal(int(figures[:-2])), int(figures[-2:])
-    return f"{head} {'hundred' if rest == 0 else ('oh ' if rest < 10 else '') + cardinal(rest)}"
 
 
 def _spaced(match: re.Match[str], words: str) -> str:
@@ -272,13 +198,13 @@ def _decade(match: re.Match[str]) -> str | None:
     if len(figures) == 2:
         if figures == "10":
             return None if not match[0].startswith("'") else "tens"
-        return _TENS[int(figures[0])][:-1] + "ies"
+        return TENS[int(figures[0])][:-1] + "ies"
     century, rest = int(figures[:2]), figures[2:]
     if figures.endswith("000"):
         return f"{cardinal(int(figures))}s"
     if rest == "00":
         return f"{cardinal(century)} hundreds"
-    return f"{cardinal(century)} {'tens' if rest == '10' else _TENS[int(rest[0])][:-1] + 'ies'}"
+    return f"{cardinal(century)} {'tens' if rest == '10' else TENS[int(rest[0])][:-1] + 'ies'}"
 
 
 def _year_range(match: re.Match[str]) -> str:

@@ -138,9 +138,5 @@ class SpokenSentences:
             )
             self.failures += made.failures
             self._found = made.language or self._found
-            out += (
-                [piece for piece in split_sentences(made.text, self._max_chars) if has_words(piece)]
-                if made.text
-                else []
-            )
+            out += [piece for piece in split_sentences(made.text, self._max_chars) if has_words(piece)]
         return out

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from web_demo.engines import registry
-from web_demo.engines.s2s.cascade.responder import MAX_REPLY_TOKENS
+from web_demo.engines.s2s.cascade.language_model import MAX_REPLY_TOKENS
 from web_demo.errors import SetupError
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.settings import ServiceSettings, option

@@ -29,8 +29,10 @@ from web_demo.engines.base import (
     TtsEngine,
     TurnRequest,
 )
+from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.engines.s2s.cascade.capacity import measured_sessions
-from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, Responder
+from web_demo.engines.s2s.cascade.language_model import LlmResponder
+from web_demo.engines.s2s.cascade.responder import Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
 from web_demo.engines.tts.text import voice_language
 from web_demo.errors import InvalidRequest

@@ -12,14 +12,14 @@ from tests.web_demo.server.asr import helpers as asr
 from tests.web_demo.server.tts import fakes as tts
 from web_demo.audio.samples import Audio
 from web_demo.engines import registry
-from web_demo.engines.s2s.cascade.responder import BuiltInResponder
+from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.errors import SetupError
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.settings import parse
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
 from web_demo.server.tts.settings import TtsSettings
-from web_demo.text.english import cardinal
+from web_demo.text.english_numbers import cardinal
 
 
 @pytest.fixture

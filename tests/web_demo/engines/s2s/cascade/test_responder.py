@@ -12,7 +12,8 @@ from aiohttp import web
 from tests.speech import recording
 from tests.talk import s2s, serving, talking, tone
 from web_demo.engines.base import Exchange, ToolCall, ToolExchange, ToolResult, TurnRequest
-from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, messages
+from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
+from web_demo.engines.s2s.cascade.language_model import LlmResponder, messages
 from web_demo.errors import EngineFailed, SetupError
 from web_demo.server.protocal import AudioData, Metadata
 
