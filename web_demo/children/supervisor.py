@@ -225,7 +225,7 @@ class Supervisor:
             if now - looked_at > PING_S + IDLE_S / 2:  # it is this process that stood still, and its mail lies unread
                 child.heard_at = now
             looked_at = now
-            if (uses_s := _cpu_s(child.process.pid)) != used_s:
+            if (uses_s := _cpu_s(child.process.pid)) is None or uses_s != used_s:
                 used_s, worked_at = uses_s, now
             silent_s = now - child.heard_at
             idle_s = min(silent_s, now - worked_at)
@@ -236,11 +236,11 @@ class Supervisor:
             child.send(Ping())
 
 
-def _cpu_s(pid: int) -> float:
-    """What a process has used of the CPU, in seconds; -1 when it is gone."""
+def _cpu_s(pid: int) -> float | None:
+    """What a process has used of the CPU, in seconds; None when it is gone, or the system does not say (it has no /proc)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except OSError:
-        return -1.0
+        return None
     fields = stat.rpartition(")")[2].split()  # the name before it may have anything in it
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

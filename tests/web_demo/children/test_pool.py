@@ -3,6 +3,7 @@ import functools
 import os
 import signal
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -198,15 +199,24 @@ def build_sleeper():
     return time.sleep
 
 
+@asynccontextmanager
+async def one_worker(build):
+    """A pool of one, and the worker's process id."""
+    pool = WorkerPool("test", build, 1)
+    await pool.start()
+    try:
+        (pid,) = pool.pids
+        yield pool, pid
+    finally:
+        await pool.close()
+
+
 @pytest.mark.parametrize("busy", [False, True])
 async def test_a_worker_that_was_stopped_is_replaced_and_its_task_done_by_another(monkeypatch, busy):
     """SIGSTOP: it lives, and neither works nor answers. Also one that was idle, before anybody waits for it."""
     monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.2)
     monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 1.0)
-    pool = WorkerPool("test", build_sleeper, 1)
-    await pool.start()
-    try:
-        (pid,) = pool.pids
+    async with one_worker(build_sleeper) as (pool, pid):
         running = asyncio.create_task(pool.run(0.5)) if busy else None
         await asyncio.sleep(0.1)
         os.kill(pid, signal.SIGSTOP)
@@ -214,37 +224,28 @@ async def test_a_worker_that_was_stopped_is_replaced_and_its_task_done_by_anothe
             assert await running is None
         await until(lambda: pool.pids and pool.pids != (pid,))
         assert await pool.run(0.0) is None
-    finally:
-        await pool.close()
 
 
 def build_spinner():
     return lambda count: sum(range(count))  # one call, which keeps the GIL
 
 
-async def test_a_worker_that_works_and_cannot_answer_is_let_work(monkeypatch):
+@pytest.mark.parametrize("told", [True, False], ids=["seen to work", "on a system without /proc"])
+async def test_a_worker_that_works_and_cannot_answer_is_let_work(monkeypatch, told):
+    if not told:
+        monkeypatch.setattr("web_demo.children.supervisor._cpu_s", lambda pid: None)
     monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.05)
     monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 0.6)
-    pool = WorkerPool("test", build_spinner, 1)
-    await pool.start()
-    try:
-        (pid,) = pool.pids
+    async with one_worker(build_spinner) as (pool, pid):
         assert await pool.run(100_000_000) == 4999999950000000
         assert pool.pids == (pid,)
-    finally:
-        await pool.close()
 
 
 async def test_a_service_that_stood_still_itself_kills_no_worker(monkeypatch):
     monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.2)
     monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 1.0)
-    pool = WorkerPool("test", build_sleeper, 1)
-    await pool.start()
-    try:
-        (pid,) = pool.pids
+    async with one_worker(build_sleeper) as (pool, pid):
         time.sleep(2.0)  # noqa: ASYNC251 - what stands still
         await asyncio.sleep(0.5)
         assert pool.pids == (pid,)
         assert await pool.run(0.0) is None
-    finally:
-        await pool.close()

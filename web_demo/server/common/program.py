@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from web_demo.errors import SetupError
+from web_demo.server.common import hangup
 from web_demo.server.common.forms import BODIES
 from web_demo.server.common.service import HEALTH, LIFE
 from web_demo.server.common.settings import ServiceSettings, configure_logging, parse
@@ -35,7 +36,6 @@ BACKLOG = 511
 DESCRIPTORS = 65_536
 LARGE_BYTES = 128 * 1024
 _M_MMAP_THRESHOLD = -3  # malloc.h
-GONE_S = 60
 TELL_S = 60.0
 
 
@@ -114,12 +114,7 @@ async def _listen(runner: web.AppRunner, settings: ServiceSettings) -> asyncio.S
     for each in server.sockets:
         with socket.socket(fileno=os.dup(each.fileno())) as listening:
             listening.listen(BACKLOG)
-            # Connections inherit these: a peer that vanished without a word is noticed.
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, GONE_S // 2)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, GONE_S // 6)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_S * 1000)
+            hangup.notice_vanished(listening)  # connections inherit it
     return server
 
 

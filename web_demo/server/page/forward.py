@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 MAX_AT_ONCE = 256  # to each service, which has limits of its own
 MAX_PER_CLIENT = 64
 CHUNK_BYTES = 64 * 1024
-KEEPALIVE_S = 30  # a service's machine that is silent for so long is asked whether it is still there
 MODULES = {"asr": "web_demo.server.asr_server", "tts": "web_demo.server.tts_server"}
 REQUEST_HEADERS = ("Content-Type", "Content-Length", "Accept", "Authorization", "X-API-Key")
 RESPONSE_HEADERS = ("Content-Type", "Content-Length", "Content-Disposition", "Retry-After", "Cache-Control")
@@ -119,10 +118,7 @@ class Forwarder:
 def _watched_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     """Without a read timeout, a machine that vanished would be waited for without end."""
     made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S // 3)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    hangup.notice_vanished(made)
     return made
 
 

@@ -7,6 +7,7 @@ import asyncio
 import re
 import resource
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from web_demo.server.common import hangup
 from web_demo.server.common.watchdog import EXIT_STUCK
 
 ROOT = Path(__file__).parents[4]
@@ -237,3 +239,16 @@ async def test_tls_serves_and_a_peer_that_speaks_plainly_or_not_at_all_disturbs_
         program.process.send_signal(signal.SIGTERM)
         assert await program.ended() == 0
     assert not [line for line in program.lines if "Traceback" in line]
+
+
+@pytest.mark.parametrize("missing", [(), ("TCP_KEEPIDLE", "TCP_USER_TIMEOUT")], ids=["Linux", "a system without them"])
+def test_a_vanished_peer_is_noticed_with_what_the_system_has(monkeypatch, missing):
+    for name in missing:
+        monkeypatch.delattr(socket, name)
+    with socket.socket() as connection:
+        hangup.notice_vanished(connection)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+        if not missing:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == hangup.GONE_S // 2
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == hangup.GONE_S * 1000
