@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,7 @@ from web_demo.engines.base import (
     AsrEngine,
     Capabilities,
     Engine,
+    Exchange,
     Heard,
     SpeechText,
     Step,
@@ -35,7 +37,7 @@ from web_demo.engines.s2s.cascade.language_model import LlmResponder
 from web_demo.engines.s2s.cascade.responder import Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
 from web_demo.engines.tts.text import voice_language
-from web_demo.errors import InvalidRequest
+from web_demo.errors import NothingHeard
 from web_demo.text.frontend import SpokenSentences
 
 log = logging.getLogger(__name__)
@@ -86,7 +88,10 @@ class CascadeS2s:
         self._responder = responder
         self._voice = voice
         self._voice_name = voice_name
-        self._transcripts: WeakKeyDictionary[Audio, str] = WeakKeyDictionary()
+        self._transcripts: WeakKeyDictionary[Audio, str] = (
+            WeakKeyDictionary()
+        )  # as long as a conversation keeps the sound
+        self._being_heard: WeakKeyDictionary[Audio, asyncio.Lock] = WeakKeyDictionary()
         self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
         self._sessions = UNLIMITED
         self.speech = voice.capabilities.backend or EngineVoice(voice)
@@ -133,18 +138,21 @@ class CascadeS2s:
         return
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
-        heard = self._transcripts.get(turn.audio)  # known where the turn goes on after calls of functions
-        if heard is None:
-            heard = self._transcripts[turn.audio] = await self._transcribe(turn.audio)
-        if not heard:
-            raise InvalidRequest(NO_SPEECH[turn.language])
-        yield Heard(heard)
+        heard = ""
+        if turn.audio is not None:
+            heard = await self.transcribe(turn.audio)
+            if heard:
+                yield Heard(heard)
+            elif not turn.text:
+                raise NothingHeard(NO_SPEECH[turn.language])
+        turn = replace(turn, history=tuple([await self._read(exchange) for exchange in turn.history]))
+        asked = "\n".join(part for part in (heard, turn.text) if part)
         can = self._voice.capabilities
         sentences = SpokenSentences(
             can.max_piece_chars, voice_language=voice_language(self._voice_name, can) or turn.language
         )
         wrote = spoke = False
-        async with aclosing(self._responder.reply(heard, turn)) as deltas:
+        async with aclosing(self._responder.reply(asked, turn)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, ToolCall):
                     yield delta
@@ -159,6 +167,19 @@ class CascadeS2s:
             yield SpeechText(sentence, self._voice_name, sentences.take_failures())
         if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
             yield SpeechText(NO_WORDS[turn.language], self._voice_name)
+
+    async def transcribe(self, audio: Audio) -> str:
+        if audio not in self._transcripts:
+            async with self._being_heard.setdefault(audio, asyncio.Lock()):  # by an answer, and beside it
+                if audio not in self._transcripts:
+                    self._transcripts[audio] = await self._transcribe(audio)
+        return self._transcripts[audio]
+
+    async def _read(self, exchange: Exchange) -> Exchange:
+        """With the words of what was said and never answered."""
+        if exchange.user_text or exchange.user_audio is None:
+            return exchange
+        return replace(exchange, user_text=await self.transcribe(exchange.user_audio))
 
     async def _transcribe(self, audio: Audio) -> str:
         """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, side by side."""
