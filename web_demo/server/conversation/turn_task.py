@@ -21,7 +21,7 @@ from utils.threads import off_loop
 from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples, is_audible
 from web_demo.detokenizer.source import SpeechSource, TurnSpeech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
-from web_demo.errors import NoSound, ServiceError
+from web_demo.errors import EngineFailed, NoSound, ServiceError
 from web_demo.server.conversation.chunker import Chunker
 from web_demo.server.conversation.events import (
     AnswerEnded,
@@ -34,7 +34,7 @@ from web_demo.server.conversation.events import (
 )
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.pacing import SampleClock
-from web_demo.server.conversation.ports import Wire
+from web_demo.server.conversation.ports import Outlet
 from web_demo.server.conversation.reply import SpokenReply
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class TurnTask:
         *,
         engine: S2sEngine,
         detokenizer: SpeechSource,
-        wire: Wire,
+        wire: Outlet,
         metrics: S2sMetrics,
         prebuffer_s: float,
         now: Callable[[], float],
@@ -88,54 +88,56 @@ class TurnTask:
         self._clock = SampleClock(WIRE_RATE, prebuffer_s)
         self._windows: Channel[_Window] = Channel(WINDOWS_AHEAD)
         self._audio: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
-        self._silenced = False
+        self.silenced = False
         self._played = ""  # when it was silenced; its engine may go on for a moment
         self._began = now()
         self._sent = 0  # samples
         self._produced = 0
         self._audible = False  # whether any of that was more than silence
-        self._reply = SpokenReply()
+        self.reply = SpokenReply()
         self.transcript = ""  # what the engine understood of the user
         self.calls: list[ToolCall] = []  # functions whose results the answer waits for
         self.outcome: Outcome | None = None
 
     def silence(self) -> None:
         self._played = self.played()
-        self._silenced = True
+        self.silenced = True
         self.outcome = self.outcome or Outcome.INTERRUPTED
 
     def played(self) -> str:
         """The reply, as far as the user can have heard (or read) it."""
-        if self._silenced:
+        if self.silenced:
             return self._played
         if self.outcome is Outcome.FINISHED or not self.request.speech:
-            return self._reply.text
-        return self._reply.played(self._clock.played(self._sent, self._now()))
+            return self.reply.text
+        return self.reply.played(self._clock.played(self._sent, self._now()))
 
     async def run(self) -> None:
         """Raises nothing but cancellation: what goes wrong is told to the client and logged here."""
         problem: str | None = None
+        code = EngineFailed.code
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._think(), name=f"think-{self.request.turn_id}")
                 tasks.create_task(self._speak(), name=f"speak-{self.request.turn_id}")
                 tasks.create_task(self._play(), name=f"play-{self.request.turn_id}")
-            await self._send(AnswerEnded(self.number, self._reply.text))
+            await self._send(AnswerEnded(self.number, self.reply.text))
             self.outcome = self.outcome or Outcome.FINISHED
         except* ServiceError as group:
-            problem = _first(group).message
+            error = _first(group)
+            problem, code = error.message, error.code
             log.warning("turn failed turn=%s: %s", self.request.turn_id, problem)
         except* ConnectionError:
             self.outcome = Outcome.INTERRUPTED  # the client hung up: its reader ends the session
         except* Exception as group:
             problem = "the engine made a mistake while answering; please ask again"
             log.exception("turn failed turn=%s", self.request.turn_id, exc_info=group)
-        if problem is not None and not self._silenced:
+        if problem is not None and not self.silenced:
             self.outcome = Outcome.FAILED
-            await self._send(AnswerFailed(self.number, problem))
+            await self._send(AnswerFailed(self.number, problem, code))
 
     async def _send(self, event: ServerEvent) -> None:
-        if not self._silenced:
+        if not self.silenced:
             await self._wire.send(event)
 
     async def _think(self) -> None:
@@ -153,7 +155,7 @@ class TurnTask:
                         if first_text:
                             first_text = False
                             self._metrics.stage.labels("text").observe(self._now() - transcribed_at)
-                        self._reply.add_text(text)
+                        self.reply.add_text(text)
                         await self._send(ReplyText(self.number, text))
                     case SpeechText() | SpeechCodes() if not self.request.speech:
                         continue
@@ -173,7 +175,8 @@ class TurnTask:
     async def _speak(self) -> None:
         speech: TurnSpeech | None = None
         writer = self._wire.writer
-        writer.drop()
+        if self.request.speech:
+            writer.drop()
         try:
             async for window in self._windows:
                 if speech is None:
@@ -192,7 +195,7 @@ class TurnTask:
 
     async def _speak_window(self, speech: TurnSpeech, window: _Window) -> None:
         if window.text:
-            self._reply.begin_utterance(window.text)
+            self.reply.begin_utterance(window.text)
         asked = self._now()
         first = True
         deadline = self._clock.runs_dry_at(self._produced, asked)
@@ -202,13 +205,13 @@ class TurnTask:
             if first:
                 first = False
                 self._metrics.stage.labels("sound").observe(self._now() - asked)
-            self._reply.add_sound(len(samples))
+            self.reply.add_sound(len(samples))
             self._audible = self._audible or is_audible(samples)
             self._produced += len(samples)
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
         if window.text:
-            self._reply.end_utterance()
+            self.reply.end_utterance()
 
     async def _queue(self, encoded: Sequence[EncodedAudio]) -> None:
         for audio in encoded:
@@ -220,7 +223,7 @@ class TurnTask:
             due = self._clock.due(self._sent, now)
             if due > now:
                 await asyncio.sleep(due - now)
-            if self._silenced:
+            if self.silenced:
                 return
             self._metrics.lateness.observe(max(self._now() - max(due, now), 0.0))
             if self._sent == 0:

@@ -116,6 +116,7 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
     "language": _language,
     "events": _flag,
     "speech": _flag,
+    "transcription": _flag,
     "turn_detection": _turn_detection,
     "tools": _tools,
 }
