@@ -1,7 +1,7 @@
 """Live streams of sound without a container: 16-bit PCM of any rate, and G.711. Float32 in, bytes out, and back.
 
-They do for such a stream what `opus` does for Ogg-Opus. The converters keep their state between calls, so a stream may be cut anywhere
-between two samples.
+They do for such a stream what `opus` does for Ogg-Opus. The converters keep their state between calls, so a stream may be cut
+anywhere between two samples.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Coding(Enum):
 
 
 class PcmReader:
-    """Bytes of a stream at `rate` to samples at `to`. `push` only counts; `decode` does the work and may run in another thread, while
-    nothing else is called."""
+    """Bytes of a stream at `rate` to samples at `to`. `push` only counts; `decode` does the work and may run in another thread,
+    while nothing else is called."""
 
     def __init__(self, coding: Coding, rate: int, to: int = SPEECH_RATE) -> None:
         self._coding = coding
@@ -75,8 +75,8 @@ class PcmReader:
         return self._pending_bytes / self._bytes_per_ms
 
     def push(self, data: bytes, most_ms: float = math.inf) -> None:
-        """Raises ValueError about half a sample, and takes none of `data` then. Raises TooMuchSound about more than `most_ms`: what is
-        within it is kept, the rest left out."""
+        """Raises ValueError about half a sample, and takes none of `data` then. Raises TooMuchSound about more than `most_ms`: what
+        is within it is kept, the rest left out."""
         if len(data) % self._coding.sample_bytes:
             raise ValueError(
                 f"{self._coding.value} has {self._coding.sample_bytes} bytes a sample, got {len(data)} bytes"
