@@ -78,9 +78,7 @@ class PcmReader:
         """Raises ValueError about half a sample, and takes none of `data` then. Raises TooMuchSound about more than `most_ms`: what
         is within it is kept, the rest left out."""
         if len(data) % self._coding.sample_bytes:
-            raise ValueError(
-                f"{self._coding.value} has {self._coding.sample_bytes} bytes a sample, got {len(data)} bytes"
-            )
+            raise ValueError(f"{self._coding.value} has an even number of bytes, got {len(data)}")
         too_much = len(data) / self._bytes_per_ms > most_ms
         kept = data[: self._whole(most_ms)] if too_much else data
         self.charged_ms += len(kept) / self._bytes_per_ms
