@@ -31,7 +31,7 @@ def read(message: str | bytes) -> ClientEvent:
     try:
         data = json.loads(message, parse_constant=_no_number)
         _require_flat(data, MAX_DEPTH)
-        if "\\u" in (message if isinstance(message, str) else message.decode()):
+        if b"\\u" in (message.encode() if isinstance(message, str) else message):
             json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # "\ud800" is JSON, but no text: it could not be sent back
         raise EventError("the message holds half a character (an unpaired surrogate)", code="invalid_json") from error

@@ -51,14 +51,15 @@ def transcript_delta(item_id: str, delta: str) -> Event:
     return event(f"{_TRANSCRIPTION}.delta", item_id=item_id, content_index=0, delta=delta)
 
 
-def transcript_completed(item_id: str, transcript: str, seconds: float) -> Event:
-    """`seconds` of sound that were transcribed."""
+def transcript_completed(item_id: str, transcript: str, seconds: float, language: str = "") -> Event:
+    """`seconds` of sound that were transcribed; `language` is the code of the one that was heard, where it is known."""
     return event(
         f"{_TRANSCRIPTION}.completed",
         item_id=item_id,
         content_index=0,
         transcript=transcript,
         usage={"type": "duration", "seconds": round(seconds, 3)},
+        **({"languages": [{"code": language}]} if language else {}),
     )
 
 
