@@ -13,8 +13,8 @@ from web_demo.audio.samples import Samples, from_int16, to_int16
 class Recording:
     """The end of a live stream, as much of it as is wanted: float32 in and out, 16 bit inside."""
 
-    def __init__(self) -> None:
-        self.start = 0  # position in the stream of the first sample that is kept
+    def __init__(self, start: int = 0) -> None:
+        self.start = start  # position in the stream of the first sample that is kept
         self._chunks: deque[npt.NDArray[np.int16]] = deque()
         self._samples = 0
 
