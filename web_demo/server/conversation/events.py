@@ -270,7 +270,7 @@ class WrongItem:
     """There is no such item, or it is not of the kind that this can be done to; nothing changed."""
 
     reason: str
-    missing: bool
+    missing: bool = False  # else it is not of that kind
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from web_demo.audio.samples import Audio
+from web_demo.audio.samples import WIRE_RATE, Audio
 from web_demo.engines.base import Exchange, ToolCall, ToolExchange, ToolResult
 from web_demo.server.conversation.reply import SpokenReply
 
 HISTORY_PAIRS = 8  # that the model sees before the turn which it answers
 MAX_ITEMS = 256  # of one conversation; the oldest go first
+
+SLACK = WIRE_RATE // 2  # samples; who plays an answer counts by another clock
 
 FIRST = "root"  # "after" this stands what comes before all others
 
@@ -61,6 +63,10 @@ class FunctionReturned:
 Item = UserSaid | AssistantSaid | SystemSaid | FunctionCalled | FunctionReturned
 
 
+class WrongCall(ValueError):
+    """A result of a call that the conversation does not have."""
+
+
 class NoSuchItem(ValueError):
     """The conversation has no item with this id."""
 
@@ -92,9 +98,11 @@ class History:
 
     def add(self, item: Item, after: str | None = None) -> str | None:
         """`after`: the id of another one, FIRST, or None for the end. Returns the id of the item before it, None at the beginning.
-        Raises NoSuchItem, and ValueError for an id that is there already."""
+        Raises NoSuchItem, WrongCall, and ValueError for an id that is there already."""
         if item.id in self._items:
-            raise ValueError(f"the conversation has an item {item.id!r} already")
+            raise ValueError(f"the conversation has an item {item.id[:80]!r} already")
+        if isinstance(item, FunctionReturned) and item.result.call_id not in self._calls():
+            raise WrongCall(f"the conversation has no call {item.result.call_id[:80]!r}")
         ids = list(self._items)
         place = len(ids)
         if after is not None:
@@ -103,6 +111,9 @@ class History:
         items.insert(place, item)
         self._items = {one.id: one for one in items}
         return ids[place - 1] if place else None
+
+    def _calls(self) -> set[str]:
+        return {item.call.call_id for item in self if isinstance(item, FunctionCalled)}
 
     def find(self, item_id: str) -> Item:
         """Raises NoSuchItem."""
@@ -136,7 +147,7 @@ class History:
         item = self.find(item_id)
         if not isinstance(item, AssistantSaid) or item.reply is None or not item.reply.samples:
             raise ValueError("only a spoken answer of the assistant can be truncated")
-        if samples > item.reply.samples and not item.under_way:
+        if samples > item.reply.samples + SLACK and not item.under_way:
             raise ValueError("the answer is shorter than that")
         text = item.reply.played(samples)
         self._items[item_id] = replace(item, text=text, under_way=False)
@@ -178,9 +189,9 @@ class History:
                     calls.pop(result.call_id, None)
         return list(calls.values())
 
-    def asked(self, items: Iterable[Item] | None = None) -> Asked:
-        """What is to be answered now; of the conversation, or of `items` instead."""
-        chosen = list(self if items is None else items)
+    def asked(self, items: Iterable[Item | str] | None = None) -> Asked:
+        """What is to be answered now; of the conversation, or of `items`, or those with these ids, instead. Raises NoSuchItem."""
+        chosen = [self.find(item) if isinstance(item, str) else item for item in (self if items is None else items)]
         results = {item.result.call_id: item.result for item in chosen if isinstance(item, FunctionReturned)}
         pairs = _pairs(chosen)
         turn = pairs.pop() if pairs and pairs[-1].open else _Pair()

@@ -39,4 +39,6 @@ class AnswerOptions:
     tools: tuple[Mapping[str, Any], ...] | None = None
     tool_choice: str | None = None
     remember: bool = True  # False: the conversation knows nothing of it
-    context: tuple[Item, ...] | None = None  # it answers these, instead of the conversation
+    context: tuple[Item | str, ...] | None = (
+        None  # it answers these, or items with these ids, instead of the conversation
+    )

@@ -144,6 +144,7 @@ class Session:
         """
         try:
             async with asyncio.TaskGroup() as tasks, aclosing(incoming) as events:
+                await self._listen(tasks)
                 async for event in events:
                     await self._handle(event, tasks)
                 await self._answers.close()
@@ -211,6 +212,11 @@ class Session:
 
     async def _on_answer(self, options: AnswerOptions, tasks: asyncio.TaskGroup) -> None:
         speech = self._options.speech if options.speech is None else options.speech
+        try:
+            self._history.asked(options.context)
+        except NoSuchItem as error:
+            await self._complain(WrongItem(str(error), missing=True))
+            return
         if options.remember or speech:
             await self._apply(Event.ASKED, tasks, options=options)
         elif self._answers.full:
@@ -268,11 +274,15 @@ class Session:
     async def _configure(self, options: SessionOptions, tasks: asyncio.TaskGroup) -> None:
         previous, self._options = self._options, options
         self._conversation.buffered = options.buffered
-        if (options.turn_detection, options.prefix_s) == (previous.turn_detection, previous.prefix_s):
-            return
-        await self._end_speech()
-        rules = options.turn_detection
-        self._user.listen_with(TurnDetector(rules, self._voice_model()) if rules else None, options.prefix_s)
+        if (options.turn_detection, options.prefix_s) != (previous.turn_detection, previous.prefix_s):
+            await self._end_speech()
+            await self._listen(tasks)
+
+    async def _listen(self, tasks: asyncio.TaskGroup) -> None:
+        """For a voice, or to nothing, as the options say."""
+        rules = self._options.turn_detection
+        detector = TurnDetector(rules, self._voice_model()) if rules else None
+        self._user.listen_with(detector, self._options.prefix_s)
         self._conversation.hands_free = rules is not None
         if rules is not None:
             await self._apply(Event.HANDS_FREE_ON, tasks)

@@ -177,7 +177,14 @@ class Talk:
     """The client's side of one session. A method returns when the session has dealt with what it sent."""
 
     def __init__(
-        self, script: Callable, *, options: SessionOptions, limits: SessionLimits, frame_s: float, **engine: object
+        self,
+        script: Callable,
+        *,
+        options: SessionOptions,
+        begins: SessionOptions,
+        limits: SessionLimits,
+        frame_s: float,
+        **engine: object,
     ) -> None:
         self.wire = FakeWire(frame_s=frame_s)
         self.engine = ScriptedS2s(script, **engine)
@@ -189,7 +196,7 @@ class Talk:
             detokenizer=self.synthesizer,
             metrics=METRICS,
             limits=limits,
-            options=SessionOptions(),
+            options=begins,
             voice_model=Loudness,
             now=asyncio.get_running_loop().time,
         )
@@ -286,13 +293,20 @@ async def talking(
     script: Callable,
     *,
     options: SessionOptions | None = None,
+    begins: SessionOptions | None = None,
     limits: SessionLimits | None = None,
     frame_s: float = 0.04,
     **engine: object,
 ) -> AsyncIterator[Talk]:
-    """Ends with a hang-up, unless there was one, after which nothing of the session may be left."""
+    """`begins`: the options of the session at its beginning, before it gets the others. Ends with a hang-up, unless there was one,
+    after which nothing of the session may be left."""
     talk = Talk(
-        script, options=options or SessionOptions(), limits=limits or SessionLimits(), frame_s=frame_s, **engine
+        script,
+        options=options or SessionOptions(),
+        begins=begins or SessionOptions(),
+        limits=limits or SessionLimits(),
+        frame_s=frame_s,
+        **engine,
     )
     if options is not None:
         await talk.send(Configure(options))

@@ -167,3 +167,14 @@ def test_turning_it_off_while_somebody_speaks_keeps_the_turn_and_ends_the_speech
             assert talk.engine.turns[0].audio.seconds == pytest.approx(2.0, abs=0.1)
 
     run(conversation())
+
+
+def test_a_session_may_begin_hands_free():
+    async def conversation():
+        async with talking(say("ok"), begins=HANDS_FREE) as talk:
+            await talk.speak(1.0)
+            await talk.speak(0.6, level=0.0)
+            await talk.answered()
+            assert edges(talk) == [SpeechBegan, SpeechEnded]
+
+    run(conversation())

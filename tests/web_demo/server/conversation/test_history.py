@@ -9,6 +9,7 @@ from web_demo.server.conversation.history import (
     FIRST,
     HISTORY_PAIRS,
     MAX_ITEMS,
+    SLACK,
     AssistantSaid,
     FunctionCalled,
     FunctionReturned,
@@ -16,6 +17,7 @@ from web_demo.server.conversation.history import (
     NoSuchItem,
     SystemSaid,
     UserSaid,
+    WrongCall,
 )
 from web_demo.server.conversation.reply import SpokenReply
 
@@ -53,6 +55,11 @@ def test_an_item_after_nothing_or_there_already_is_refused_and_changes_nothing()
         with pytest.raises(NoSuchItem):
             look("x")
     assert list(made) == [UserSaid("a")]
+
+
+def test_a_result_needs_its_call():
+    with pytest.raises(WrongCall, match="'1'"):
+        history(UserSaid("a", "hi"), FunctionReturned("b", SUNNY))
 
 
 def test_the_last_turn_is_asked_and_those_before_are_pairs():
@@ -169,7 +176,7 @@ def test_an_answer_is_truncated_to_what_was_heard_also_after_its_end():
 def test_what_was_not_spoken_so_long_cannot_be_truncated(item):
     made = history(item)
     with pytest.raises(ValueError):
-        made.truncate("a", 501)
+        made.truncate("a", 501 + SLACK)
     assert list(made) == [item]
 
 
