@@ -67,10 +67,10 @@ REFUSALS = {
     Refusal.NO_CALLS: ("invalid_value", "no response waits for results of its calls"),
 }
 OPERATIONS = {
-    "conversation.item.create": "item_create",
-    "conversation.item.delete": "item_delete",
-    "conversation.item.truncate": "item_truncate",
-    "conversation.item.retrieve": "item_retrieve",
+    "conversation.item.create": "item_create_",
+    "conversation.item.delete": "item_delete_",
+    "conversation.item.truncate": "item_truncate_",
+    "conversation.item.retrieve": "item_retrieve_",
 }
 
 
@@ -216,8 +216,7 @@ class Telling:
                 code, message = REFUSALS[why]
                 yield error_event(EventError(message, code=code), event_id)
             case WrongItem(reason, missing):
-                operation = OPERATIONS.get(kind, "item")
-                code = f"{operation}_invalid_item_id" if missing else "invalid_value"
+                code = f"{OPERATIONS.get(kind, '')}invalid_item_id" if missing else "invalid_value"
                 yield error_event(EventError(reason, code=code, param="item_id" if missing else None), event_id)
             case Unreadable(reason):
                 yield error_event(EventError(reason, code="invalid_audio", param="audio"), event_id)
