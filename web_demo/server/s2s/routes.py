@@ -56,6 +56,7 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -
         metrics=service.metrics,
         limits=service.settings.limits,
         options=wire.options,
+        transcriber=service.words.words if service.words is not None else None,
     )
     service.sessions.add(session)
     service.metrics.sessions.set(len(service.sessions))

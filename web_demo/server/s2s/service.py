@@ -22,6 +22,7 @@ from web_demo.server.common.budgets import Budget, client_of
 from web_demo.server.common.service import EngineHost
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
+from web_demo.server.s2s import words
 from web_demo.server.s2s.settings import S2sSettings
 
 log = logging.getLogger(__name__)
@@ -38,15 +39,20 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             lambda: self.max_sessions, of="sessions", retry_after_s=30, refused=metrics.sessions_refused.inc
         )
         self.detokenizer = _speech_source(engine, metrics)
+        self.words = words.create(settings) if engine.name != "embedded" else None  # which is a recogniser itself
 
     async def start_parts(self) -> None:
         await asyncio.gather(self.detokenizer.start(), off_loop(self.engine.preload))
+        if self.words is not None:
+            await self.words.start()
         await self.engine.start()  # last: on a shared GPU the engine measures what is really left
         if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
 
     async def close(self) -> None:
         await self.detokenizer.close()
+        if self.words is not None:
+            await self.words.close()
         await self.engine.close()
 
     def fault(self) -> str | None:
@@ -82,12 +88,10 @@ def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:
 
 
 def choose_engine(settings: S2sSettings) -> Choice:
-    """Raises SetupError when a recogniser or a voice is named for an engine that has none."""
+    """Raises SetupError when a voice is named for an engine that has its own."""
     choice = choose("s2s", settings)
-    named = {"--asr-engine": settings.asr_engine, "--tts-engine": settings.tts_engine}
-    without_effect = [f"{option} {name}" for option, name in named.items() if name != "embedded"]
-    if without_effect and choice.name != "embedded":
-        message = f"{' and '.join(without_effect)} work with --engine embedded only, not with {choice.name}"
+    if settings.tts_engine != "embedded" and choice.name != "embedded":
+        message = f"--tts-engine {settings.tts_engine} works with --engine embedded only, not with {choice.name}"
         if settings.engine != "auto":
             raise SetupError(message)
         log.warning("%s", message)

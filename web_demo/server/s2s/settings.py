@@ -49,7 +49,9 @@ class S2sSettings(ServiceSettings):
     asr_engine: str = field(
         default="embedded",
         metadata=option(
-            "embedded engine: who listens (default embedded: English)", choices=partial(registry.names, "asr")
+            "embedded engine: who listens (default embedded: English); Fun-Audio-Chat: who writes down what users say "
+            "(default: the ASR service at --asr-url)",
+            choices=partial(registry.names, "asr"),
         ),
     )
     asr_base_url: str = field(

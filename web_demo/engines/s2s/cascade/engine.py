@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from utils.threads import off_loop
-from web_demo.audio.samples import SPEECH_RATE, Audio
+from web_demo.audio.samples import Audio
 from web_demo.engines import registry
-from web_demo.engines.asr.cuts import cuts, join_texts
+from web_demo.engines.asr.turns import TurnRecogniser
 from web_demo.engines.base import (
     AsrEngine,
     Capabilities,
@@ -92,7 +92,7 @@ class CascadeS2s:
             WeakKeyDictionary()
         )  # as long as a conversation keeps the sound
         self._being_heard: WeakKeyDictionary[Audio, asyncio.Lock] = WeakKeyDictionary()
-        self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
+        self._ears = TurnRecogniser(recogniser)
         self._sessions = UNLIMITED
         self.speech = voice.capabilities.backend or EngineVoice(voice)
 
@@ -120,8 +120,7 @@ class CascadeS2s:
         """Nothing: no device is waited for."""
 
     async def start(self) -> None:
-        await self._recogniser.start()
-        self._places = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)  # some know it only now
+        await self._ears.start()
         if not self._recogniser.device.startswith("http"):  # somebody else's machine is not ours to measure
             self._sessions = await measured_sessions(self._recogniser)
             log.info("sessions=%d: as many as this machine hears soon when all speak", self._sessions)
@@ -129,7 +128,7 @@ class CascadeS2s:
 
     async def close(self) -> None:
         await self._responder.close()
-        await self._recogniser.close()
+        await self._ears.close()
 
     def fault(self) -> str | None:
         return self._recogniser.fault()
@@ -172,7 +171,7 @@ class CascadeS2s:
         if audio not in self._transcripts:
             async with self._being_heard.setdefault(audio, asyncio.Lock()):  # by an answer, and beside it
                 if audio not in self._transcripts:
-                    self._transcripts[audio] = await self._transcribe(audio)
+                    self._transcripts[audio] = await self._ears.words(audio)
         return self._transcripts[audio]
 
     async def _read(self, exchange: Exchange) -> Exchange:
@@ -180,27 +179,6 @@ class CascadeS2s:
         if exchange.user_text or exchange.user_audio is None:
             return exchange
         return replace(exchange, user_text=await self.transcribe(exchange.user_audio))
-
-    async def _transcribe(self, audio: Audio) -> str:
-        """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, side by side."""
-        if audio.seconds <= self._recogniser.max_segment_s:
-            return await self._piece(audio)
-        sound = await off_loop(audio.at, SPEECH_RATE)
-        spans = await off_loop(lambda: list(cuts(sound.samples, self._recogniser.max_segment_s)))
-        pieces = [
-            asyncio.create_task(self._piece(Audio(sound.samples[start:end], SPEECH_RATE)), name="recognise")
-            for start, end in spans
-        ]
-        try:
-            return join_texts([await piece for piece in pieces])
-        finally:
-            for piece in pieces:
-                piece.cancel()
-            await asyncio.gather(*pieces, return_exceptions=True)
-
-    async def _piece(self, audio: Audio) -> str:
-        async with self._places:
-            return (await self._recogniser.transcribe(audio)).text
 
 
 def _description(engine: Engine) -> str:

@@ -158,9 +158,11 @@ def test_an_openai_part_without_an_address_is_refused_in_words(arguments, option
         command_line(*arguments)
 
 
-def test_parts_for_an_engine_that_has_none_are_refused():
-    with pytest.raises(SetupError, match="--asr-engine funasr work with --engine embedded only, not with funaudiochat"):
-        create_app(parse(S2sSettings, ["--engine", "funaudiochat", "--asr-engine", "funasr"]))
+def test_a_voice_for_an_engine_that_has_its_own_is_refused():
+    with pytest.raises(
+        SetupError, match="--tts-engine openai works with --engine embedded only, not with funaudiochat"
+    ):
+        create_app(parse(S2sSettings, ["--engine", "funaudiochat", "--tts-engine", "openai"]))
 
 
 def test_the_parts_get_the_settings_of_their_services():
