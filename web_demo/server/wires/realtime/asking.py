@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 
 from utils.bucket import TokenBucket
 from utils.threads import off_loop
@@ -24,6 +25,16 @@ MAX_TRUNCATION_MS = 3_600_000
 Step = core.ClientEvent | Event
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A response that waits until all results of the calls of a turn are there: they come one by one."""
+
+    options: AnswerOptions
+    asked: Asked
+    speech: bool
+    turn: int
+
+
 class Asking:
     """`now` is the clock of what sound may come in items, in seconds: as much as in the buffer."""
 
@@ -31,7 +42,7 @@ class Asking:
         self.settings = settings
         self._telling = telling
         self._budget = TokenBucket(AHEAD_S, RATE, now)
-        self._held: tuple[AnswerOptions, Asked, bool] | None = None  # a response that waits for results of calls
+        self._held: _Held | None = None
 
     async def steps(self, asked: ClientEvent) -> AsyncGenerator[Step, None]:
         """What the conversation is to do, and answers that need nothing of it. Raises EventError; then nothing is done."""
@@ -45,7 +56,6 @@ class Asking:
                 if data := audio_in(fields, self.settings.heard.format, AHEAD_S):
                     yield core.AudioIn(data)
             case "input_audio_buffer.commit":
-                self._held = None
                 yield core.Commit()
             case "input_audio_buffer.clear":
                 yield core.Discard()
@@ -70,13 +80,13 @@ class Asking:
 
     async def _create_item(self, fields: Fields) -> AsyncGenerator[Step, None]:
         item = await self._item(_object(fields, "item"))
-        if isinstance(item, UserSaid):
-            self._held = None
         yield core.AddItem(item, fields.text("previous_item_id", "", most=MAX_ID) or None)
-        if self._held is not None and not self._telling.open_calls:
-            held, self._held = self._held, None
-            yield self._answer(*held)
-            self._telling.asked, self._telling.asked_speech = BY_ITSELF, None
+        held = self._held
+        if held is not None and not self._telling.open_calls:
+            self._held = None
+            if held.turn == self._telling.turns:  # else the user has gone on
+                async for step in self._answer(held.options, held.asked, speech=held.speech):
+                    yield step
 
     async def _item(self, fields: Fields) -> Item:
         """Its sound is charged before it is decoded."""
@@ -97,14 +107,16 @@ class Asking:
         asked = Asked(explicit=True, metadata=metadata_of(own), remember=remember)
         bare = remember and context is None and options.system_prompt is None
         if bare and self._telling.open_calls:
-            self._held = options, asked, speech  # results come one by one: once all are there
+            self._held = _Held(options, asked, speech, self._telling.turns)
             return
-        yield self._answer(options, asked, speech)
-        self._telling.asked, self._telling.asked_speech = BY_ITSELF, None
+        async for step in self._answer(options, asked, speech=speech):
+            yield step
 
-    def _answer(self, options: AnswerOptions, asked: Asked, speech: bool) -> core.Answer:
+    async def _answer(self, options: AnswerOptions, asked: Asked, *, speech: bool) -> AsyncGenerator[Step, None]:
+        """What comes back in the response is told while it begins, and forgotten where it does not."""
         self._telling.asked, self._telling.asked_speech = asked, speech
-        return core.Answer(options)
+        yield core.Answer(options)
+        self._telling.asked, self._telling.asked_speech = BY_ITSELF, None
 
     async def _reference(self, fields: Fields) -> Item | str:
         if fields.data.get("type") == "item_reference":

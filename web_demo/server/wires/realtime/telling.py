@@ -84,7 +84,8 @@ class Telling:
         self.asked = BY_ITSELF
         self.asked_speech: bool | None = None
         self.asking: tuple[str, str | None] = ("", None)
-        self.open_calls: set[str] = set()  # of the latest turn, without a result
+        self.turns = 0  # of the user
+        self.open_calls: set[str] = set()  # of the latest one, without a result
         self._responses: dict[int, Response] = {}  # under way, by their turns
         self._heard_s = 0.0  # since the last response began
 
@@ -122,7 +123,7 @@ class Telling:
                 yield speech_stopped(item_id, at_s)
             case Committed(item_id, previous, seconds):
                 self._heard_s += seconds
-                self.open_calls.clear()
+                self._new_turn()
                 yield committed(item_id, previous)
                 item = spoken_item(item_id)
                 yield item_added(item, previous)
@@ -135,6 +136,10 @@ class Telling:
                 yield transcript_completed(item_id, text, seconds)
             case TranscriptionFailed(item_id, message):
                 yield transcript_failed(item_id, EngineFailed(message))
+
+    def _new_turn(self) -> None:
+        self.turns += 1
+        self.open_calls.clear()
 
     # --- answers ---
 
@@ -190,7 +195,7 @@ class Telling:
                         yield from response.open_message(previous)
                         return
                 if isinstance(item, UserSaid):
-                    self.open_calls.clear()
+                    self._new_turn()
                 elif isinstance(item, FunctionReturned):
                     self.open_calls.discard(item.result.call_id)
                 yield item_added(json_of(item), previous)

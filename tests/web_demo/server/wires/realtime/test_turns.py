@@ -240,6 +240,22 @@ async def test_calls_are_items_and_results_that_come_one_by_one_bring_one_answer
         assert engine.turns[2].history[0].tool_exchanges[0].results[0].content == "sunny"
 
 
+async def test_an_answer_that_waits_for_results_is_given_up_when_the_user_goes_on():
+    engine = ScriptedS2s(lambda turn: say("never mind")(turn) if turn.text == "forget it" else calling("c")(turn))
+    async with serving(s2s(engine)) as server, connected(server) as client:
+        await client.ask("weather?")
+        await client.done()
+        await client.send("response.create")  # waits
+        here = client.here
+        await client.ask("forget it")
+        await client.done(here)
+        item = {"type": "function_call_output", "call_id": "c", "output": "sunny"}
+        await client.send("conversation.item.create", item=item)
+        await client.send("conversation.item.retrieve", item_id="nobody")
+        assert (await client.error())["code"] == "item_retrieve_invalid_item_id"
+        assert len(client.of("response.created", here)) == 1
+
+
 async def test_an_answer_with_instructions_of_its_own_does_not_wait_for_results():
     engine = ScriptedS2s(
         lambda turn: say("one moment")(turn) if turn.system_prompt == "Say: wait." else calling("c")(turn)
