@@ -199,6 +199,8 @@ class TurnRequest:
     language: str = "en"  # of the texts that an engine itself has to say
     sampling: Sampling = field(default_factory=Sampling)
     speech: bool = True  # False: the answer is read, not heard; an engine need not make its speech
+    voice: str = ""  # whose; "", and one that the engine does not have, is its default
+    speed: float = 1.0  # of speech, within the engine's `speeds`; 1 is normal
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of the functions that the client offers
     tool_choice: str = ""  # the name of one that must be called, or "required" for any; "": as the model likes
     tool_exchanges: tuple[ToolExchange, ...] = ()  # of this turn, oldest first

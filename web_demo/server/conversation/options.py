@@ -18,6 +18,8 @@ class SessionOptions:
     prefix_s: float = PADDING_S  # sound kept from before speech was noticed
     language: str = "en"  # of what the embedded engine itself has to say
     speech: bool = True  # False: answers are text alone
+    voice: str = ""  # as in TurnRequest
+    speed: float = 1.0  # the engine's nearest is taken
     sampling: Sampling = field(default_factory=Sampling)
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of functions
     tool_choice: str = ""  # as in TurnRequest

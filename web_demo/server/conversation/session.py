@@ -361,6 +361,7 @@ class Session:
     async def _reply(self, own: AnswerOptions, tasks: asyncio.TaskGroup, *, beside: bool = False) -> None:
         options, self._answers.count = self._options, self._answers.count + 1
         asked = self._history.asked(own.context)
+        slowest, fastest = self._engine.capabilities.speeds
         instructions = options.system_prompt if own.system_prompt is None else own.system_prompt
         request = TurnRequest(
             turn_id=f"{self.id}.{self.turns}",
@@ -372,6 +373,8 @@ class Session:
             language=options.language,
             sampling=options.sampling,
             speech=options.speech if own.speech is None else own.speech,
+            voice=options.voice,
+            speed=min(max(options.speed, slowest), fastest),
             tools=options.tools if own.tools is None else own.tools,
             tool_choice=options.tool_choice if own.tool_choice is None else own.tool_choice,
             tool_exchanges=asked.tool_exchanges,

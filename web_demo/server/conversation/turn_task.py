@@ -200,7 +200,12 @@ class TurnTask:
         first = True
         deadline = self._clock.runs_dry_at(self._produced, asked)
         async for samples in speech.say(
-            text=window.text, codes=window.codes, voice=window.voice, last=window.last, deadline=deadline
+            text=window.text,
+            codes=window.codes,
+            voice=window.voice,
+            last=window.last,
+            deadline=deadline,
+            speed=self.request.speed,
         ):
             if first:
                 first = False

@@ -155,10 +155,17 @@ class FakeSpeech:
         self._turn_id = turn_id
 
     async def say(
-        self, *, text: str = "", codes: tuple[int, ...] = (), voice: str = "", last: bool = False, deadline: float = 0.0
+        self,
+        *,
+        text: str = "",
+        codes: tuple[int, ...] = (),
+        voice: str = "",
+        last: bool = False,
+        deadline: float = 0.0,
+        speed: float = 1.0,
     ) -> AsyncIterator[Samples]:
         self._owner.said.append(text or codes)
-        length = len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE
+        length = round((len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE) / speed)
         for start in range(0, length, WIRE_RATE // 2):
             await asyncio.sleep(0)
             yield np.full(min(WIRE_RATE // 2, length - start), self._owner.loudness, np.float32)

@@ -317,3 +317,18 @@ def test_what_the_text_front_end_could_not_read_is_counted():
         assert METRICS.text_failures._value.get() == before + 2
 
     run(conversation())
+
+
+@pytest.mark.parametrize(
+    ("asked", "speeds", "given"), [(1.5, (0.5, 2.0), 1.5), (0.25, (0.5, 2.0), 0.5), (1.5, (1.0, 1.0), 1.0)]
+)
+def test_an_answer_is_as_fast_as_the_voice_can(asked, speeds, given):
+    async def conversation():
+        async with talking(say("Hello there."), capabilities=Capabilities(speeds=speeds, max_concurrency=4)) as talk:
+            await talk.configure(speed=asked, voice="anybody")
+            await talk.ask()
+            await talk.answered()
+            assert talk.sound_s() == pytest.approx(12 * 0.05 / given, abs=0.01)
+            assert talk.engine.turns[0].voice == "anybody"
+
+    run(conversation())

@@ -98,7 +98,12 @@ class CascadeS2s:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(languages=self._recogniser.capabilities.languages, max_concurrency=self._sessions)
+        return Capabilities(
+            languages=self._recogniser.capabilities.languages,
+            voices=self._voice.capabilities.voices,
+            speeds=self._voice.capabilities.speeds,
+            max_concurrency=self._sessions,
+        )
 
     @property
     def model(self) -> str:
@@ -147,8 +152,9 @@ class CascadeS2s:
         turn = replace(turn, history=tuple([await self._read(exchange) for exchange in turn.history]))
         asked = "\n".join(part for part in (heard, turn.text) if part)
         can = self._voice.capabilities
+        voice_name = turn.voice if turn.voice in can.voices else self._voice_name
         sentences = SpokenSentences(
-            can.max_piece_chars, voice_language=voice_language(self._voice_name, can) or turn.language
+            can.max_piece_chars, voice_language=voice_language(voice_name, can) or turn.language
         )
         wrote = spoke = False
         async with aclosing(self._responder.reply(asked, turn)) as deltas:
@@ -160,12 +166,12 @@ class CascadeS2s:
                 wrote = wrote or not delta.isspace()
                 for sentence in await off_loop(sentences.push, delta):
                     spoke = True
-                    yield SpeechText(sentence, self._voice_name, sentences.take_failures())
+                    yield SpeechText(sentence, voice_name, sentences.take_failures())
         for sentence in await off_loop(sentences.flush):
             spoke = True
-            yield SpeechText(sentence, self._voice_name, sentences.take_failures())
+            yield SpeechText(sentence, voice_name, sentences.take_failures())
         if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
-            yield SpeechText(NO_WORDS[turn.language], self._voice_name)
+            yield SpeechText(NO_WORDS[turn.language], voice_name)
 
     async def transcribe(self, audio: Audio) -> str:
         if audio not in self._transcripts:

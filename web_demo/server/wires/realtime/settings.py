@@ -48,6 +48,8 @@ class Settings:
             prefix_s=turns.prefix_s if turns else PADDING_S,
             language=(language_of(told.language) if told else None) or self.begun.language,
             speech=self.answering.speech,
+            voice=self.spoken.voice,
+            speed=self.spoken.speed,
             tools=_offered(self.answering),
             tool_choice=_choice(self.answering),
             transcription=told is not None,

@@ -13,7 +13,7 @@ from tests.speech import recording
 from tests.talk import s2s, serving, talking, tone
 from tests.web_demo.server.asr.helpers import ScriptedAsr
 from tests.web_demo.server.tts.fakes import ToneTts
-from web_demo.engines.base import Exchange, Heard, ToolCall, ToolExchange, ToolResult, TurnRequest
+from web_demo.engines.base import Exchange, Heard, SpeechText, ToolCall, ToolExchange, ToolResult, TurnRequest
 from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.engines.s2s.cascade.engine import CascadeS2s
 from web_demo.engines.s2s.cascade.language_model import LlmResponder, messages
@@ -420,6 +420,13 @@ async def test_what_is_written_needs_no_recogniser_and_sound_is_recognised_once_
     )
     assert [step.text for step in steps if isinstance(step, Heard)] == [beside]
     assert len(ears.asked) == 1
+
+
+@pytest.mark.parametrize(("asked", "given"), [("", "中文男"), ("nobody", "中文男"), ("中文女", "中文女")])
+async def test_an_answer_has_the_voice_that_is_asked_for_where_there_is_one(asked, given):
+    engine = CascadeS2s(ScriptedAsr(), BuiltInResponder(), ToneTts(), "中文男")
+    steps = await _steps(engine, TurnRequest("t", "c", text="hello", voice=asked))
+    assert {step.voice for step in steps if isinstance(step, SpeechText)} == {given}
 
 
 async def _steps(engine, request):
