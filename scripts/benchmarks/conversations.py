@@ -196,11 +196,17 @@ class Memory:
         return found
 
 
-async def server_metrics(url: str) -> dict[str, Any]:
-    """The server's own: the share of frames sent within 20 ms of their time, and the mean of each stage of a turn."""
+async def server_values(url: str) -> dict[str, float]:
+    """What the server counts, by name and labels."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
         lines = [line for line in (await response.text()).splitlines() if not line.startswith("#")]
-    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def server_metrics(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    """The server's own of this run: the share of frames sent within 20 ms of their time, and where a turn's time went, the
+    mean of each stage."""
+    values = {name: value - before.get(name, 0.0) for name, value in after.items()}
     count = values["s2s_frame_lateness_seconds_count"]
     within = values['s2s_frame_lateness_seconds_bucket{le="0.02"}']
     stages = {}
@@ -217,7 +223,7 @@ async def server_metrics(url: str) -> dict[str, Any]:
 
 async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[str, Any]:
     health = await until_healthy(url, READY_TIMEOUT_S)
-    tally, memory = Tally(), Memory(pid)
+    tally, memory, before = Tally(), Memory(pid), await server_values(url)
     watching = asyncio.create_task(memory.watch())
     began = time.monotonic()
     try:
@@ -237,7 +243,7 @@ async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[s
         "gap_ms_worst": round(max(tally.gaps_s, default=0.0) * 1000, 1),
         "errors": len(tally.errors),
         "first_errors": sorted(set(tally.errors))[:3],
-        **await server_metrics(url),
+        **server_metrics(before, await server_values(url)),
         **memory.report(),
     }
 
