@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
 
-from utils.threads import off_loop
-from web_demo.audio import media
 from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
+from web_demo.media.decoders import Decoders, Decoding
+from web_demo.media.upload import Upload
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
@@ -33,11 +31,20 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.transcriber = Transcriber(engine, metrics)
+        self.decoders = Decoders()
         self.form_limits = FormLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
         self.places = Budget(
             lambda: engine.capabilities.max_concurrency + settings.max_queue, refused=metrics.refused.inc
         )
         self.live_places = Budget(lambda: settings.max_live, of="live streams", retry_after_s=5)
+
+    async def start_parts(self) -> None:
+        await self.decoders.start()
+        await super().start_parts()
+
+    async def close(self) -> None:
+        await super().close()
+        await self.decoders.close()
 
     def describe(self) -> dict[str, Any]:
         can = self.engine.capabilities
@@ -80,19 +87,12 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         named = asked.strip().lower() not in ("", "auto")
         return asked.strip() if named else {"zh": "中文"}.get(used, used)
 
-    async def decode(self, data: bytes | bytearray) -> media.Decoded:
-        """In a thread; a cancelled caller stops it between frames."""
-        gone = threading.Event()
-        with _set_at_end(gone):
-            decoding = asyncio.ensure_future(
-                off_loop(media.decode, data, max_s=self.settings.max_audio_s, stopped=gone.is_set)
-            )
-            try:
-                return await asyncio.shield(decoding)
-            except asyncio.CancelledError:
-                gone.set()
-                await asyncio.gather(decoding, return_exceptions=True)
-                raise
+    @asynccontextmanager
+    async def decoding(self, data: bytes | bytearray) -> AsyncIterator[Decoding]:
+        """The sound of a file, while the block lasts."""
+        with Upload.of(data) as upload:
+            async with self.decoders.decoding(upload, upload.size, max_s=self.settings.max_audio_s) as sound:
+                yield sound
 
     @contextmanager
     def live_stream(self, request: web.Request) -> Iterator[str]:
@@ -103,12 +103,12 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             yield client
 
 
-@contextmanager
-def _set_at_end(event: threading.Event) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        event.set()
+def warning(sound: Decoding, text: str) -> str:
+    """What the client has to know about a recording that was heard to its end; "" for nothing."""
+    said = list(sound.warnings)
+    if not text and not said:
+        said.append(f"no speech was heard in {sound.seconds:.1f} s of sound")
+    return "; ".join(said)
 
 
 SERVICE = web.AppKey("asr", AsrService)

@@ -6,17 +6,22 @@ import asyncio
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 
+import numpy as np
+
 from utils.threads import off_loop
-from web_demo.audio.samples import SPEECH_RATE, Audio
-from web_demo.engines.asr.cuts import cuts, join_texts
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
+from web_demo.engines.asr.cuts import Cutter, Piece, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
+
+LOOK_S = 2.0  # of sound that is looked at in one go
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,22 @@ class Transcriber:
         self._turns = Turns(engine.capabilities.max_concurrency)
 
     async def pieces(
-        self, audio: Audio, options: TranscriptionOptions, client: str
+        self, blocks: AsyncIterable[Samples], options: TranscriptionOptions, client: str
     ) -> AsyncGenerator[Transcript, None]:
-        """Transcripts in order, their times counted from the start of `audio` (at SPEECH_RATE). Closing stops the work."""
+        """Transcripts in order, their times counted from the start of the recording whose sound, at SPEECH_RATE, `blocks`
+        brings: the first is made while the rest still comes. Closing stops the work."""
         window = self._engine.capabilities.max_concurrency
-        found = cuts(audio.samples, self._engine.max_segment_s)
+        cutter = Cutter(self._engine.max_segment_s)
         running: deque[asyncio.Task[Transcript]] = deque()
         try:
-            while (span := await off_loop(next, found, None)) is not None:
-                if len(running) >= window:
-                    yield await running[0]
-                    running.popleft()
-                running.append(asyncio.create_task(self._piece(audio, span, options, client)))
+            async for cut in _cut(blocks, cutter):
+                for piece in cut:
+                    if len(running) >= window:
+                        yield await running[0]
+                        running.popleft()
+                    running.append(asyncio.create_task(self._piece(piece, options, client)))
+                while running and running[0].done():
+                    yield running.popleft().result()
             while running:
                 yield await running[0]
                 running.popleft()
@@ -58,13 +67,16 @@ class Transcriber:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def transcribe(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
+    async def transcribe(
+        self, blocks: AsyncIterable[Samples], options: TranscriptionOptions, client: str
+    ) -> Transcript:
         """The whole recording as one transcript; progress goes to the log."""
         parts: list[Transcript] = []
-        async for part in self.pieces(audio, options, client):
-            parts.append(part)
-            if audio.seconds > 2 * self._engine.max_segment_s and part.segments:
-                log.info("progress at_s=%.0f of_s=%.0f", part.segments[-1].end_s, audio.seconds)
+        async with aclosing(self.pieces(blocks, options, client)) as pieces:
+            async for part in pieces:
+                parts.append(part)
+                if len(parts) > 2 and part.segments:
+                    log.info("progress at_s=%.0f", part.segments[-1].end_s)
         return join_transcripts(parts, options.language or self.default_language)
 
     @property
@@ -82,17 +94,29 @@ class Transcriber:
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
 
-    async def _piece(
-        self, audio: Audio, span: tuple[int, int], options: TranscriptionOptions, client: str
-    ) -> Transcript:
-        start, end = span
-        transcript = await self.one(Audio(audio.samples[start:end], SPEECH_RATE), options, client)
-        offset = start / SPEECH_RATE
+    async def _piece(self, piece: Piece, options: TranscriptionOptions, client: str) -> Transcript:
+        transcript = await self.one(Audio(piece.samples, SPEECH_RATE), options, client)
+        offset, end = piece.start / SPEECH_RATE, (piece.start + len(piece.samples)) / SPEECH_RATE
         if not transcript.segments and transcript.text:
             return dataclasses.replace(
-                transcript, segments=(Segment(transcript.text, round(offset, 3), round(end / SPEECH_RATE, 3)),)
+                transcript, segments=(Segment(transcript.text, round(offset, 3), round(end, 3)),)
             )
         return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
+
+
+async def _cut(blocks: AsyncIterable[Samples], cutter: Cutter) -> AsyncGenerator[list[Piece], None]:
+    """Pieces as they are found; the search costs time, and runs in a thread."""
+    waiting: list[Samples] = []
+    samples = 0
+    async for block in blocks:
+        waiting.append(block)
+        samples += len(block)
+        if samples >= LOOK_S * SPEECH_RATE:
+            yield await off_loop(cutter.feed, np.concatenate(waiting))
+            waiting, samples = [], 0
+    if waiting:
+        yield await off_loop(cutter.feed, np.concatenate(waiting))
+    yield await off_loop(cutter.end)
 
 
 def shifted(segment: Segment, by_s: float) -> Segment:

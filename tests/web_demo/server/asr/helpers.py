@@ -126,6 +126,12 @@ def speech(times: int, gap_s: float) -> Audio:
     return Audio(np.tile(one, times), 16_000)
 
 
+async def blocks(audio: Audio) -> AsyncIterator[np.ndarray]:
+    """As a decoder gives it."""
+    for at in range(0, len(audio.samples), 8_000):
+        yield audio.samples[at : at + 8_000]
+
+
 def encoded(audio: Audio, container: str, codec: str, *, rate: int = 48_000, layout: str = "stereo") -> bytes:
     """The recording in another file format, through FFmpeg."""
     file = io.BytesIO()

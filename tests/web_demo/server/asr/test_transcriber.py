@@ -17,7 +17,7 @@ async def test_a_client_with_many_recordings_does_not_hold_up_one_with_a_single_
 
     def ask(client: str, language: str, times: int) -> asyncio.Task[Transcript]:
         audio = speech(times, 6.0) if times > 1 else go()
-        return asyncio.create_task(transcriber.transcribe(audio, TranscriptionOptions(language), client))
+        return asyncio.create_task(transcriber.transcribe(blocks(audio), TranscriptionOptions(language), client))
 
     many = [ask("a", "zh", 3) for _ in range(4)]
     await engine.entered.wait()
