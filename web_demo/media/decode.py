@@ -165,6 +165,8 @@ class FileDecoder:
                     if self._sound.samples > (self._max_s + 0.1) * self._rate:  # encoders pad
                         raise self._too_long()
             yield from self._sound.end()
+        if self._sound.samples > (self._max_s + 0.1) * self._rate:
+            raise self._too_long()
         if not self._sound.samples:
             raise UnsupportedMedia(f"the {form} file has no sound that can be decoded; {READABLE}")
         came_s = self._sound.samples / self._rate
@@ -174,13 +176,17 @@ class FileDecoder:
             self._notes.append("the recording is silent: there is no sound in it at all")
 
     def _open(self) -> InputContainer:
-        start = 0
-        while True:
+        """What begins at the first byte; else what FFmpeg does not find by itself: a file behind an ID3 tag, MPEG audio
+        behind anything."""
+        for find, form in ((lambda file: 0, None), (_behind_id3, None), (_mpeg_behind_junk, "mp3")):
+            start = find(self._file)
+            if start is None:
+                continue
             try:
                 return av.open(
                     Tail(self._file, start),
                     "r",
-                    format="mp3" if start else None,
+                    format=form,
                     options={
                         "format_whitelist": _demuxers(),
                         "codec_whitelist": _decoders(),
@@ -190,8 +196,7 @@ class FileDecoder:
                 )
             except (av.FFmpegError, ValueError) as error:
                 _raise_no_memory(error)
-                if start or not (start := _mpeg_behind_junk(self._file)):
-                    raise UnsupportedMedia(f"the file is no audio that can be read; {READABLE}") from error
+        raise UnsupportedMedia(f"the file is no audio that can be read; {READABLE}")
 
     def _track(self, container: InputContainer) -> AudioStream:
         """The default track, or the one that FFmpeg likes best among several."""
@@ -373,21 +378,29 @@ def _origin_s(container: InputContainer, form: str) -> float:
     return 0.0 if form in _STARTS_AT_ZERO and 0 <= start_s <= LATE_S else start_s
 
 
-def _mpeg_behind_junk(file: BinaryIO) -> int:
-    """Where MPEG audio may begin behind something else: two headers in a row, of frames of one kind. 0: nowhere."""
+def _behind_id3(file: BinaryIO) -> int | None:
+    """Where a file goes on behind an ID3v2 tag (https://id3.org/id3v2.4.0-structure, 3.1); None: it has none."""
+    file.seek(0)
+    head = file.read(10)
+    if len(head) < 10 or head[:3] != b"ID3":
+        return None
+    return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
+
+
+def _mpeg_behind_junk(file: BinaryIO) -> int | None:
+    """Where MPEG audio may begin behind something else: two headers in a row, of frames of one kind."""
     file.seek(0)
     head = file.read(JUNK_BYTES)
     if head[:8] == b"APETAGEX" and len(head) > 32:
         start = 32 + int.from_bytes(head[12:16], "little")
-        if start < len(head) or file.seek(0, os.SEEK_END) > start:
-            return start
+        return start if start < file.seek(0, os.SEEK_END) else None
     at = head.find(b"\xff", 1)
     while at >= 0:
         length = _mpeg_frame_bytes(head[at : at + 4])
         if length and _mpeg_frame_bytes(head[at + length : at + length + 4]) and head[at + 1] == head[at + length + 1]:
             return at
         at = head.find(b"\xff", at + 1)
-    return 0
+    return None
 
 
 def _mpeg_frame_bytes(header: bytes) -> int:

@@ -57,7 +57,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("container", "codec"), KINDS)
 async def test_every_kind_of_file_comes_whole(container, codec):
-    rate = 44_100 if container == "flv" else 48_000
+    rate = 44_100 if container in ("flv", "asf") else 48_000
     audio, warnings = await decode(encoded(VOICE, container, codec, rate=rate))
     assert warnings == []
     assert audio.rate == 16_000
@@ -87,9 +87,7 @@ async def test_what_stands_in_front_of_a_file_does_not_hide_it(front, container,
     assert np.abs(audio.samples).max() > 0.1
 
 
-@pytest.mark.parametrize(
-    ("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("flac", "flac"), ("ogg", "libopus")]
-)
+@pytest.mark.parametrize(("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("flac", "flac")])
 async def test_two_files_joined_are_heard_both(container, codec):
     one = encoded(VOICE, container, codec)
     other = encoded(VOICE, container, codec, layout="mono", rate=48_000)

@@ -86,9 +86,9 @@ async def decode(decoders: Decoders, data: bytes) -> Audio:
     with Upload.of(data) as upload:
         async with decoders.decoding(upload, upload.size, max_s=MAX_PROMPT_S, rate=WIRE_RATE) as sound:
             audio = await sound.whole()
-    await off_loop(_check, audio)
-    if sound.warnings:
+    if sound.warnings and audio.samples.any():  # silence has an error of its own
         raise UnsupportedMedia(f"{'; '.join(sound.warnings)}: a voice is made of a whole recording with one track")
+    await off_loop(_check, audio)
     return audio
 
 

@@ -137,6 +137,8 @@ def encoded(audio: Audio, container: str, codec: str, *, rate: int = 48_000, lay
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, layout=layout)
+        if codec.startswith("wma"):  # which has no default that works
+            stream.bit_rate = 64_000
         resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
         frame = av.AudioFrame.from_ndarray(to_int16(audio.samples)[None], format="s16", layout="mono")
         frame.sample_rate = audio.rate

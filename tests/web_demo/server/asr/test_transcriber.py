@@ -4,7 +4,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
-from tests.web_demo.server.asr.helpers import ScriptedAsr, go, speech
+from tests.web_demo.server.asr.helpers import ScriptedAsr, blocks, go, speech
 from web_demo.engines.base import Transcript
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
