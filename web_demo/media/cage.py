@@ -50,7 +50,9 @@ _ALLOWED = {
     "clock_gettime": (228, 113),
     "clock_nanosleep": (230, 115),
     "exit_group": (231, 94),
-    "prlimit64": (302, 261),  # of its own CPU seconds, up to the hard limit
+    "prlimit64": (302, 261),  # of its own CPU seconds, up to the hard limit …
+    "getrlimit": (97, 163),  # … which C libraries call by any of these
+    "setrlimit": (160, 164),
     "getrandom": (318, 278),
 }
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, AUDIT_ARCH of <linux/audit.h>

@@ -236,3 +236,9 @@ async def test_a_reader_that_leaves_ends_the_decoder():
         assert await sound._ended is not None
     finally:
         await decoders.close()
+
+
+async def test_a_long_recording_comes_whole():
+    audio, warnings = await decode(encoded(Audio(np.tile(VOICE.samples, 200), 16_000), "flac", "flac"), max_s=600.0)
+    assert warnings == []
+    assert audio.seconds == pytest.approx(200 * VOICE.seconds, abs=0.1)

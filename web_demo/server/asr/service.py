@@ -88,9 +88,10 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         return asked.strip() if named else {"zh": "中文"}.get(used, used)
 
     @asynccontextmanager
-    async def decoding(self, data: bytes | bytearray) -> AsyncIterator[Decoding]:
-        """The sound of a file, while the block lasts."""
+    async def decoding(self, data: bytearray) -> AsyncIterator[Decoding]:
+        """The sound of a file, while the block lasts. `data` is emptied, whoever still holds it: the decoder has it now."""
         with Upload.of(data) as upload:
+            data.clear()
             async with self.decoders.decoding(upload, upload.size, max_s=self.settings.max_audio_s) as sound:
                 yield sound
 
