@@ -10,7 +10,7 @@ readonly PAGE_TESTS=tests/web_demo/client
 # Rules and small parts alone: no model, no child process, no browser, and no torch, which takes longer to import than all of
 # these take to run.
 readonly FAST=(
-    tests/test_architecture.py tests/test_documents.py tests/utils/test_{channel,sentences,threads}.py
+    tests/test_architecture.py tests/test_documents.py tests/utils/test_{bucket,channel,sentences,threads}.py
     tests/web_demo/audio tests/web_demo/engines/test_{choice,registry}.py tests/web_demo/engines/asr/test_{batching,languages}.py
     tests/web_demo/engines/tts/test_{text,normalize}.py tests/web_demo/engines/s2s/cascade/test_responder.py
     tests/web_demo/engines/s2s/funaudiochat/test_{frames,prompt,tools}.py tests/web_demo/server/conversation

@@ -47,7 +47,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(app: web.Application, *, ready: bool = True, patience_s: float = PATIENCE_S) -> AsyncIterator[Server]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=0.2)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "utils": {"web_demo.errors"},
     "web_demo.children": {"web_demo.errors"},
     "web_demo.audio": {"web_demo.errors"},
+    "web_demo.text": {"web_demo.errors", "utils"},
     "utils.cosyvoice_tokenizer": {"web_demo.audio"},  # an address that points to where its code is
 }
 MAY_IMPORT["web_demo.models"] = {"utils", *MAY_IMPORT}
@@ -32,7 +33,7 @@ ENGINES = set(MAY_IMPORT) - {"web_demo.models"}
 COMMON = ENGINES | {"web_demo.media", "web_demo.server.common"}
 CONVERSATION = ENGINES | {"web_demo.server.conversation"}
 MAY_IMPORT |= {
-    "web_demo.media": {"web_demo.errors", "web_demo.audio"},
+    "web_demo.media": {"web_demo.errors", "utils", "web_demo.audio"},
     "web_demo.server.protocal": set(),
     "web_demo.server.conversation": ENGINES,
     "web_demo.server.common": ENGINES | {"web_demo.media"},
@@ -55,6 +56,7 @@ WITHOUT: dict[str, set[str]] = {
     "web_demo.audio": {"aiohttp", "torch"},
     "web_demo.children": {"aiohttp", "torch"},
     "web_demo.media": {"aiohttp", "torch"},
+    "web_demo.text": {"aiohttp", "torch", "numpy"},
     "web_demo.detokenizer": {"aiohttp", "torch"},
     "web_demo.models": {"aiohttp"},
     "web_demo.server.protocal": {"aiohttp", "torch"},

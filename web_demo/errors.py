@@ -10,6 +10,7 @@
     ├── UnsupportedMedia         415 unsupported_media    not audio, or none that can be read
     ├── Busy                     429 busy                 the queue or the sessions are full, come back later
     ├── EngineFailed             500 engine_failed        the engine could not finish this one request
+    │   └── NoSound              502 no_sound             the voice gave silence for a text that has words
     └── Unavailable              503 unavailable          loading, restarting, or not able to serve
     SetupError                   wrong settings or missing files at start; never sent to a client
     DeviceLost                   this process cannot use its GPU any more; never sent to a client
@@ -89,6 +90,11 @@ class Busy(ServiceError):
 
 class EngineFailed(ServiceError):
     code = "engine_failed"
+
+
+class NoSound(EngineFailed):
+    status = 502
+    code = "no_sound"
 
 
 class Unavailable(ServiceError):

@@ -184,9 +184,8 @@ class Memory:
                 self.host_mb.append(resident_mb(self._pid))
             if shutil.which("nvidia-smi"):
                 asked = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
-                process = await asyncio.create_subprocess_exec(*asked, stdout=asyncio.subprocess.PIPE)
-                out, _ = await process.communicate()
-                self.gpu_mb.append(float(sum(map(float, out.split()))))
+                done = await asyncio.to_thread(subprocess.run, asked, capture_output=True, check=True)
+                self.gpu_mb.append(float(sum(map(float, done.stdout.split()))))
 
     def report(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -280,12 +279,15 @@ def random_detokenizer(*, device: str, slots: int) -> Any:
     """The CosyVoice3 backend with random weights (runs in the detokenizer child)."""
     import torch
 
-    from scripts.benchmarks.cosyvoice3 import random_token2wav, released
+    from scripts.benchmarks.cosyvoice3 import random_parts, released
     from utils.cosyvoice_detokenizer import CosyVoiceBackend
+    from web_demo.engines.s2s.funaudiochat.detokenizer import stream_settings
+    from web_demo.models.cosyvoice3.engine.token2wav import Token2Wav
     from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, Voice, VoiceStore
 
-    options = argparse.Namespace(context_s=4.0, graphs=True, device=device, dtype="bfloat16")
-    token2wav = random_token2wav(released(), options, slots)
+    flow, vocoder = random_parts(released(), device, "bfloat16")
+    settings = stream_settings(flow, vocoder, device=device, slots=slots, beside="bfloat16")
+    token2wav = Token2Wav(flow, vocoder, settings)
     token2wav.warm_up()
     voice = Voice(torch.randn(1, 192, generator=torch.Generator().manual_seed(0)))
     return CosyVoiceBackend(token2wav, VoiceStore({DEFAULT_VOICE: voice}))

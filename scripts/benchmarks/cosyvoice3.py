@@ -165,17 +165,18 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def random_token2wav(config: CosyVoice3Config, args: argparse.Namespace, slots: int) -> Token2Wav:
+def random_parts(config: CosyVoice3Config, device: str, dtype: str) -> tuple[Flow, Vocoder]:
+    """Both models of the token→wave path at full size."""
     noise = fixed_noise(config)
     flow, vocoder = Flow(config.flow).eval(), Vocoder(config.hift).eval()
     for module in (flow, vocoder):
         module.requires_grad_(False)
+    return finish_flow(flow, noise, device, DTYPES[dtype]), finish_vocoder(vocoder, noise, device)
+
+
+def random_token2wav(config: CosyVoice3Config, args: argparse.Namespace, slots: int) -> Token2Wav:
     settings = StreamSettings(slots=slots, context_s=args.context_s, batches=powers_of_two(slots), graphs=args.graphs)
-    return Token2Wav(
-        finish_flow(flow, noise, args.device, DTYPES[args.dtype]),
-        finish_vocoder(vocoder, noise, args.device),
-        settings,
-    )
+    return Token2Wav(*random_parts(config, args.device, args.dtype), settings)
 
 
 def random_lm(config: CosyVoice3Config, args: argparse.Namespace) -> SpeechLm:

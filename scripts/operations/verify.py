@@ -97,7 +97,11 @@ def real_requests(known: Sequence[PidFile], environment: Mapping[str, str]) -> l
         )
     if "whisper" in by_name:
         findings.append(
-            _run("one real request: whisper", ["scripts.transcribe_openai", by_name["whisper"].geturl()], environment)
+            _run(
+                "one real request: whisper",
+                ["scripts.operations.transcribe_openai", by_name["whisper"].geturl()],
+                environment,
+            )
         )
     return findings
 

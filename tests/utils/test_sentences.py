@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 
 import pytest
 
@@ -34,6 +35,33 @@ from utils.sentences import SentenceSplitter, split_sentences
         ("  \n \n", []),
         ("no end at all", ["no end at all"]),
         ("नमस्ते। आप कैसे हैं?", ["नमस्ते।", "आप कैसे हैं?"]),
+        ("We met at 10 a.m. It was cold.", ["We met at 10 a.m.", "It was cold."]),
+        ("Be there at 10 a.m. Monday or 5 p.m. EST.", ["Be there at 10 a.m. Monday or 5 p.m. EST."]),
+        ("He lives on Main St. It is quiet.", ["He lives on Main St.", "It is quiet."]),
+        ("Acme Inc. CEO John spoke. Then Acme Inc. left.", ["Acme Inc. CEO John spoke.", "Then Acme Inc. left."]),
+        ("He lives in the U.S. He likes the U.S. Army.", ["He lives in the U.S.", "He likes the U.S. Army."]),
+        ("U.S.的经济很大。Inc.公司。", ["U.S.的经济很大。", "Inc.公司。"]),
+        ("1.第一条。２．第二条。", ["1.第一条。", "２．第二条。"]),
+        (
+            "圆周率约等于３．１４１５９，价格是３．５元。句子．下一句",
+            ["圆周率约等于３．１４１５９，价格是３．５元。", "句子．", "下一句"],
+        ),
+        ("会议在１２：３０开始。好。", ["会议在１２：３０开始。", "好。"]),
+        ("It was plan B. Then we left.", ["It was plan B.", "Then we left."]),
+        ("A. Take it. B. Leave it.", ["A. Take it.", "B. Leave it."]),
+        ("Dr. A. Smith and J. A. Jones", ["Dr. A. Smith and J. A. Jones"]),
+        ("Wait . . . what? Yes.", ["Wait . . . what?", "Yes."]),
+        ("Am 3. Oktober war es kalt. Z. B. gestern.", ["Am 3. Oktober war es kalt.", "Z. B. gestern."]),
+        ("It was in Dec. The cold came in Jan. 2020.", ["It was in Dec.", "The cold came in Jan. 2020."]),
+        (
+            "It was I. He left. She has a Ph.D. She is clever.",
+            ["It was I.", "He left.", "She has a Ph.D.", "She is clever."],
+        ),
+        ("« Bonjour. » Il part. « Oui ! »", ["« Bonjour. »", "Il part.", "« Oui ! »"]),
+        ("Er ging. »Ja«, rief er.", ["Er ging.", "»Ja«, rief er."]),
+        ("¿Qué? ¡Sí! Vale.", ["¿Qué?", "¡Sí!", "Vale."]),
+        ("‘Is it “No.”?’ Then he left (at 5 p.m.). Why?!", ["‘Is it “No.”?’", "Then he left (at 5 p.m.).", "Why?!"]),
+        ("ကောင်းပါတယ်။နောက်", ["ကောင်းပါတယ်။", "နောက်"]),
     ],
 )
 def test_sentences_end_where_a_reader_ends_them(text: str, sentences: list[str]) -> None:
@@ -47,15 +75,22 @@ MIXED = (
 )
 
 
+ABBREVIATED = (
+    "At 10 a.m. It rained. On Main St. Louis met J. A. Smith of Acme Inc. They spoke. Plan B. Then the U.S. Army . . . left. "
+    "« Oui. » Il dit. Am 3. Oktober. Am 4. Dann. See No. 5. ３．５元．好。1.第一"
+)
+
+
+@pytest.mark.parametrize("text", [MIXED, ABBREVIATED])
 @pytest.mark.parametrize("limit", [300, 40, 7])
-def test_the_cutting_of_the_stream_never_changes_the_sentences(limit: int) -> None:
-    whole = split_sentences(MIXED, limit)
+def test_the_cutting_of_the_stream_never_changes_the_sentences(limit: int, text: str) -> None:
+    whole = split_sentences(text, limit)
     chance = random.Random(7)
     for _ in range(200):
         splitter, got, position = SentenceSplitter(limit), [], 0
-        while position < len(MIXED):
+        while position < len(text):
             step = chance.randint(1, 9)
-            got += splitter.push(MIXED[position : position + step])
+            got += splitter.push(text[position : position + step])
             position += step
         assert got + splitter.flush() == whole
 
@@ -91,6 +126,13 @@ def test_a_number_is_not_cut_at_its_comma() -> None:
 
 def test_a_word_longer_than_the_limit_is_cut_all_the_same() -> None:
     assert split_sentences("a" * 25, 10) == ["a" * 10, "a" * 10, "a" * 5]
+
+
+def test_a_cut_keeps_letters_and_their_marks_together() -> None:
+    for text in ("กี่" * 9, "e\u0301" * 9, "👩\u200d👩\u200d👧" * 5):
+        for piece in split_sentences(text, 7):
+            assert unicodedata.category(piece[0])[0] != "M"
+            assert "\u200d" not in (piece[0], piece[-1])
 
 
 def test_short_sentences_are_joined_up_to_the_minimum() -> None:

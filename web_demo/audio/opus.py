@@ -9,6 +9,7 @@ sphn's encoder, lets other threads run, and, at not quite twice its bit rate, ke
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 from collections import deque
@@ -18,7 +19,7 @@ import numpy as np
 import sphn
 
 from web_demo.audio import ogg
-from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, TooMuchSound
 
 FRAME_S = 0.04  # one packet, one page, one message
 BITRATE = 48_000
@@ -26,6 +27,9 @@ GRANULE_RATE = 48_000  # positions in an Ogg-Opus stream always count at 48 kHz
 _HEAD = b"OpusHead"
 _TAGS = b"OpusTags" + struct.pack("<I", 3) + b"fac" + struct.pack("<I", 0)
 _MAX_PACKET_MS = 120.0
+_LEAST_CHARGE_MS = 5.0  # of any packet: a shorter, a damaged or an empty one is work too
+_HEAD_CHARGE_MS = 20.0  # for the decoder that a new stream needs
+_BYTES_PER_MS = 64.0  # the most that Opus has for a millisecond (510 kbit/s)
 _BATCH_MS = 1000.0  # sphn fails for good on more than about 5 s in one call
 
 
@@ -92,34 +96,64 @@ class OpusWriter:
 class OpusReader:
     """Ogg-Opus bytes to samples at `rate`. Headers are optional, a new stream may begin at any page.
 
-    `push` only takes the stream apart (microseconds); `decode` does the work and may run in another thread, while
-    nothing else is called. Both keep what is good and then raise OpusError about what was not.
+    `push` only takes the stream apart; `decode` does the work and may run in another thread, while nothing else is called.
+    Both keep what is good; `push` then raises OpusError about what was not, `decode` counts it.
     """
 
     def __init__(self, rate: int = SPEECH_RATE) -> None:
         self._rate = rate
         self._demuxer = ogg.Demuxer()
         self._pending: deque[tuple[bytes, float]] = deque()  # packet, milliseconds; a head packet starts a new decoder
-        self._decoder = _Decoder(rate)
+        self._decoder: _Decoder | None = None  # made when there is something to decode
         self.pending_ms = 0.0
+        self.charged_ms = 0.0  # of all that was pushed
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes, most_ms: float = math.inf) -> None:
+        """Charges what the bytes cost before the work: the sound in them by the packets' own word, 5 ms at least for each
+        packet and 20 for a new stream, or a second for 64 kB where that is more. Raises TooMuchSound when that is more than
+        `most_ms`: what is within it is kept, the rest of `data` left out."""
         skipped = self._demuxer.skipped_bytes
         problem = ""
-        for packet in self._demuxer.feed(data):
-            if packet.startswith(b"OpusTags"):
-                continue
-            try:
-                duration = 0.0 if packet.startswith(_HEAD) else packet_ms(packet)
-            except OpusError as error:
-                problem = str(error)
-            else:
-                self._pending.append((packet, duration))
-                self.pending_ms += duration
+        paid_ms, spent_ms = min(len(data) / _BYTES_PER_MS, most_ms), 0.0
+        try:
+            for packet in self._demuxer.feed(data):
+                duration, charge = 0.0, _LEAST_CHARGE_MS
+                if packet.startswith(_HEAD):
+                    charge = _HEAD_CHARGE_MS
+                elif not packet.startswith(b"OpusTags"):
+                    try:
+                        duration = packet_ms(packet)
+                    except OpusError as error:
+                        problem = str(error)
+                spent_ms += max(duration, charge)
+                if spent_ms > most_ms:
+                    raise TooMuchSound
+                if packet.startswith(_HEAD):
+                    self._begin_stream(packet)
+                elif duration:
+                    self._pending.append((packet, duration))
+                    self.pending_ms += duration
+            if len(data) / _BYTES_PER_MS > most_ms:
+                raise TooMuchSound
+        except TooMuchSound:
+            self._demuxer.reset()
+            paid_ms = most_ms
+            raise
+        finally:
+            self.charged_ms += max(paid_ms, min(spent_ms, most_ms))
         if skipped := self._demuxer.skipped_bytes - skipped:
             problem = f"{skipped} bytes are no part of an Ogg page"
         if problem:
             raise OpusError(f"{problem}; audio messages carry slices of an Ogg-Opus stream")
+
+    def _begin_stream(self, head: bytes) -> None:
+        if self._pending and self._pending[-1][0].startswith(_HEAD):
+            self._pending.pop()
+        self._pending.append((head[: len(_HEAD)], 0.0))
+
+    def restart(self) -> None:
+        """Forget the page that is not whole yet."""
+        self._demuxer.reset()
 
     def trim(self, keep_ms: float) -> None:
         """Forget the oldest pending sound, but for about `keep_ms`: enough for the decoder to find its feet again."""
@@ -127,42 +161,51 @@ class OpusReader:
             packet, duration = self._pending.popleft()
             self.pending_ms -= duration
             if packet.startswith(_HEAD):
-                self._decoder = _Decoder(self._rate)
+                self._decoder = None
 
-    def decode(self) -> DecodedAudio:
-        """All pending packets. Damaged ones are left out and counted."""
+    def decode(self, most_ms: float = math.inf) -> DecodedAudio:
+        """The oldest pending packets: all of them, or about `most_ms` (a packet too much). Damaged ones are left out and
+        counted."""
         sound: list[Samples] = []
         damaged = 0
-        pending, self._pending, self.pending_ms = self._pending, deque(), 0.0
-        while pending:
+        done_ms = 0.0
+        pending = self._pending
+        while pending and done_ms < most_ms:
             if pending[0][0].startswith(_HEAD):
                 pending.popleft()
-                self._decoder = _Decoder(self._rate)
+                self._decoder = None
                 continue
             batch: list[bytes] = []
             length = segments = 0.0
-            while pending and not pending[0][0].startswith(_HEAD):
+            while pending and not pending[0][0].startswith(_HEAD) and done_ms + length < most_ms:
                 packet, duration = pending[0]
                 segments += len(packet) // 255 + 1
-                length += duration
-                if batch and (length > _BATCH_MS or segments > 255):
+                if batch and (length + duration > _BATCH_MS or segments > 255):
                     break
+                length += duration
                 batch.append(packet)
                 pending.popleft()
+            done_ms += length
             try:
-                sound.append(self._decoder.decode(batch))
+                sound.append(self._decode(batch))
             except ValueError:  # one packet is damaged, and the decoder may be too: go on with a new one
-                self._decoder = _Decoder(self._rate)
+                self._decoder = None
                 damaged += self._salvage(batch, sound)
+        self.pending_ms = max(self.pending_ms - done_ms, 0.0) if pending else 0.0
         return DecodedAudio(np.concatenate(sound) if sound else np.zeros(0, np.float32), damaged)
+
+    def _decode(self, batch: list[bytes]) -> Samples:
+        if self._decoder is None:
+            self._decoder = _Decoder(self._rate)
+        return self._decoder.decode(batch)
 
     def _salvage(self, batch: list[bytes], sound: list[Samples]) -> int:
         damaged = 0
         for packet in batch:
             try:
-                sound.append(self._decoder.decode([packet]))
+                sound.append(self._decode([packet]))
             except ValueError:
-                self._decoder = _Decoder(self._rate)
+                self._decoder = None
                 damaged += 1
         return damaged
 

@@ -14,6 +14,12 @@ Samples = npt.NDArray[np.float32]  # [n], full scale is -1..1
 
 WIRE_RATE = 24_000  # Hz of the Opus streams and of every synthesised answer
 SPEECH_RATE = 16_000  # Hz that recognisers and voice-activity detection work at
+AUDIBLE = 1e-4  # of full scale, -80 dB: what never exceeds it is silence
+
+
+def is_audible(samples: Samples) -> bool:
+    """Whether there is any sound in it at all."""
+    return bool((np.abs(samples) > AUDIBLE).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,10 @@ class DecodedAudio:
 
     samples: Samples
     damaged_packets: int = 0
+
+
+class TooMuchSound(ValueError):
+    """More sound, or work for it, than may come now. What was within the limit is kept, the rest is left out."""
 
 
 def silence(seconds: float, rate: int) -> Audio:

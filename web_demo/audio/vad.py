@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from web_demo.audio.samples import SPEECH_RATE, Samples
@@ -27,6 +28,7 @@ CONTEXT_SAMPLES = 64  # the end of the previous frame, put in front of each
 FRAME_S = FRAME_SAMPLES / SPEECH_RATE
 PADDING_S = 0.3  # of sound that a live utterance keeps from before its first word
 BLOCK_SAMPLES = 10 * SPEECH_RATE  # what is looked at in one go of a whole recording
+WARM_UP_FRAMES = 16  # of silence, before the first frame of a stream
 
 
 @functools.cache
@@ -41,6 +43,17 @@ def _session() -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     path = Path(package.origin).parent / "data" / "silero_vad.onnx"
     return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+@functools.cache
+def _warm_state() -> npt.NDArray[np.float32]:
+    """The model's state [2, 1, 128] after half a second of silence. From zeros, it takes its first frames for no speech, and a
+    stream that begins in the middle of a word, or holds a single short one, would have none."""
+    state, silent = np.zeros((2, 1, 128), np.float32), np.zeros((1, CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
+    for _ in range(WARM_UP_FRAMES):
+        _, state = _session().run(None, {"input": silent, "state": state, "sr": np.array(SPEECH_RATE, np.int64)})
+    state.flags.writeable = False
+    return state
 
 
 class VoiceModel(Protocol):
@@ -58,7 +71,7 @@ class VoiceDetector:
         self.reset()
 
     def reset(self) -> None:
-        self._state = np.zeros((2, 1, 128), np.float32)
+        self._state = _warm_state()
         self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
         self._rest = np.zeros(0, np.float32)
 

@@ -106,6 +106,13 @@ class WorkerPool(Generic[Task, Result]):
         """Workers that serve now, or are expected to before the start."""
         return len(self.pids) if self._running else len(self._workers)
 
+    def lost(self) -> str:
+        """Which workers do not serve at this moment, and why; "" while all do."""
+        faults = [fault for worker in self._workers if (fault := worker.child.fault()) is not None]
+        if not self._running or not faults:
+            return ""
+        return f"{len(faults)} of {len(self._workers)} {self._name} workers do not run: {faults[0]}"
+
     def fault(self) -> str | None:
         """Why there is no worker at this moment."""
         if not self._running or self.capacity:

@@ -21,7 +21,9 @@ PING_S = 5.0
 FIRST_BACKOFF_S = 0.2
 MAX_BACKOFF_S = 30.0
 STOP_S = 5.0
+IDLE_S = 12.0  # no word and no CPU time for so long: it is stopped, or waits for what never comes
 STEADY_S = 60.0  # a child that lived so long is not in a crash loop
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -88,7 +90,7 @@ class Supervisor:
     """`hello` is the first message to every child; its answer is kept as `ready`.
 
     `on_message` gets everything after it. `on_death` is called when a child ended by itself, `on_back` when the next one
-    is ready. A child that says nothing for `silent_s`, pings included, is stuck and killed.
+    is ready. A child that says nothing for `silent_s`, pings included, is stuck and killed; one that does not even work, sooner.
     """
 
     def __init__(
@@ -215,9 +217,30 @@ class Supervisor:
             await asyncio.gather(pinging, return_exceptions=True)
 
     async def _keep_pinging(self, child: Child) -> None:
+        looked_at = worked_at = time.monotonic()
+        used_s = _cpu_s(child.process.pid)
         while True:
             await asyncio.sleep(PING_S)
-            if time.monotonic() - child.heard_at > self._silent_s:
-                log.error("the %s said nothing for %g s: killing it", self._name, self._silent_s)
+            now = time.monotonic()
+            if now - looked_at > PING_S + IDLE_S / 2:  # it is this process that stood still, and its mail lies unread
+                child.heard_at = now
+            looked_at = now
+            if (uses_s := _cpu_s(child.process.pid)) is None or uses_s != used_s:
+                used_s, worked_at = uses_s, now
+            silent_s = now - child.heard_at
+            idle_s = min(silent_s, now - worked_at)
+            if silent_s > self._silent_s or idle_s > IDLE_S:
+                why = "did no work" if idle_s > IDLE_S else "went on working"
+                log.error("the %s said nothing for %.0f s and %s: killing it", self._name, silent_s, why)
                 child.process.kill()  # the listener sees the line end
             child.send(Ping())
+
+
+def _cpu_s(pid: int) -> float | None:
+    """What a process has used of the CPU, in seconds; None when it is gone, or the system does not say (it has no /proc)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it may have anything in it
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

@@ -1,7 +1,8 @@
 """The detokenizer child: `python3 -m web_demo.detokenizer.worker FD`, started by the supervisor only.
 
 One thread reads commands, so that a cancellation counts at once; the main thread owns the backend and does the work in
-batches of one window a turn, the most urgent first.
+batches of one window a turn, the most urgent first: a listener who waits for a first sound does not wait behind a large
+batch of those who have sound in hand.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 
@@ -24,6 +26,8 @@ from web_demo.errors import DeviceLost
 log = logging.getLogger("detokenizer")
 
 LOST_STATUS = 3  # of a process that lost its device
+URGENT_S = 0.5  # a listener with less sound than this in hand is served before those who have more
+FEW = 8  # windows that are not urgent, in one batch: what comes meanwhile waits for it
 
 
 class Work:
@@ -67,11 +71,14 @@ class Work:
             self._closed.clear()
         return opened, closed
 
-    def take_batch(self, size: int) -> list[Window]:
-        """The most urgent windows, at most one of each turn. A turn's first window (deadline 0) is the most urgent."""
+    def take_batch(self, size: int, now: float) -> list[Window]:
+        """The most urgent windows, at most one of each turn and at most `size`. A turn's first window (deadline 0) is the
+        most urgent. Without urgent ones the batch is small, but no smaller than half of what waits."""
         with self._changed:
             heads = sorted((queue[0] for queue in self._windows.values() if queue), key=lambda window: window.deadline)
-            return [self._windows[window.turn_id].popleft() for window in heads[:size]]
+            urgent = sum(window.deadline < now + URGENT_S for window in heads)
+            count = min(size, urgent or max(FEW, len(heads) // 2))
+            return [self._windows[window.turn_id].popleft() for window in heads[:count]]
 
 
 def serve(line: Line, work: Work, backend: DetokenizerBackend) -> None:
@@ -86,7 +93,7 @@ def serve(line: Line, work: Work, backend: DetokenizerBackend) -> None:
                 line.send(Failed(turn_id, str(error)))
         for turn_id in closed:
             backend.close(turn_id)
-        if batch := work.take_batch(backend.max_batch):
+        if batch := work.take_batch(backend.max_batch, time.monotonic()):
             _decode(line, work, backend, batch)
 
 

@@ -24,6 +24,7 @@ class Capabilities:
 
     languages: tuple[str, ...] = ()  # ISO 639 codes, the default one first; empty: any
     hotwords: bool = False
+    prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
     timestamps: Literal["none", "segment", "word"] = "none"
     voices: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Capabilities:
     backend: BackendSpec | None = None  # the detokenizer backend that is this voice, for who has that child anyway
     user_audio_history: bool = False  # wants the sound of earlier user turns, not only their text
     max_concurrency: int = 1
+    lost: str = ""  # why it does less at this moment than it was started for
 
 
 class Engine(Protocol):
@@ -74,12 +76,14 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech; `words` is None where the engine has no word times."""
+    """A stretch of speech; `words` is None where the engine has no word times. `voiced`: the stretches of it with a voice, start
+    and end in seconds, where that is all that is known of when its words are said."""
 
     text: str
     start_s: float
     end_s: float
     words: tuple[Word, ...] | None = None
+    voiced: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,8 @@ class VoicePrompt:
 
 @dataclass(frozen=True)
 class SpeechRequest:
-    """`text` is at most `max_piece_chars` of the engine's capabilities long: longer ones are cut before, in one place
-    (`engines/tts/text.py`), and asked for piece by piece."""
+    """`text` is words (`web_demo/text/frontend.py`), at most `max_piece_chars` of the engine's capabilities long: longer
+    ones are cut before, in one place (`engines/tts/text.py`), and asked for piece by piece."""
 
     text: str
     voice: str  # "": the engine's default
@@ -211,10 +215,12 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class SpeechText:
-    """Text for the detokenizer to speak now: a sentence or a clause. `voice` "" is the backend's default."""
+    """Text for the detokenizer to speak now: a sentence or a clause. `voice` "" is the backend's default; `failures`: rules of
+    the text front end that raised over it and were left out."""
 
     text: str
     voice: str = ""
+    failures: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,6 +240,10 @@ class S2sEngine(Engine, Protocol):
     ) -> BackendSpec | SpeechSource: ...  # the detokenizer backend, or what else makes sound of its steps
     @property
     def parts(self) -> Mapping[str, str]: ...  # what it is made of, for /health and the page: part -> description
+
+    def preload(self) -> None:
+        """What takes time and no device's memory (imports), in a thread, while the detokenizer starts."""
+        ...
 
     def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """The answer, step by step, as it is made. Closing the iterator ends the work within one step."""

@@ -9,12 +9,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16
 from web_demo.errors import ServiceError, SetupError, TooLarge, Unavailable, UnsupportedMedia
 from web_demo.media import cage, frames
@@ -141,23 +142,24 @@ class Decoders:
         self._count += 1
         job = Job(self._count, size, rate, max_s)
         reading, writing = os.pipe()
-        try:
-            ended = await nursery.begin(job, file.fileno(), writing)
-        except OSError as error:
-            os.close(reading)
-            raise Unavailable("files cannot be decoded now; please try again in a moment") from error
-        finally:
-            os.close(writing)
-        source = asyncio.StreamReader(frames.MAX_BYTES)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(source), os.fdopen(reading, "rb", 0)
-        )
-        try:
-            yield Decoding(source, ended, rate, job.file_bytes)
-        finally:
-            transport.close()
-            if not ended.done():
-                nursery.kill(job.number)
+        with os.fdopen(reading, "rb", 0) as pipe:
+            try:
+                source = await off_loop(file.fileno)  # a spooled file is written out by that
+                ended = await nursery.begin(job, source, writing)
+            except OSError as error:
+                raise Unavailable("files cannot be decoded now; please try again in a moment") from error
+            finally:
+                os.close(writing)
+            try:
+                sound = asyncio.StreamReader(frames.MAX_BYTES)
+                transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                    lambda: asyncio.StreamReaderProtocol(sound), pipe
+                )
+                with closing(transport):
+                    yield Decoding(sound, ended, rate, job.file_bytes)
+            finally:
+                if not ended.done():
+                    nursery.kill(job.number)
 
     async def _running(self) -> _Nursery:
         async with self._starting:

@@ -24,7 +24,7 @@ def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Ap
     """`engine`: run this one instead of what the settings choose. Raises SetupError."""
     metrics = prometheus_client.CollectorRegistry()
     service = AsrService(settings, *engine_for(settings, engine), AsrMetrics(metrics))
-    app = make_app(settings, service, metrics)
+    app = make_app(settings, service, metrics, bodies_bytes=service.bodies_bytes)
     app[SERVICE] = service
     api.add_routes(app)
     live.add_routes(app)

@@ -23,7 +23,7 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     """`engine`: run this one instead of what the settings choose. Raises SetupError."""
     metrics = prometheus_client.CollectorRegistry()
     service = TtsService(settings, *engine_for(settings, engine, choose_engine), TtsMetrics(metrics))
-    app = make_app(settings, service, metrics, client_max_size=api.MAX_BODY_BYTES)
+    app = make_app(settings, service, metrics, bodies_bytes=api.BODIES_BYTES)
     app[SERVICE] = service
     api.add_routes(app)
     voices.add_routes(app, service.health, service.engine, service.speakers, service.decoders, settings)

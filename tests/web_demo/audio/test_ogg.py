@@ -136,3 +136,44 @@ def test_noise_never_breaks_the_demuxer(seed):
     # Whatever page the noise seemed to begin ends within the longest page there is.
     list(demuxer.feed(bytes(70_000)))
     assert list(demuxer.feed(write_page([b"good"], granule=0, serial=1, sequence=0))) == [b"good"]
+
+
+WHOLE = [write_page([bytes([i]) * 80], granule=i, serial=1, sequence=i) for i in range(1, 20)]
+HEARD = [bytes([i]) * 80 for i in range(1, 20)]
+
+
+@pytest.mark.parametrize("cut", [*range(1, 40), 100, 5000, 60_000])
+def test_a_page_that_was_cut_off_costs_that_page_and_nothing_of_the_next(cut):
+    long = page([255] * 254 + [1], bytes(254 * 255 + 1))
+    assert packets(long[:cut], *WHOLE) == HEARD
+    assert packets(long[:cut] + b"".join(WHOLE)) == HEARD
+
+
+@pytest.mark.parametrize("missing", range(1, 40))
+def test_the_next_page_is_heard_wherever_it_lies_in_the_length_of_one_that_was_cut_off(missing):
+    cut = WHOLE[0][:-missing]
+    for stream in (
+        [cut, *WHOLE[1:]],
+        [cut + b"".join(WHOLE[1:])],
+        [bytes([byte]) for byte in cut + b"".join(WHOLE[1:])],
+    ):
+        assert packets(*stream) == HEARD[1:]
+
+
+def test_a_whole_page_whose_sound_ends_as_a_capture_begins_is_not_waited_with():
+    data = [b"a" * 50 + b"Ogg", b"b" * 50 + b"OggS"]
+    for packet in data:
+        assert packets(write_page([packet], granule=1, serial=1, sequence=1)) == [packet]
+
+
+def test_what_is_not_whole_is_forgotten_at_a_reset():
+    demuxer = Demuxer()
+    assert list(demuxer.feed(WHOLE[0][:60])) == []
+    demuxer.reset()
+    assert list(demuxer.feed(WHOLE[1])) == [HEARD[1]]
+    assert demuxer.skipped_bytes == 0
+
+
+def test_a_packet_does_not_go_on_after_a_page_that_was_broken():
+    first, lost, end = page([255], b"a" * 255), b"broken", page([3, 2], b"endok", flags=CONTINUED)
+    assert packets(first, lost, end) == [b"ok"]

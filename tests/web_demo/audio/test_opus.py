@@ -11,7 +11,7 @@ import sphn
 from tests.speech import recording
 from web_demo.audio import ogg
 from web_demo.audio.opus import OpusError, OpusReader, OpusWriter, packet_ms
-from web_demo.audio.samples import Audio
+from web_demo.audio.samples import Audio, TooMuchSound
 
 
 def tone(seconds: float, rate: int = 24_000) -> np.ndarray:
@@ -158,3 +158,53 @@ def test_packet_durations(packet, duration):
             packet_ms(packet)
     else:
         assert packet_ms(packet) == duration
+
+
+def many(packet: bytes, pages: int = 400) -> bytes:
+    """Pages of as many packets as fit: a short packet may claim 120 ms."""
+    return ogg.write_page([packet] * 255, granule=0, serial=1, sequence=0) * pages
+
+
+@pytest.mark.parametrize("packet", [b"\x1b\x02", b"\x08", b"", b"\xff\x3f", b"OpusHead", b"OpusTags"])
+def test_whatever_is_in_a_message_is_charged_before_the_work_and_no_more_than_allowed_is_kept(packet):
+    reader = OpusReader(16_000)
+    with pytest.raises(TooMuchSound):
+        reader.push(many(packet), most_ms=1000.0)
+    assert reader.charged_ms == pytest.approx(1000.0)
+    assert len(reader._pending) <= 200
+    assert len(reader.decode().samples) <= 16_000
+
+
+def test_sound_is_charged_by_its_length_and_empty_pages_by_their_bytes():
+    reader = OpusReader(16_000)
+    reader.push(sphn_stream(tone(2.0)))
+    assert reader.charged_ms == pytest.approx(2000, abs=30)  # and the head, and the comment
+    reader.push(ogg.write_page([], granule=0, serial=1, sequence=0) * 6400)
+    assert reader.charged_ms == pytest.approx(2000 + 2700, abs=30)
+    with pytest.raises(TooMuchSound):
+        reader.push(bytes(100_000), most_ms=1000.0)
+
+
+def test_heads_without_sound_are_not_kept():
+    reader = OpusReader(16_000)
+    reader.push(many(b"OpusHead" + bytes(11), 10))
+    assert len(reader._pending) == 1
+
+
+def test_decoding_in_slices_gives_the_same_sound():
+    data = sphn_stream(tone(4.0))
+    whole, sliced = OpusReader(16_000), OpusReader(16_000)
+    whole.push(data)
+    sliced.push(data)
+    parts = []
+    while sliced.pending_ms:
+        parts.append(sliced.decode(500.0).samples)
+    assert max(map(len, parts)) <= 0.54 * 16_000
+    assert np.array_equal(np.concatenate(parts), whole.decode().samples)
+
+
+def test_half_a_page_before_a_restart_is_forgotten():
+    reader, data = OpusReader(16_000), sphn_stream(tone(1.0))
+    reader.push(data[:130])
+    reader.restart()
+    assert len(decode_all(reader, data)) == 16_000

@@ -161,6 +161,12 @@ def test_speech_up_to_the_last_sample_ends_with_the_recording():
     assert spans(speech)[-1][1] == len(speech)
 
 
+@pytest.mark.parametrize(("name", "first"), [("cards_003", 1536), ("librivox_0870", 3584)])
+def test_a_short_word_is_noticed_where_the_recording_begins_with_it(name, first):
+    word = recording(name).samples[first : first + SPEECH_RATE // 4]
+    assert spans(word) != []
+
+
 def noise(seconds: float, level: float) -> Samples:
     return (level * np.random.default_rng(1).standard_normal(round(seconds * SPEECH_RATE))).astype(np.float32)
 

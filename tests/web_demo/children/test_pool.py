@@ -3,6 +3,7 @@ import functools
 import os
 import signal
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -121,8 +122,10 @@ async def test_one_lost_worker_is_lost_capacity_and_no_fault(tmp_path):
         kill(pool.pids[:1])
         await until(lambda: pool.capacity == 1)
         assert pool.fault() is None
+        assert pool.lost().startswith("1 of 2 test workers do not run: the test worker process is restarting")
         assert await pool.run(1) == 2
         await until(lambda: pool.capacity == 2)
+        assert pool.lost() == ""
     finally:
         await pool.close()
 
@@ -194,3 +197,55 @@ async def test_closing_while_a_task_runs_ends_it_and_leaves_no_process():
 
 def build_sleeper():
     return time.sleep
+
+
+@asynccontextmanager
+async def one_worker(build):
+    """A pool of one, and the worker's process id."""
+    pool = WorkerPool("test", build, 1)
+    await pool.start()
+    try:
+        (pid,) = pool.pids
+        yield pool, pid
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_worker_that_was_stopped_is_replaced_and_its_task_done_by_another(monkeypatch, busy):
+    """SIGSTOP: it lives, and neither works nor answers. Also one that was idle, before anybody waits for it."""
+    monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.2)
+    monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 1.0)
+    async with one_worker(build_sleeper) as (pool, pid):
+        running = asyncio.create_task(pool.run(0.5)) if busy else None
+        await asyncio.sleep(0.1)
+        os.kill(pid, signal.SIGSTOP)
+        if running is not None:
+            assert await running is None
+        await until(lambda: pool.pids and pool.pids != (pid,))
+        assert await pool.run(0.0) is None
+
+
+def build_spinner():
+    return lambda count: sum(range(count))  # one call, which keeps the GIL
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["seen to work", "on a system without /proc"])
+async def test_a_worker_that_works_and_cannot_answer_is_let_work(monkeypatch, told):
+    if not told:
+        monkeypatch.setattr("web_demo.children.supervisor._cpu_s", lambda pid: None)
+    monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.05)
+    monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 0.6)
+    async with one_worker(build_spinner) as (pool, pid):
+        assert await pool.run(100_000_000) == 4999999950000000
+        assert pool.pids == (pid,)
+
+
+async def test_a_service_that_stood_still_itself_kills_no_worker(monkeypatch):
+    monkeypatch.setattr("web_demo.children.supervisor.PING_S", 0.2)
+    monkeypatch.setattr("web_demo.children.supervisor.IDLE_S", 1.0)
+    async with one_worker(build_sleeper) as (pool, pid):
+        time.sleep(2.0)  # noqa: ASYNC251 - what stands still
+        await asyncio.sleep(0.5)
+        assert pool.pids == (pid,)
+        assert await pool.run(0.0) is None

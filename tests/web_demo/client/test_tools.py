@@ -57,6 +57,8 @@ class FakeAsr:
             {"text": "an ill disposed", "start": 1.2, "end": 2.9},
         ]
         body = {"text": text, "language": "en", "success": True, "duration": 2.99, "segments": segments}
+        if form.get("cues") == "true":
+            body["cues"] = [{"text": "he was not\nan ill disposed", "start": 0.1, "end": 2.9}]
         return web.json_response(body | {"ignored_hotwords": ["Xyzzy"]})
 
 
@@ -90,7 +92,7 @@ async def test_a_file_is_transcribed_with_times_and_saved_as_subtitles(tmp_path:
     (request,) = asr.requests
     assert request["audio"] == (FOLDER / f"{NAME}.wav").read_bytes()
     assert (request["name"], request["language"], request["hotwords"]) == (f"{NAME}.wav", "en", "Dashwood, Xyzzy")
-    assert (tmp_path / "saved.srt").read_text().startswith("1\n00:00:00,100 --> 00:00:01,200\nhe was not\n\n2\n")
+    assert (tmp_path / "saved.srt").read_text() == "1\n00:00:00,100 --> 00:00:02,900\nhe was not\nan ill disposed\n"
 
 
 async def test_a_recording_of_the_microphone_is_transcribed() -> None:

@@ -84,7 +84,6 @@ async def tts_cosyvoice3(folder: Path) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def tts_cosyvoice(folder: Path) -> AsyncIterator[Any]:
-    pytest.importorskip("wetext", reason="of requirements-models.txt")
     from web_demo.engines.tts.cosyvoice import CosyVoiceTts
 
     submodule, weights = folder / "CosyVoice", folder / "Fun-CosyVoice3-0.5B-2512"

@@ -3,7 +3,10 @@
 import io
 import os
 import struct
+import tempfile
 import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import av
 import numpy as np
@@ -13,18 +16,25 @@ from tests.speech import recording
 from tests.web_demo.server.asr.helpers import encoded
 from web_demo.audio.samples import Audio, silence, to_int16, to_wav
 from web_demo.errors import TooLarge, UnsupportedMedia
-from web_demo.media.decoders import Decoders
-from web_demo.media.upload import Upload
+from web_demo.media.decoders import Decoders, Decoding
 
 VOICE = recording("cards_001")
+
+
+@asynccontextmanager
+async def decoding(decoders: Decoders, data: bytes, *, max_s: float, rate: int = 16_000) -> AsyncIterator[Decoding]:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        async with decoders.decoding(file, len(data), max_s=max_s, rate=rate) as sound:
+            yield sound
 
 
 async def decode(data: bytes, *, max_s: float = 60.0, rate: int = 16_000) -> tuple[Audio, list[str]]:
     decoders = Decoders()
     try:
-        with Upload.of(data) as upload:
-            async with decoders.decoding(upload, upload.size, max_s=max_s, rate=rate) as sound:
-                audio = await sound.whole()
+        async with decoding(decoders, data, max_s=max_s, rate=rate) as sound:
+            audio = await sound.whole()
         return audio, sound.warnings
     finally:
         await decoders.close()
@@ -216,13 +226,11 @@ def _claims_samples(count: int) -> bytes:
 async def test_a_file_that_claims_more_than_memory_holds_ends_only_its_decoder():
     decoders = Decoders()
     try:
-        with Upload.of(_claims_samples(60_000_000)) as upload:
-            async with decoders.decoding(upload, upload.size, max_s=1e6) as sound:
-                with pytest.raises((UnsupportedMedia, TooLarge)):
-                    await sound.whole()
-        with Upload.of(to_wav(VOICE)) as upload:
-            async with decoders.decoding(upload, upload.size, max_s=60.0) as sound:
-                assert (await sound.whole()).seconds == pytest.approx(VOICE.seconds)
+        async with decoding(decoders, _claims_samples(60_000_000), max_s=1e6) as sound:
+            with pytest.raises((UnsupportedMedia, TooLarge)):
+                await sound.whole()
+        async with decoding(decoders, to_wav(VOICE), max_s=60.0) as sound:
+            assert (await sound.whole()).seconds == pytest.approx(VOICE.seconds)
     finally:
         await decoders.close()
 
@@ -230,9 +238,8 @@ async def test_a_file_that_claims_more_than_memory_holds_ends_only_its_decoder()
 async def test_a_reader_that_leaves_ends_the_decoder():
     decoders = Decoders()
     try:
-        with Upload.of(encoded(silence(600.0, 16_000), "flac", "flac")) as upload:
-            async with decoders.decoding(upload, upload.size, max_s=3600.0) as sound:
-                await anext(sound.blocks())
+        async with decoding(decoders, encoded(silence(600.0, 16_000), "flac", "flac"), max_s=3600.0) as sound:
+            await anext(sound.blocks())
         assert await sound._ended is not None
     finally:
         await decoders.close()

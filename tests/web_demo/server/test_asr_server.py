@@ -21,6 +21,7 @@ from tests.web_demo.server.asr.helpers import (
 )
 from web_demo.audio.samples import silence, to_wav
 from web_demo.errors import EngineFailed
+from web_demo.server.common.forms import BODIES, BODY_COST
 
 
 async def test_an_engine_at_fault_makes_the_service_unhealthy_and_is_asked_no_more():
@@ -47,6 +48,20 @@ async def test_a_wav_file_is_transcribed_as_documented():
         "duration": 2.786,
         "segments": [{"text": "28 tenths", "start": 0.0, "end": 2.786}],
     }
+
+
+async def test_subtitles_come_along_where_they_are_asked_for():
+    engine = ScriptedAsr()
+    engine.text = "I said that this is a sentence of more than one line. 好。"
+    async with serving(engine) as client:
+        _, body = await post(client, GO.read_bytes(), cues="1")
+        assert [cue["text"] for cue in body["cues"]] == [
+            "I said that this is a sentence\nof more than one line.",
+            "好。",
+        ]
+        assert (body["cues"][0]["start"], body["cues"][0]["end"]) == (0.0, body["cues"][1]["start"])
+        status, _ = await post(client, GO.read_bytes(), cues="perhaps")
+        assert status == 400
 
 
 @pytest.mark.parametrize(
@@ -241,22 +256,28 @@ HALF = b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r
 
 
 async def test_a_client_that_stalls_is_told_so_and_others_are_served_meanwhile():
-    async with serving(upload_stall_s=0.5) as client:
+    async with serving(body_s=0.5) as client:
         reader, writer = await _raw(client, HALF)
         assert (await post(client, GO.read_bytes()))[0] == 200
         answer = await asyncio.wait_for(reader.readuntil(b"}}"), 10)
         writer.close()
     assert answer.startswith(b"HTTP/1.1 408")
-    assert b"stood still" in answer
+    assert b"came too slowly" in answer
 
 
-async def test_a_client_that_vanishes_in_its_upload_frees_its_place():
+async def test_uploads_that_never_end_take_nobody_s_place():
     async with serving(ScriptedAsr(concurrency=1), max_queue=0) as client:
-        _, writer = await _raw(client, HALF)
-        await eventually(lambda: health(client, "requests"), 1)
-        writer.transport.abort()
-        await eventually(lambda: health(client, "requests"), 0)
+        bodies = client.server.app[BODIES]
+        held = [await _raw(client, HALF) for _ in range(50)]
+        async with asyncio.timeout(20):
+            while bodies.taken < 50 * BODY_COST:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         assert (await post(client, GO.read_bytes()))[0] == 200
+        for _, writer in held:
+            writer.transport.abort()
+        async with asyncio.timeout(20):
+            while bodies.taken:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 async def test_a_client_that_goes_away_stops_its_work():

@@ -1,8 +1,8 @@
-/** Segments of a transcript as SubRip subtitles. Pure. */
+/** Subtitles as a SubRip file. Pure. */
 
-/** @param {{text: string, start: number, end: number}[]} segments times in seconds */
-export function subRip(segments) {
-  return segments
+/** @param {{text: string, start: number, end: number}[]} cues as the service cut them, times in seconds */
+export function subRip(cues) {
+  return cues
     .map(({ text, start, end }, index) => `${index + 1}\n${stamp(start)} --> ${stamp(end)}\n${text.trim()}\n`)
     .join("\n");
 }

@@ -30,7 +30,7 @@ export class TranscribeView {
     byId("transcript-copy").onclick = ({ currentTarget }) => copyFrom(currentTarget, this.#transcript.text, words);
     byId("transcript-copy").hidden = !navigator.clipboard;
     byId("transcript-text").onclick = () => save(`${dated("transcript")}.txt`, this.#transcript.text, "text/plain");
-    byId("transcript-srt").onclick = () => save(`${dated("transcript")}.srt`, subRip(this.#transcript.segments), "application/x-subrip");
+    byId("transcript-srt").onclick = () => save(`${dated("transcript")}.srt`, subRip(this.#transcript.cues), "application/x-subrip");
     words.addEventListener("change", () => this.#show());
   }
 
@@ -74,9 +74,12 @@ export class TranscribeView {
       const form = new FormData();
       if (byId("asr-language").value) form.set("language", byId("asr-language").value);
       if (byId("hotwords").value.trim()) form.set("hotwords", byId("hotwords").value.trim());
+      form.set("cues", "true");
       form.set("audio", file, file.name);
       const answer = await this.#services.json("api/transcribe", { method: "POST", body: form, signal: running.signal });
-      this.#transcript = { ...answer, segments: segmentsOf(answer), seconds: (performance.now() - began) / 1000 };
+      const segments = segmentsOf(answer);
+      const cues = answer.cues ?? segments; // a service of an earlier version sends none
+      this.#transcript = { ...answer, segments, cues, seconds: (performance.now() - began) / 1000 };
       this.#show();
     } catch (error) {
       if (error.name !== "AbortError") this.#trouble(error);
@@ -97,10 +100,10 @@ export class TranscribeView {
     const transcript = this.#transcript;
     byId("transcript").hidden = !transcript;
     if (!transcript) return;
-    const { segments, text, duration, seconds } = transcript;
+    const { segments, cues, text, duration, seconds } = transcript;
     byId("transcript-facts").textContent =
       duration === undefined ? "" : this.#words.of("tookTime", { audio: shortTime(duration), seconds: seconds.toFixed(1) });
-    byId("transcript-srt").hidden = segments.length === 0;
+    byId("transcript-srt").hidden = cues.length === 0;
     const lines = segments.map(({ text: said, start }) =>
       make("div", { className: "segment" }, make("time", {}, shortTime(start)), make("span", {}, said.trim())),
     );

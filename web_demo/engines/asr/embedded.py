@@ -38,7 +38,9 @@ class EmbeddedAsr:
     def capabilities(self) -> Capabilities:
         """`max_concurrency` counts the workers that live."""
         places = max(1, self._pool.capacity)
-        return Capabilities(languages=(LANGUAGE,), hotwords=True, timestamps="word", max_concurrency=places)
+        return Capabilities(
+            languages=(LANGUAGE,), hotwords=True, timestamps="word", max_concurrency=places, lost=self._pool.lost()
+        )
 
     async def start(self) -> None:
         await self._pool.start()

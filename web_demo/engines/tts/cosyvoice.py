@@ -38,9 +38,9 @@ from web_demo.engines.tts.cosyvoice_voices import (
     same_script,
 )
 from web_demo.engines.tts.limits import check
-from web_demo.engines.tts.normalize import normalize
-from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import EngineFailed, NotFound, SetupError, Unavailable
+from web_demo.text.plain import plain
+from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class CosyVoiceTts:
         if self._upstream is None:
             raise Unavailable("the cosyvoice engine is not running")
         check(request, self.name, self.capabilities)
-        if not has_words(spoken(request.text)):
+        if not has_words(plain(request.text)):
             return
         if request.prompt is None and request.voice not in ("", *BUILT_IN):
             raise NotFound(f"no voice {request.voice[:100]!r}; there are: {', '.join(BUILT_IN)}")
@@ -176,18 +176,18 @@ class CosyVoiceTts:
     def _infer(self, request: SpeechRequest) -> Iterator[dict[str, Any]]:
         """Which of upstream's ways to speak, with the prompt spelt as CosyVoice3 was trained.
 
-        Its text front end is off: the text is split and normalised here, and it would skip both for text that looks
+        Its text front end is off: the text came as words, and cut, and it would skip both for text that looks
         like a token.
         """
         prompt = request.prompt or self._reference()
         instruction = request.instruction or ("" if request.prompt else BUILT_IN[request.voice or DEFAULT_VOICE])
-        text = normalize(spoken(request.text))
+        text = plain(request.text)
         how = {"stream": request.speed == 1.0, "speed": request.speed, "text_frontend": False}
         # Upstream ignores the words given beside a cached voice: they are part of what is cached.
         if instruction:
-            voice = self._cached(prompt, f"{SYSTEM_PROMPT} {spoken(instruction)}{END_OF_PROMPT}")
+            voice = self._cached(prompt, f"{SYSTEM_PROMPT} {plain(instruction)}{END_OF_PROMPT}")
             return iter(self._upstream.inference_instruct2(text, "", "", zero_shot_spk_id=voice, **how))
-        voice = self._cached(prompt, f"{SYSTEM_PROMPT}{END_OF_PROMPT}{spoken(prompt.text)}")
+        voice = self._cached(prompt, f"{SYSTEM_PROMPT}{END_OF_PROMPT}{plain(prompt.text)}")
         if same_script(text, prompt.text):
             return iter(self._upstream.inference_zero_shot(text, "", "", zero_shot_spk_id=voice, **how))
         text = f"{SYSTEM_PROMPT}{END_OF_PROMPT}{text}"

@@ -11,12 +11,11 @@ import hashlib
 import importlib.util
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from utils.sentences import split_sentences
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples, from_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
@@ -32,9 +31,9 @@ from web_demo.engines.tts.cosyvoice_voices import (
     same_script,
 )
 from web_demo.engines.tts.limits import check
-from web_demo.engines.tts.normalize import normalize
-from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import EngineFailed, InvalidRequest, ServiceError, SetupError
+from web_demo.text.plain import plain
+from web_demo.text.scripts import has_words
 
 if TYPE_CHECKING:
     from web_demo.models.cosyvoice3.engine.bundle import CosyVoice3
@@ -120,12 +119,10 @@ class CosyVoice3Engine:
 
         models = self._loaded
         check(request, self.name, self.capabilities)
-        text = normalize(spoken(request.text))
+        text = plain(request.text)
         if not has_words(text):
             return
-        # Whoever asks has cut the text (see Capabilities); numbers that became words may have made it too long again.
-        pieces = [text] if len(text) <= MAX_PIECE_CHARS else split_sentences(text, MAX_PIECE_CHARS, MIN_PIECE_CHARS)
-        voice, inputs = await off_loop(self._prepare, request, pieces)
+        voice, inputs = await off_loop(self._prepare, request, text)
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
         job = new_job(
@@ -143,10 +140,10 @@ class CosyVoice3Engine:
             models.synthesizer.cancel(job)
         _raise_failure(event.error)
 
-    def _prepare(self, request: SpeechRequest, pieces: Sequence[str]) -> tuple[Voice, list[LmInput]]:
-        """Voice and inputs of a request; runs in a worker thread, one request at a time."""
+    def _prepare(self, request: SpeechRequest, text: str) -> tuple[Voice, list[LmInput]]:
+        """Voice and input of a request; runs in a worker thread, one request at a time."""
         models = self._loaded
-        instruction = spoken(request.instruction)
+        instruction = plain(request.instruction)
         with models.frontend_lock:
             if request.prompt is not None:
                 voice, words = self._cloned(request.prompt), request.prompt.text
@@ -154,15 +151,15 @@ class CosyVoice3Engine:
                 voice = models.voices.get(request.voice)
                 words = REFERENCE_TEXT if request.voice in self._built_in else ""
                 instruction = instruction or self._built_in.get(request.voice, "")
-            if words and not same_script(" ".join(pieces), words):
+            if words and not same_script(text, words):
                 voice = replace(voice, prompt_text=())  # cross-lingual: the recording's words would lead the LM astray
-            return voice, [models.frontend.lm_input(piece, voice, instruction) for piece in pieces]
+            return voice, [models.frontend.lm_input(text, voice, instruction)]
 
     def _cloned(self, prompt: VoicePrompt) -> Voice:
         """The voice of a recording; the last ones are remembered, because reading one takes a while."""
         key = (hashlib.sha256(prompt.audio.samples.tobytes()).digest(), prompt.audio.rate, prompt.text)
         if key not in self._prompts:
-            self._prompts[key] = self._loaded.frontend.voice(prompt.audio, spoken(prompt.text))
+            self._prompts[key] = self._loaded.frontend.voice(prompt.audio, plain(prompt.text))
             while len(self._prompts) > _REMEMBERED_PROMPTS:
                 self._prompts.popitem(last=False)
         self._prompts.move_to_end(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from web_demo.engines.tts.text import script_runs
+from web_demo.text.scripts import script_runs
 
 SUBMODULE = Path(__file__).resolve().parents[3] / "third_party" / "CosyVoice"
 

@@ -17,8 +17,9 @@ from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
 from web_demo.engines.tts.limits import check
-from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import NotFound, SetupError
+from web_demo.text.plain import plain
+from web_demo.text.scripts import has_words
 
 BACKEND = BackendSpec("web_demo.engines.tts.espeak:create_backend")
 CONCURRENCY = (
@@ -67,7 +68,7 @@ class EmbeddedTts:
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         """Chunks of about 200 ms, and a natural pause at the end. Raises InvalidRequest, NotFound, EngineFailed."""
         self._check(request)
-        if not has_words(spoken(request.text)):
+        if not has_words(plain(request.text)):
             return
         turn = await self._process.open(uuid.uuid4().hex, request.voice)
         async with turn:

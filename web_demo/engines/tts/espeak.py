@@ -18,8 +18,9 @@ import soxr
 
 from web_demo.audio.samples import WIRE_RATE, Samples, from_int16
 from web_demo.detokenizer.backend import Window
-from web_demo.engines.tts.text import Script, has_words, script_runs, spoken
 from web_demo.errors import EngineFailed, NotFound, SetupError
+from web_demo.text.plain import plain
+from web_demo.text.scripts import Script, has_words, script_runs
 
 # From speak_lib.h.
 _OUTPUT_SYNCHRONOUS = 2
@@ -132,7 +133,7 @@ class Espeak:
         """
         resampler = soxr.ResampleStream(self.native_rate, WIRE_RATE, 1, dtype="float32")
         started = False
-        for script, run in script_runs(spoken(text)):
+        for script, run in script_runs(plain(text)):
             if not has_words(run):
                 continue
             self._select(voice.for_script(script), speed)

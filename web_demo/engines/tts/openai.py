@@ -15,8 +15,9 @@ from web_demo.audio.samples import WIRE_RATE, Samples, from_int16, to_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
 from web_demo.engines.tts.espeak import CLASSIC_VOICES
 from web_demo.engines.tts.limits import check
-from web_demo.engines.tts.text import has_words, spoken
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, NotFound, SetupError, Unavailable
+from web_demo.text.plain import plain
+from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class OpenAiTts:
         if self._client.is_closed():
             raise Unavailable("the openai engine is closed")
         check(request, self.name, self.capabilities)
-        if not has_words(spoken(request.text)):
+        if not has_words(plain(request.text)):
             return
         voice = request.voice or DEFAULT_VOICE
         if self._voice and request.voice in ("", *CLASSIC_VOICES):

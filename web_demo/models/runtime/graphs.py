@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 DISABLE_VARIABLE = "NO_CUDA_GRAPHS"
-_WARM_UP_RUNS = 2  # lets libraries choose algorithms and allocate workspaces outside the capture
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class GraphCache:
         stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP_RUNS):
-                function(*held)
+            function(*held)  # libraries choose their algorithms and allocate workspaces outside the capture
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):

@@ -12,8 +12,10 @@ LEFT_FREE = 0.08  # of a device: activations of prompts, graphs, what libraries 
 SPEECH_MODEL = {"float8": int(10.7 * GIB)}  # weights and codebooks of Fun-Audio-Chat, by dtype
 SPEECH_MODEL_16_BITS = int(17.6 * GIB)
 SPEECH_SESSION = 1024 * 704 * 1024  # caches of a conversation of usual length: 704 KiB a token in 16 bits
-# Graphs of large batches come with the state of streams: 112 streams left 19 GiB less to the speech model on an H200.
-STREAM_WITH_GRAPHS = 1.5
+# What a detokenizer takes beside the state of its streams. Together 9.7 GB from 32 streams on: measured with 40 on an H100 and
+# with 64 and 92 on an H200; 2.3 GB with one.
+DETOKENIZER = 2 * GIB  # weights, CUDA's context
+STREAM_OF_A_BATCH = GIB // 4  # graphs, for each stream of the largest batch
 TTS_SHARE = 0.5  # of what is free: the language model's caches and graphs take the rest
 
 
@@ -30,11 +32,15 @@ class Beside:
         return cls(SPEECH_MODEL.get(dtype, SPEECH_MODEL_16_BITS), SPEECH_SESSION)
 
 
-def streams_beside(stream: int, *, total: int, most: int, beside: Beside) -> int:
-    """Streams of a detokenizer, each with `stream` bytes of state, so that as many sessions of its neighbour fit: at least 1,
-    at most `most`."""
-    room = int(total * (1 - LEFT_FREE)) - beside.weights
-    return max(1, min(most, int(room // (stream * STREAM_WITH_GRAPHS + beside.session))))
+def streams_beside(stream: int, *, total: int, most: int, batch: int, beside: Beside) -> int:
+    """Streams of a detokenizer, each with `stream` bytes of state and at most `batch` of them computed at once, so that as many
+    sessions of its neighbour fit: at least 1, at most `most`."""
+    room = int(total * (1 - LEFT_FREE)) - beside.weights - DETOKENIZER
+    each = stream + beside.session
+    fitting = min(room // (each + STREAM_OF_A_BATCH), batch)
+    if fitting == batch:
+        fitting = (room - batch * STREAM_OF_A_BATCH) // each
+    return max(1, min(most, fitting))
 
 
 def streams_alone(stream: int, *, free: int, most: int) -> int:

@@ -17,7 +17,8 @@ class Stopped(Exception):
 
 
 class OwnerThread:
-    """Calls `step` again and again while `busy`, and sleeps otherwise. Not started by itself.
+    """Calls `step` again and again while `idle_s` is 0, and sleeps that many seconds otherwise (None: until a command comes).
+    Not started by itself.
 
     `prepare` runs first, in the thread. An exception of a step or a command ends the thread for good, because it may have left
     the model or the device in any state: `broken` is then its type. `ended` is called last, in the thread, after every
@@ -29,11 +30,11 @@ class OwnerThread:
         name: str,
         *,
         step: Command,
-        busy: Callable[[], bool],
+        idle_s: Callable[[], float | None],
         ended: Command,
         prepare: Command = lambda: None,
     ) -> None:
-        self._step, self._busy, self._on_end, self._prepare = step, busy, ended, prepare
+        self._step, self._idle_s, self._on_end, self._prepare = step, idle_s, ended, prepare
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()  # None: stop
         self._lock = threading.Lock()  # a command and the end of the thread must not miss each other
         self._closed = False
@@ -75,9 +76,14 @@ class OwnerThread:
 
     def _obey(self) -> bool:
         """Carry out what has come, waiting for it when there is nothing to step. False: stop."""
-        while not (self._commands.empty() and self._busy()):
-            command = self._commands.get()
+        while True:
+            idle_s = 0.0 if not self._commands.empty() else self._idle_s()
+            if idle_s == 0.0 and self._commands.empty():
+                return True
+            try:
+                command = self._commands.get(timeout=idle_s)
+            except queue.Empty:
+                continue
             if command is None:
                 return False
             command()
-        return True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from html import escape
 from typing import Any
 
 from web_demo.engines.base import Segment, Transcript
+from web_demo.server.asr.subtitles import cues
 
 Json = dict[str, Any]
 
@@ -18,8 +20,10 @@ def segment_json(segment: Segment) -> Json:
     return body
 
 
-def transcribe_json(transcript: Transcript, language: str, duration_s: float, damage: str) -> Json:
-    """The answer of /api/transcribe."""
+def transcribe_json(
+    transcript: Transcript, language: str, duration_s: float, damage: str, with_cues: bool = False
+) -> Json:
+    """The answer of /api/transcribe; `with_cues`: with subtitles too."""
     body: Json = {
         "text": transcript.text,
         "language": language,
@@ -27,6 +31,8 @@ def transcribe_json(transcript: Transcript, language: str, duration_s: float, da
         "duration": round(duration_s, 3),
         "segments": [segment_json(segment) for segment in transcript.segments],
     }
+    if with_cues:
+        body["cues"] = cues_json(transcript)
     if transcript.ignored_hotwords:
         body["ignored_hotwords"] = list(transcript.ignored_hotwords)
     if damage:
@@ -54,16 +60,25 @@ def verbose_json(transcript: Transcript, duration_s: float, granularities: Colle
     return body
 
 
+def cues_json(transcript: Transcript) -> list[Json]:
+    """Subtitles; a line break in "text" is one on the screen."""
+    return [{"start": cue.start_s, "end": cue.end_s, "text": "\n".join(cue.lines)} for cue in cues(transcript)]
+
+
 def srt(transcript: Transcript) -> str:
     return "\n".join(
-        f"{number}\n{_clock(s.start_s, ',')} --> {_clock(s.end_s, ',')}\n{s.text}\n"
-        for number, s in enumerate(transcript.segments, 1)
+        f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n" + "\n".join((*cue.lines, ""))
+        for number, cue in enumerate(cues(transcript), 1)
     )
 
 
 def vtt(transcript: Transcript) -> str:
-    cues = (f"{_clock(s.start_s, '.')} --> {_clock(s.end_s, '.')}\n{s.text}\n" for s in transcript.segments)
-    return "\n".join(("WEBVTT\n", *cues))
+    """https://www.w3.org/TR/webvtt1/: in its text, &, < and > are written as entities."""
+    blocks = (
+        f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n" + escape("\n".join((*cue.lines, "")), quote=False)
+        for cue in cues(transcript)
+    )
+    return "\n".join(("WEBVTT\n", *blocks))
 
 
 def _clock(seconds: float, point: str) -> str:

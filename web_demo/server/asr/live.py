@@ -5,6 +5,9 @@ Ogg-Opus stream (`?format=opus`); the text message `{"type": "end"}` when there 
 into the query too.
 Out: `{"type": "partial"|"final", "text", "start", "end"}` in seconds of the stream (final ones with `words` where the
 engine has word times), `{"type": "error", "message"}`, and after `end` a last `{"type": "done", "duration"}`.
+
+A message holds at most 20 s of Opus sound. A minute of sound may come at once; then the socket is read at four times real time, and
+nothing is lost. What comes is charged before it is decoded, and looked at in slices, between which other clients have their turn.
 """
 
 from __future__ import annotations
@@ -12,17 +15,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import soxr
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from utils.bucket import TokenBucket
 from utils.channel import Channel, ChannelClosed
 from utils.threads import off_loop
 from web_demo.audio.opus import OpusError, OpusReader
-from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, TooMuchSound, from_int16
 from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.asr.formats import segment_json
 from web_demo.server.asr.listener import Listener, Utterance
@@ -34,13 +39,25 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_MESSAGE_S = 20.0  # of Opus sound in one message: 1 MB of it could hold many minutes
+AHEAD_S = 60.0  # of sound, that may come at once
+RATE = 4.0  # times real time, that sound is taken at from there
+MAX_WAIT_S = MAX_MESSAGE_S / RATE  # a service that shuts down waits no longer for a stream
+SLICE_S = 0.5  # of sound, that is looked at before others have their turn
 WAITING_UTTERANCES = 4  # with more than these the socket is not read until the engine has caught up
 RATES = range(8_000, 48_001)
+RATE_DIGITS = 5
 
 
 class Source(Protocol):
-    def samples(self, data: bytes) -> Samples:
-        """At SPEECH_RATE. Raises InvalidRequest about data that is not what it should be; the stream can go on."""
+    @property
+    def charged_s(self) -> float: ...  # of all that came
+
+    def push(self, data: bytes) -> None:
+        """Raises InvalidRequest about data that is not what it should be; what is good is kept and the stream can go on."""
+        ...
+
+    def slices(self) -> Iterator[Samples]:
+        """What came, at SPEECH_RATE, about SLICE_S at a time: each is work for a thread. Raises as `push` does."""
         ...
 
     def rest(self) -> Samples:
@@ -51,20 +68,29 @@ class Source(Protocol):
 class PcmSource:
     def __init__(self, rate: int) -> None:
         self._resampler = soxr.ResampleStream(rate, SPEECH_RATE, 1) if rate != SPEECH_RATE else None
+        self._rate = rate
+        self._pending = b""
+        self.charged_s = 0.0
 
-    def samples(self, data: bytes) -> Samples:
+    def push(self, data: bytes) -> None:
         if len(data) % 2:
             raise InvalidRequest(f"PCM16 messages have an even number of bytes, got {len(data)}")
-        sound = from_int16(np.frombuffer(data, "<i2").astype(np.int16))
-        if self._resampler is None:
-            return sound
-        resampled: Samples = self._resampler.resample_chunk(sound)
-        return resampled
+        self.charged_s += len(data) / 2 / self._rate
+        self._pending = data
+
+    def slices(self) -> Iterator[Samples]:
+        data, self._pending = self._pending, b""
+        size = round(SLICE_S * self._rate) * 2
+        for start in range(0, len(data), size):
+            yield self._resampled(from_int16(np.frombuffer(data[start : start + size], "<i2").astype(np.int16)))
 
     def rest(self) -> Samples:
+        return self._resampled(np.zeros(0, np.float32), last=True)
+
+    def _resampled(self, sound: Samples, *, last: bool = False) -> Samples:
         if self._resampler is None:
-            return np.zeros(0, np.float32)
-        resampled: Samples = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            return sound
+        resampled: Samples = self._resampler.resample_chunk(sound, last=last)
         return resampled
 
 
@@ -72,18 +98,27 @@ class OpusSource:
     def __init__(self) -> None:
         self._reader = OpusReader(SPEECH_RATE)
 
-    def samples(self, data: bytes) -> Samples:
+    @property
+    def charged_s(self) -> float:
+        return self._reader.charged_ms / 1000
+
+    def push(self, data: bytes) -> None:
         try:
-            self._reader.push(data)
+            self._reader.push(data, MAX_MESSAGE_S * 1000)
+        except TooMuchSound as error:
+            self._reader.trim(0)
+            raise InvalidRequest(f"one message holds at most {MAX_MESSAGE_S:g} s of sound") from error
         except OpusError as error:
             raise InvalidRequest(str(error)) from error
-        if self._reader.pending_ms > MAX_MESSAGE_S * 1000:
-            self._reader.trim(0)
-            raise InvalidRequest(f"one message holds at most {MAX_MESSAGE_S:g} s of sound")
-        decoded = self._reader.decode()
-        if decoded.damaged_packets and not len(decoded.samples):
-            raise InvalidRequest(f"{decoded.damaged_packets} damaged Opus packets")
-        return decoded.samples
+
+    def slices(self) -> Iterator[Samples]:
+        damaged = 0
+        while self._reader.pending_ms > 0:
+            decoded = self._reader.decode(SLICE_S * 1000)
+            damaged += decoded.damaged_packets
+            yield decoded.samples
+        if damaged:
+            raise InvalidRequest(f"{damaged} Opus packet(s) were damaged and left out")
 
     def rest(self) -> Samples:
         return np.zeros(0, np.float32)
@@ -95,9 +130,10 @@ def _source(query: Mapping[str, str]) -> Source:
         return OpusSource()
     if kind != "pcm16":
         raise InvalidRequest(f"format must be pcm16 or opus, got {kind[:20]!r}")
-    if not rate.isascii() or not rate.isdigit() or int(rate[:9]) not in RATES:
+    hertz = int(rate) if rate.isascii() and rate.isdigit() and len(rate) <= RATE_DIGITS else 0
+    if hertz not in RATES:
         raise InvalidRequest(f"rate must be {RATES[0]} to {RATES[-1]} (Hz), got {rate[:20]!r}")
-    return PcmSource(int(rate))
+    return PcmSource(hertz)
 
 
 def add_routes(app: web.Application) -> None:
@@ -145,6 +181,7 @@ class LiveStream:
         self._listener = Listener(service.engine.max_segment_s)
         self._work: Channel[Utterance] = Channel(WAITING_UTTERANCES)
         self._busy = False
+        self._budget = TokenBucket(AHEAD_S, RATE, time.monotonic)
         self._received = 0  # samples
 
     async def run(self) -> None:
@@ -168,15 +205,33 @@ class LiveStream:
         async for message in self._socket:
             try:
                 if message.type is WSMsgType.BINARY:
-                    await self._hear(await off_loop(self._listen, message.data))
+                    await self._take(message.data)
                 elif message.type is WSMsgType.TEXT and _is_end(message.data):
                     return True
             except ServiceError as error:
                 await self._send({"type": "error", "code": error.code, "message": error.message})
         return False
 
-    def _listen(self, data: bytes) -> list[Utterance]:
-        samples = self._source.samples(data)
+    async def _take(self, data: bytes) -> None:
+        """Raises InvalidRequest about what is no audio, after the rest of it was heard."""
+        await asyncio.sleep(min(self._budget.wait_s, MAX_WAIT_S))
+        charged_s, problem = self._source.charged_s, None
+        try:
+            self._source.push(data)
+        except InvalidRequest as error:
+            problem = error
+        self._budget.take(self._source.charged_s - charged_s)
+        slices = self._source.slices()
+        while (utterances := await off_loop(self._listen, slices)) is not None:
+            await self._hear(utterances)
+        if problem is not None:
+            raise problem
+
+    def _listen(self, slices: Iterator[Samples]) -> list[Utterance] | None:
+        """What the next slice brings; None: there is none."""
+        samples = next(slices, None)
+        if samples is None:
+            return None
         self._received += len(samples)
         return self._listener.feed(samples)
 

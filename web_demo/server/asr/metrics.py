@@ -17,5 +17,8 @@ class AsrMetrics:
             "asr_engine_seconds", "Time in the engine of one piece of audio", buckets=SECONDS, registry=registry
         )
         self.request_seconds = Histogram(
-            "asr_request_seconds", "Upload to answer of one request", buckets=SECONDS, registry=registry
+            "asr_request_seconds",
+            "Admission to answer of one request, its upload not counted",
+            buckets=SECONDS,
+            registry=registry,
         )

@@ -11,7 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
+from utils.threads import off_loop
 from web_demo.engines.asr.cuts import join_texts
+from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
 from web_demo.media.decoders import Decoding
@@ -32,20 +34,33 @@ def add_routes(app: web.Application) -> None:
 
 async def _transcriptions(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    with service.admitted(request) as client:
-        form = await read_form(request, service.form_limits, file_field="file")
-        if "file" not in form.files:
+    service.require_room(request)
+    async with read_form(request, service.body_limits, file_field="file") as form:
+        if form.file is None:
             raise InvalidRequest("the form has no file; send the audio in the field 'file'")
         shape, granularities = _shape(form, service)
-        options = service.options(form.get("language"), form.get("prompt"))
+        keywords = "\n".join(form.values.get("keywords[]", ()))
+        options = service.options(_language(form, service), keywords, prompt=form.get("prompt"))
         stream = boolean("stream", form.get("stream"))
-        async with service.decoding(form.files["file"]) as sound:
-            if stream:
-                pieces = service.transcriber.pieces(sound.blocks(), options, client)
-                async with aclosing(_events(pieces, sound)) as events:
-                    return await send_events(request, events)
-            transcript = await service.transcriber.transcribe(sound.blocks(), options, client)
-        return _answer(transcript, sound.seconds, shape, granularities, warning(sound, transcript.text))
+        with service.admitted(request) as client:
+            async with service.decoding(form.file) as sound:
+                if stream:
+                    pieces = service.transcriber.pieces(sound.blocks(), options, client)
+                    async with aclosing(_events(pieces, sound)) as events:
+                        return await send_events(request, events)
+                transcript = await service.transcriber.transcribe(sound.blocks(), options, client)
+            said = warning(sound, transcript.text)
+            return await off_loop(_answer, transcript, sound.seconds, shape, granularities, said)
+
+
+def _language(form: Form, service: AsrService) -> str:
+    """The one that is named, else the first of `languages[]` that the engine knows, or their first."""
+    known = service.engine.capabilities.languages
+    given = [language for language in form.values.get("languages[]", ()) if language.strip()]
+    fitting = [language for language in given if not known or code_of(language) in known]
+    if named := form.get("language").strip():
+        return named
+    return next(iter((*fitting, *given)), "")
 
 
 def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -13,12 +13,11 @@ from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
 from web_demo.media.decoders import Decoders, Decoding
-from web_demo.media.upload import Upload
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
 from web_demo.server.common.budgets import Budget, client_of
-from web_demo.server.common.forms import FormLimits, boolean
+from web_demo.server.common.forms import BodyLimits, FilePart, boolean
 from web_demo.server.common.service import EngineHost
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,8 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         self.metrics = metrics
         self.transcriber = Transcriber(engine, metrics)
         self.decoders = Decoders()
-        self.form_limits = FormLimits(settings.max_upload_mb << 20, settings.upload_stall_s)
+        self.body_limits = BodyLimits(settings.max_upload_mb << 20, settings.body_s)
+        self.bodies_bytes = max(4 * self.body_limits.max_bytes, 1 << 30)  # in the temp folder
         self.places = Budget(
             lambda: engine.capabilities.max_concurrency + settings.max_queue, refused=metrics.refused.inc
         )
@@ -57,12 +57,17 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "requests": self.places.taken,
             "max_queue": self.settings.max_queue,
             "live_streams": self.live_places.taken,
+            **({"lost": can.lost} if can.lost else {}),
         }
+
+    def require_room(self, request: web.Request) -> None:
+        """Before a body is read in vain. Raises Busy or Unavailable."""
+        self.health.require()
+        self.places.require_room(client_of(request))
 
     @contextmanager
     def admitted(self, request: web.Request) -> Iterator[str]:
-        """A place for one request, taken before its body is read; whose it is, for the transcriber. Raises Busy or
-        Unavailable."""
+        """A place for one request whose body is there; whose it is, for the transcriber. Raises Busy or Unavailable."""
         self.health.require()
         client = client_of(request)
         with (
@@ -72,13 +77,15 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         ):
             yield client
 
-    def options(self, language: str, words: str, itn: str = "") -> TranscriptionOptions:
-        """Checked options from a client's texts; "" takes the default, and so does the language "auto"."""
+    def options(self, language: str, words: str, itn: str = "", *, prompt: str = "") -> TranscriptionOptions:
+        """Checked options from a client's texts; "" takes the default, and so does the language "auto". `prompt` is free text,
+        of which an engine gets what it can use."""
         can = self.engine.capabilities
+        hints = ((prompt.strip(),) if can.prompts else hotwords.in_prompt(prompt)) if prompt.strip() else ()
         named = language.strip().lower() not in ("", "auto")
         return TranscriptionOptions(
             languages.resolve(language, can.languages) if named else None,
-            hotwords.parse(words),
+            (*hotwords.parse(words), *hints),
             boolean("itn", itn, default=True),
         )
 
@@ -87,13 +94,9 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         named = asked.strip().lower() not in ("", "auto")
         return asked.strip() if named else {"zh": "中文"}.get(used, used)
 
-    @asynccontextmanager
-    async def decoding(self, data: bytearray) -> AsyncIterator[Decoding]:
-        """The sound of a file, while the block lasts. `data` is emptied, whoever still holds it: the decoder has it now."""
-        with Upload.of(data) as upload:
-            data.clear()
-            async with self.decoders.decoding(upload, upload.size, max_s=self.settings.max_audio_s) as sound:
-                yield sound
+    def decoding(self, upload: FilePart) -> AbstractAsyncContextManager[Decoding]:
+        """The sound of a file, while the block lasts."""
+        return self.decoders.decoding(upload.file, upload.size, max_s=self.settings.max_audio_s)
 
     @contextmanager
     def live_stream(self, request: web.Request) -> Iterator[str]:

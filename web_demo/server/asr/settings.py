@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from web_demo.server.common.forms import BODY_S
 from web_demo.server.common.settings import ServiceSettings, option
 
 
@@ -20,7 +21,7 @@ class AsrSettings(ServiceSettings):
     max_queue: int = field(default=32, metadata=option("requests that may wait", least=0))
     max_upload_mb: int = field(default=256, metadata=option("largest file", least=1))
     max_audio_s: float = field(default=7200.0, metadata=option("longest recording in seconds", least=1))
-    upload_stall_s: float = 30.0
+    body_s: float = BODY_S  # what an upload has besides its minimum rate
     max_live: int = field(default=8, metadata=option("live streams at once", least=0))
     use_vllm: bool = field(default=False, metadata=option("funasr engine: decode with vLLM (own environment)"))
     base_url: str = field(default="", metadata=option("openai engine: such as http://localhost:8005/v1"))

@@ -17,6 +17,7 @@ from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.engines.asr.cuts import Cutter, Piece, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.asr.voiced import with_voice
 from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
@@ -77,12 +78,12 @@ class Transcriber:
                 parts.append(part)
                 if len(parts) > 2 and part.segments:
                     log.info("progress at_s=%.0f", part.segments[-1].end_s)
-        return join_transcripts(parts, options.language or self.default_language)
+        return self.joined(parts, options)
 
-    @property
-    def default_language(self) -> str:
-        languages = self._engine.capabilities.languages
-        return languages[0] if languages else ""
+    def joined(self, parts: Iterable[Transcript], options: TranscriptionOptions) -> Transcript:
+        """What came of one recording."""
+        known = self._engine.capabilities.languages
+        return join_transcripts(parts, options.language or next(iter(known), ""))
 
     async def one(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
         """One utterance, straight to the engine."""
@@ -96,11 +97,8 @@ class Transcriber:
 
     async def _piece(self, piece: Piece, options: TranscriptionOptions, client: str) -> Transcript:
         transcript = await self.one(Audio(piece.samples, SPEECH_RATE), options, client)
-        offset, end = piece.start / SPEECH_RATE, (piece.start + len(piece.samples)) / SPEECH_RATE
-        if not transcript.segments and transcript.text:
-            return dataclasses.replace(
-                transcript, segments=(Segment(transcript.text, round(offset, 3), round(end, 3)),)
-            )
+        transcript = await off_loop(with_voice, transcript, piece.samples)
+        offset = piece.start / SPEECH_RATE
         return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
 
 
@@ -123,7 +121,8 @@ def shifted(segment: Segment, by_s: float) -> Segment:
     words = segment.words and tuple(
         Word(w.text, round(w.start_s + by_s, 3), round(w.end_s + by_s, 3)) for w in segment.words
     )
-    return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words)
+    voiced = tuple((round(start + by_s, 3), round(end + by_s, 3)) for start, end in segment.voiced)
+    return Segment(segment.text, round(segment.start_s + by_s, 3), round(segment.end_s + by_s, 3), words, voiced)
 
 
 def join_transcripts(parts: Iterable[Transcript], language: str) -> Transcript:

@@ -1,7 +1,9 @@
-"""Who may call: the API key, and which web origins.
+"""Who may call: by which name, from which web origins, with which key.
 
 A browser lets any page open a WebSocket to, or post a form at, a server on the visitor's own machine, so a request that
-carries an `Origin` is let in only from this service's own pages, or from an origin that the operator allowed.
+carries an `Origin` is let in only from this service's own pages, or from an origin that the operator allowed. A page can also
+make its own name resolve to this machine (DNS rebinding): then it is of the same origin as the service, and no `Origin` comes
+with a GET. So every request is asked by what name it came, and only names that no stranger can own are let in unasked.
 """
 
 from __future__ import annotations
@@ -15,14 +17,24 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import Forbidden, Unauthorized
-from web_demo.server.common.settings import LOOPBACK, ServiceSettings
+from web_demo.server.common.settings import ServiceSettings
 
+LOCAL_SUFFIXES = (
+    ".localhost",
+    ".local",
+    ".lan",
+    ".home",
+    ".internal",
+    ".intranet",
+    ".home.arpa",
+)  # in nobody's public DNS
 PROTECTED = ("/api/", "/v1/", "/metrics")  # the page and /health stay open: they are needed to find out about the key
 
 
 def middleware(settings: ServiceSettings):  # type: ignore[no-untyped-def]  # aiohttp's decorator type is private
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        check_host(request, settings)
         check_origin(request, settings)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return web.Response(status=204, headers=_PREFLIGHT)  # browsers ask before they send what a form could not
@@ -66,12 +78,26 @@ def check_key(request: web.Request, api_key: str) -> None:
         raise Unauthorized("the API key is wrong")
 
 
+def check_host(request: web.Request, settings: ServiceSettings) -> None:
+    """Raises Forbidden for a name in `Host` that may be a stranger's. A program that sends no `Host` passes."""
+    host = request.headers.get("Host")
+    if host is None or "*" in settings.allowed_hosts:
+        return
+    name = _name(host)
+    if name and (_is_local(name) or any(_matches(name, allowed) for allowed in settings.allowed_hosts)):
+        return
+    raise Forbidden(
+        f"this service is not known as {host[:200]!r}: use its address or a local name, or let the operator allow it with "
+        f"--allowed-host {name[:200] or 'NAME'}"
+    )
+
+
 def check_origin(request: web.Request, settings: ServiceSettings) -> None:
     """Raises Forbidden when a browser page of another origin is calling. Programs send no Origin and pass."""
     origin = request.headers.get("Origin")
     if origin is None or _is_allowed(origin, settings):
         return
-    if _netloc(origin) == request.host.lower() and _is_ours(request.host, settings):
+    if _netloc(origin) == request.host.lower():
         return
     raise Forbidden(
         f"the web origin {origin[:200]!r} is not allowed here; the operator can allow it with --allowed-origin {origin[:200]}"
@@ -89,13 +115,24 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-def _is_ours(host: str, settings: ServiceSettings) -> bool:
-    """A service on the loopback address is reached by loopback names only: any other name in `Host` is a foreign one
-    that somebody made resolve to this machine (DNS rebinding)."""
-    if not settings.loopback_only:
-        return True
+def _name(host: str) -> str:
+    """The name or address of a `Host` header, without its port; "" for what is none."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name in LOOPBACK or ipaddress.ip_address(name).is_loopback
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
-        return False
+        return ""
+
+
+def _is_local(name: str) -> bool:
+    """An address, which cannot be made to lead elsewhere; a name without a dot (localhost, a container's); or one under a
+    suffix that is kept for local networks."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return ("." not in name and ":" not in name) or name.endswith(LOCAL_SUFFIXES)
+    return True
+
+
+def _matches(name: str, allowed: str) -> bool:
+    allowed = allowed.lower().rstrip(".")
+    return name == allowed or (allowed.startswith(".") and name.endswith(allowed))

@@ -1,6 +1,6 @@
 """Who is let in, and who may work when: the same for recordings, texts and conversations.
 
-A `Budget` holds the places: a request takes one before its body is read and keeps it to its end. `Turns` share what works
+A `Budget` holds the places: a request takes one when its body is there and keeps it to its end. `Turns` share what works
 (an engine) among those that are in: a request takes one turn for each piece of its work, so that a long one never holds
 up a short one for more than a piece.
 """
@@ -61,24 +61,54 @@ class Budget:
     @contextmanager
     def admit(self, client: str, cost: int = 1) -> Iterator[None]:
         """`cost` units while the block lasts. Raises Busy when they are not there."""
+        with self.holding(client) as held:
+            held.hold(cost)
+            yield
+
+    @contextmanager
+    def holding(self, client: str) -> Iterator[Holding]:
+        """Units whose number becomes known by and by; all of them come back at the end of the block."""
+        held = Holding(self, client)
+        try:
+            yield held
+        finally:
+            held.hold(0)
+
+    def require_room(self, client: str, cost: int = 1) -> None:
+        """Raises Busy unless `cost` units are there now; takes none."""
         mine = self._taken.get(client, 0)
         if self._per_client is not None and mine + cost > self._per_client:
             raise self._busy(
-                f"{mine} {self._of} are yours, the most that one client may have; wait for one to come free"
+                f"{mine} {self._of} are yours, and one client may have {self._per_client}; wait for yours to come free"
             )
         if self.taken + cost > self._most():
             raise self._busy(f"all {self._most()} {self._of} are in use; try again in {self._retry_after_s} s")
-        self._taken[client] = mine + cost
-        try:
-            yield
-        finally:
-            self._taken[client] -= cost
-            if not self._taken[client]:
-                del self._taken[client]
+
+    def _move(self, client: str, more: int) -> None:
+        if more > 0:
+            self.require_room(client, more)
+        self._taken[client] = self._taken.get(client, 0) + more
+        if not self._taken[client]:
+            del self._taken[client]
 
     def _busy(self, message: str) -> Busy:
         self._refused()
         return Busy(message, self._retry_after_s)
+
+
+class Holding:
+    """What one request has of a budget."""
+
+    def __init__(self, budget: Budget, client: str) -> None:
+        self._budget = budget
+        self._client = client
+        self._units = 0
+
+    def hold(self, units: int) -> None:
+        """`units` in all. Raises Busy when they are not there; what was held before stays held then."""
+        if units != self._units:
+            self._budget._move(self._client, units - self._units)
+            self._units = units
 
 
 class Turns:

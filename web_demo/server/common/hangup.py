@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Awaitable
 from typing import TypeVar
 
 import aiohttp
@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_S = 0.2  # how often a request looks whether its client is still there
-WRITE_TIMEOUT_S = 60.0  # a client that takes nothing of its answer for so long is gone
+WRITE_TIMEOUT_S = 15.0  # a client that does not take a slice of its answer in so long is gone
+SLICE_BYTES = 64 * 1024
+GONE_S = 60  # a peer whose machine says nothing at all for so long has vanished
 CLIENT_CLOSED = 499  # nginx's number for it: the answer that nobody reads
 
 HANGUPS = web.AppKey("hangups", prometheus_client.Counter)
@@ -50,30 +52,77 @@ async def while_connected(request: web.Request, work: Awaitable[T]) -> T:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        del task  # else: the task, its error, that error's traceback, this frame, and the task again
 
 
-@contextmanager
-def reading(request: web.Request) -> Iterator[None]:
-    """Around reads of the request's body. One that breaks off raises HungUp when its client is gone, InvalidRequest
-    when it is only malformed."""
+async def read(request: web.Request, reading: Awaitable[T]) -> T:
+    """The result of a read of the request's body. One that breaks off raises HungUp when its client is gone, InvalidRequest
+    when the body is only malformed."""
     try:
-        yield
-    except (ConnectionError, aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError) as error:
-        if is_gone(request):
-            raise HungUp from error
-        raise InvalidRequest(f"the body of the request is malformed: {error}") from error
+        return await reading
+    except (
+        ConnectionError,
+        aiohttp.ClientError,
+        web.RequestPayloadError,
+        aiohttp.http_exceptions.HttpProcessingError,
+    ) as error:
+        why = str(error.__cause__ or error) or type(error).__name__
+        error.__traceback__ = None  # the stream keeps the error, and with its frames would keep what they hold
+    if is_gone(request):
+        raise HungUp
+    raise InvalidRequest(f"the body of the request is malformed: {' '.join(why.split())[:200]}")
 
 
 async def write(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
-    """A part of an answer. Raises HungUp, or ConnectionError, when there is nobody to take it."""
-    if not data:  # which would end a chunked answer
-        return
+    """A part of an answer, in slices that a client takes in WRITE_TIMEOUT_S each. Raises HungUp, or ConnectionError, when
+    there is nobody to take it."""
+    view = memoryview(data)
+    for start in range(0, len(view), SLICE_BYTES):  # nothing for no data, which would end a chunked answer
+        await _taken(request, response.write(view[start : start + SLICE_BYTES]))
+
+
+async def _taken(request: web.Request, writing: Awaitable[T]) -> T:
     try:
-        await asyncio.wait_for(response.write(data), WRITE_TIMEOUT_S)
-    except TimeoutError as error:
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            return await writing
+    except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
-        raise HungUp from error
+    raise HungUp
+
+
+@web.middleware
+async def delivery(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Sends whole answers, which aiohttp would wait for without end. Belongs outside of every other middleware."""
+    response = await handler(request)
+    if is_gone(request):
+        return response
+    broken = request.content.exception() is not None  # there is no next request after such a body
+    try:
+        if not response.prepared:
+            await _send(request, response, last=broken)
+        if not isinstance(response, web.WebSocketResponse):
+            await _taken(request, response.write_eof())
+    except (HungUp, ConnectionError):
+        count(request)
+    if broken and request.protocol is not None:
+        request.protocol.force_close()
+    return response
+
+
+async def _send(request: web.Request, response: web.StreamResponse, *, last: bool) -> None:
+    if last:
+        response.force_close()
+    await _taken(request, response.prepare(request))
+    if isinstance(response, web.Response) and isinstance(response.body, bytes) and request.method != "HEAD":
+        for start in range(0, len(response.body), SLICE_BYTES):
+            await _taken(request, web.StreamResponse.write(response, response.body[start : start + SLICE_BYTES]))
+        response.body = None
+
+
+def count(request: web.Request) -> None:
+    request.app[HANGUPS].inc()
+    log.info("client hung up method=%s path=%s peer=%s", request.method, request.path, request.remote)
 
 
 @web.middleware
@@ -86,10 +135,24 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except (HungUp, ConnectionError, asyncio.CancelledError) as error:
         if not is_gone(request):
             raise
-        request.app[HANGUPS].inc()
-        log.info("client hung up method=%s path=%s peer=%s", request.method, request.path, request.remote)
+        count(request)
         if isinstance(
             error, asyncio.CancelledError
         ):  # by aiohttp, which can notice it too, or by the end of the service
             raise
         return web.Response(status=CLIENT_CLOSED)
+
+
+def notice_vanished(connection: socket.socket) -> None:
+    """Has the system ask the peer's machine whether it is still there, and end the connection after GONE_S without a word. What a
+    system has no option for keeps that system's own pace (macOS has another name for the first wait)."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for names, value in (
+        (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), GONE_S // 2),
+        (("TCP_KEEPINTVL",), GONE_S // 6),
+        (("TCP_KEEPCNT",), 3),
+        (("TCP_USER_TIMEOUT",), GONE_S * 1000),
+    ):
+        option = next((getattr(socket, name) for name in names if hasattr(socket, name)), None)
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)

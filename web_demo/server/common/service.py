@@ -17,7 +17,7 @@ from web_demo.engines import registry
 from web_demo.engines.base import Engine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import Unavailable
-from web_demo.server.common import access, errors, hangup
+from web_demo.server.common import access, errors, forms, hangup
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings
 
@@ -121,14 +121,21 @@ def make_app(
     metrics: prometheus_client.CollectorRegistry,
     *,
     client_max_size: int = 1 << 20,
+    bodies_bytes: int = 1 << 30,
 ) -> web.Application:
-    """An application with `/health` and `/metrics`.
+    """An application with `/health` and `/metrics`. `bodies_bytes`: what all bodies under way may hold at once.
 
     The service starts in the background while `/health` already answers "loading"; it is closed at the end, after its
     start was finished or cancelled, whatever its outcome.
     """
     app = web.Application(
-        middlewares=[errors.middleware, hangup.middleware, access.middleware(settings), _count_in_flight],
+        middlewares=[
+            hangup.delivery,
+            errors.middleware,
+            hangup.middleware,
+            access.middleware(settings),
+            _count_in_flight,
+        ],
         client_max_size=client_max_size,
     )
     app.on_response_prepare.append(access.let_allowed_origins_read(settings))
@@ -136,6 +143,10 @@ def make_app(
     app[LIFE] = Life()
     app[HEALTH] = service.health
     app[METRICS] = metrics
+    app[forms.BODIES] = bodies = forms.Bodies(bodies_bytes)
+    prometheus_client.Gauge(
+        "service_bodies_bytes", "Charged for bodies of requests under way", registry=metrics
+    ).set_function(lambda: bodies.taken)
     app[hangup.HANGUPS] = prometheus_client.Counter(
         "service_hangups", "Clients that hung up before the end of their answer", registry=metrics
     )

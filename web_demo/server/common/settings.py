@@ -19,7 +19,7 @@ from web_demo.engines import registry
 from web_demo.errors import SetupError
 
 API_KEY_VARIABLE = "FUN_AUDIO_API_KEY"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ALLOWED_HOSTS_VARIABLE = "FUN_AUDIO_ALLOWED_HOSTS"
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,16 @@ class ServiceSettings:
             metavar="ORIGIN",
         ),
     )
+    allowed_hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "name by which this service is reached besides addresses and local names (repeat; .example.org for all below it, "
+            f"* for any); or in {ALLOWED_HOSTS_VARIABLE}, with commas",
+            flag="--allowed-host",
+            metavar="NAME",
+            variable=ALLOWED_HOSTS_VARIABLE,
+        ),
+    )
     ssl_cert: Path | None = field(default=None, metadata=option("PEM certificate chain: serve https and wss"))
     ssl_key: Path | None = field(default=None, metadata=option("PEM private key of --ssl-cert"))
     drain_s: float = field(default=30.0, metadata=option("seconds that running work may take after SIGTERM"))
@@ -98,14 +108,13 @@ class ServiceSettings:
         for origin in self.allowed_origins:
             if origin != "*" and "://" not in origin:
                 raise SetupError(f"--allowed-origin must look like https://host[:port], or be *; got {origin!r}")
+        for name in self.allowed_hosts:
+            if "/" in name or ":" in name or not name.strip("."):
+                raise SetupError(f"--allowed-host must be a name such as voice.example.org, or *; got {name!r}")
 
     @property
     def scheme(self) -> str:
         return "https" if self.ssl_cert else "http"
-
-    @property
-    def loopback_only(self) -> bool:
-        return self.host in LOOPBACK
 
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -121,7 +130,8 @@ def parse(settings: type[S], argv: Sequence[str] | None = None, *, program: str 
     given: dict[str, Any] = vars(parser.parse_args(argv))
     for each, _, its in _options(settings):
         if its.variable and not given.get(each.name) and (value := os.environ.get(its.variable)):
-            given[each.name] = value
+            is_many = isinstance(each.default, tuple)
+            given[each.name] = list(filter(None, map(str.strip, value.split(",")))) if is_many else value
         if isinstance(given.get(each.name), list):
             given[each.name] = tuple(given[each.name])
     return settings(**given)

@@ -30,5 +30,10 @@ class S2sMetrics:
         )
         self.audio_in = Counter("s2s_audio_in_seconds", "Seconds of user audio decoded", registry=registry)
         self.audio_out = Counter("s2s_audio_out_seconds", "Seconds of answer audio sent", registry=registry)
+        self.text_failures = Counter(
+            "s2s_text_failures",
+            "Stretches of answers spoken as written, because a rule for them raised",
+            registry=registry,
+        )
         self.problems = Counter("s2s_problems", "Error messages sent to clients", registry=registry)
         self.detokenizer_restarts = Counter("s2s_detokenizer_restarts", "Deaths of the child", registry=registry)

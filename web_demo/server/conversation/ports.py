@@ -10,16 +10,21 @@ from web_demo.server.conversation.events import ServerEvent
 
 
 class AudioReader(Protocol):
-    """The user's sound as it arrives. `push` raises ValueError about what is no audio, and keeps what is good.
+    """The user's sound as it arrives. `push` charges what it costs before the work, raises TooMuchSound when that is more than
+    `most_ms` and leaves out what is beyond; it raises ValueError about what is no audio, and keeps what is good.
 
-    `decode` takes all that was pushed, at SPEECH_RATE, and runs in a thread; nothing else is called meanwhile.
+    `decode` takes the oldest of what was pushed, about `most_ms`, at SPEECH_RATE, and runs in a thread; nothing else is called
+    meanwhile. `restart`: what is not whole belongs to nothing that follows.
     """
 
     @property
     def pending_ms(self) -> float: ...
-    def push(self, data: bytes) -> None: ...
+    @property
+    def charged_ms(self) -> float: ...  # of all that was pushed
+    def push(self, data: bytes, most_ms: float) -> None: ...
+    def restart(self) -> None: ...
     def trim(self, keep_ms: float) -> None: ...
-    def decode(self) -> DecodedAudio: ...
+    def decode(self, most_ms: float) -> DecodedAudio: ...
 
 
 class AudioWriter(Protocol):

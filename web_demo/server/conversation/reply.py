@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
+
+_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese, Khmer
 
 
 @dataclass
@@ -75,4 +79,7 @@ def _cut(text: str, fraction: float) -> str:
 
 
 def _in_word(character: str) -> bool:
-    return character.isascii() and character.isalnum()
+    """Whether it belongs to a word of a script that writes spaces between words."""
+    if unicodedata.east_asian_width(character) in "WF" or _WITHOUT_SPACES.match(character):
+        return False
+    return unicodedata.category(character)[0] in "LMN"

@@ -90,7 +90,7 @@ class Session:
         self._voice_model = voice_model
         self._now = now
         self._conversation = Conversation()
-        self._user = UserAudio(wire.reader, limits.max_turn_s)
+        self._user = UserAudio(wire.reader, limits.max_turn_s, now)
         self._speech_announced = False
         self._history: deque[Exchange] = deque(maxlen=HISTORY_PAIRS)
         self._answer: TurnTask | None = None
@@ -148,10 +148,15 @@ class Session:
             self._user.push(payload)
         except ValueError as error:
             await self._complain(Unreadable(str(error)))
-        if self._conversation.keep is Keep.NOTHING:
-            self._user.ignore()
-        elif self._user.is_due:
+        if not self._ignore_unwanted() and self._user.is_due:
             await self._collect(tasks)
+
+    def _ignore_unwanted(self) -> bool:
+        """Whether nobody listens at this moment."""
+        if self._conversation.keep is not Keep.NOTHING:
+            return False
+        self._user.ignore()
+        return True
 
     async def _on_end_turn(self, tasks: asyncio.TaskGroup) -> None:
         if self._conversation.keep is not Keep.NOTHING:
@@ -161,13 +166,15 @@ class Session:
     async def _collect(self, tasks: asyncio.TaskGroup) -> None:
         """Decode what waits; what of it is kept, and what follows from it, is for the table to say."""
         damaged, received_s = self._user.damaged_packets, self._user.received_s
-        for stretch in await self._user.decode():
-            rest = self._user.keep(stretch.samples, self._conversation.keep)
-            if self._conversation.keep is Keep.ALL and self._user.full:
-                await self._apply(Event.TURN_FULL, tasks)
-                self._user.keep(rest, self._conversation.keep)
-            if stretch.edge is not None:
-                await self._on_edge(stretch.edge, self._user.time_of(stretch), tasks)
+        async with aclosing(self._user.decode()) as stretches:
+            async for stretch in stretches:
+                rest = self._user.keep(stretch.samples, self._conversation.keep)
+                if self._conversation.keep is Keep.ALL and self._user.full:
+                    await self._apply(Event.TURN_FULL, tasks)
+                    self._user.keep(rest, self._conversation.keep)
+                    self._ignore_unwanted()
+                if stretch.edge is not None:
+                    await self._on_edge(stretch.edge, self._user.time_of(stretch), tasks)
         self._metrics.audio_in.inc(self._user.received_s - received_s)
         if damaged := self._user.damaged_packets - damaged:
             await self._complain(AudioDamaged(damaged))
@@ -229,6 +236,7 @@ class Session:
                 await self._end_answer()
                 self._waiting_for_tools = None
                 self._history.clear()
+                self._user.restart()
                 await self._engine.forget(self.id)
                 await self._open_turn()
             case Command.REFUSE:

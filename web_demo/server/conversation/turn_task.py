@@ -18,10 +18,10 @@ from enum import Enum
 
 from utils.channel import Channel
 from utils.threads import off_loop
-from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples
+from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples, is_audible
 from web_demo.detokenizer.source import SpeechSource, TurnSpeech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
-from web_demo.errors import ServiceError
+from web_demo.errors import NoSound, ServiceError
 from web_demo.server.conversation.chunker import Chunker
 from web_demo.server.conversation.events import (
     AnswerEnded,
@@ -93,6 +93,7 @@ class TurnTask:
         self._began = now()
         self._sent = 0  # samples
         self._produced = 0
+        self._audible = False  # whether any of that was more than silence
         self._reply = SpokenReply()
         self.transcript = ""  # what the engine understood of the user
         self.calls: list[ToolCall] = []  # functions whose results the answer waits for
@@ -156,7 +157,8 @@ class TurnTask:
                         await self._send(ReplyText(self.number, text))
                     case SpeechText() | SpeechCodes() if not self.request.speech:
                         continue
-                    case SpeechText(text, voice):
+                    case SpeechText(text, voice, failures):
+                        self._metrics.text_failures.inc(failures)
                         await self._windows.put(_Window(text=text, voice=voice))
                     case SpeechCodes(codes):
                         chunker = chunker or Chunker(self._detokenizer.ready.hop_tokens)
@@ -180,6 +182,8 @@ class TurnTask:
                     speech = await self._detokenizer.open(self.request.turn_id)
                 await self._speak_window(speech, window)
             if speech is not None:
+                if not self._audible:
+                    raise NoSound("the voice gave no sound for this answer; its text is all there is of it")
                 await self._queue(await off_loop(writer.flush))
         finally:
             if speech is not None:
@@ -199,6 +203,7 @@ class TurnTask:
                 first = False
                 self._metrics.stage.labels("sound").observe(self._now() - asked)
             self._reply.add_sound(len(samples))
+            self._audible = self._audible or is_audible(samples)
             self._produced += len(samples)
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))

@@ -3,29 +3,34 @@ somebody is to be noticed, and kept as long as a turn of the user needs it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable
 
+from utils.bucket import TokenBucket
 from utils.threads import off_loop
 from web_demo.audio.recording import Recording
-from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, TooMuchSound
 from web_demo.audio.vad import Stretch, TurnDetector
 from web_demo.server.conversation.ports import AudioReader
 from web_demo.server.conversation.turn import Keep
 
-DECODE_MS = 500.0  # how much may wait to be decoded
+DECODE_MS = 500.0  # how much may wait to be decoded, and is decoded before others have their turn
 LISTEN_MS = 60.0  # the same, while somebody listens for a voice
+AHEAD_S = 120.0  # of sound, or of a whole turn where that is longer, that may come at once
+RATE = 2.0  # times real time, that sound may come at from there
 SETTLE_MS = 400.0  # of ignored sound, kept so that the decoder has found its feet when the next turn opens
 
 
 class UserAudio:
     """Sound comes in with `push`, and becomes part of the turn as far as `keep` and `full` of the moment allow.
 
-    `max_s` caps one turn. `listen_with` is the detector of a hands-free session; None: nobody is to be noticed.
+    `max_s` caps one turn. `now` is the clock of what may come when, in seconds. `listen_with` is the detector of a hands-free
+    session; None: nobody is to be noticed.
     """
 
-    def __init__(self, reader: AudioReader, max_s: float) -> None:
+    def __init__(self, reader: AudioReader, max_s: float, now: Callable[[], float]) -> None:
         self._reader = reader
         self._max_samples = round(max_s * SPEECH_RATE)
+        self._budget = TokenBucket(max(max_s, AHEAD_S), RATE, now)
         self._turn = Recording()
         self._detector: TurnDetector | None = None
         self._detector_from_s = 0.0
@@ -57,8 +62,21 @@ class UserAudio:
         return self._detector_from_s + edge.at / SPEECH_RATE
 
     def push(self, payload: bytes) -> None:
-        """Raises ValueError about what is no audio; the rest is kept."""
-        self._reader.push(payload)
+        """Raises ValueError about what is no audio, or comes too fast; the rest is kept."""
+        charged_ms = self._reader.charged_ms
+        try:
+            self._reader.push(payload, max(self._budget.level, 0.0) * 1000)
+        except TooMuchSound as error:
+            raise ValueError(
+                f"sound may come {self._budget.capacity:g} s ahead of its time and then at {self._budget.rate:g} times "
+                "real time: what came beyond that is left out"
+            ) from error
+        finally:
+            self._budget.take((self._reader.charged_ms - charged_ms) / 1000)
+
+    def restart(self) -> None:
+        """The page that is not whole yet belongs to nothing that follows."""
+        self._reader.restart()
 
     @property
     def is_due(self) -> bool:
@@ -69,13 +87,21 @@ class UserAudio:
         """Nobody is listening: forget what waits, but for the little that the decoder needs to go on from."""
         self._reader.trim(SETTLE_MS)
 
-    async def decode(self) -> Iterator[Stretch]:
-        """What waits, in parts that may bring an edge. Take them to the end, and pass each to `keep`."""
-        samples, probabilities = await off_loop(self._decode)
-        return self._detector.stretches(samples, probabilities) if self._detector else iter((Stretch(samples),))
+    async def decode(self) -> AsyncGenerator[Stretch, None]:
+        """What waits, in parts that may bring an edge. Take them to the end, and pass each to `keep`; those that `ignore` forgets
+        meanwhile do not come. Between slices of DECODE_MS other sessions have their turn."""
+        while True:
+            samples, probabilities = await off_loop(self._decode)
+            if self._detector is None:
+                yield Stretch(samples)
+            else:
+                for stretch in self._detector.stretches(samples, probabilities):
+                    yield stretch
+            if self._reader.pending_ms <= 0:
+                return
 
     def _decode(self) -> tuple[Samples, list[float]]:
-        decoded = self._reader.decode()
+        decoded = self._reader.decode(DECODE_MS)
         self.damaged_packets += decoded.damaged_packets
         self.received_s += len(decoded.samples) / SPEECH_RATE
         return decoded.samples, self._detector.probabilities(decoded.samples) if self._detector is not None else []
@@ -96,7 +122,7 @@ class UserAudio:
 
     async def open(self) -> None:
         """A new turn begins now: what came before belongs to no turn."""
-        for _ in await self.decode():
+        async for _ in self.decode():
             pass
         self._begin()
 

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.service import HEALTH
 from web_demo.server.page.forward import FORWARDER, Forwarder, add_forwarding
 
@@ -130,9 +131,7 @@ async def _health_of(forwarder: Forwarder, name: str) -> Mapping[str, Any]:
     timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
     try:
         async with forwarder.client.get(f"{url}/health", timeout=timeout) as response:
-            if (response.content_length or 0) > MAX_HEALTH_BYTES:
-                raise ValueError("its health report is too long")
-            report = await response.json()
+            report = await read_json_answer(response, MAX_HEALTH_BYTES)
         if not isinstance(report, dict) or report.get("status") not in ("healthy", "loading", "unhealthy"):
             raise ValueError("what answers there is none of our services")
     except (aiohttp.ClientConnectionError, TimeoutError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from utils.threads import off_loop
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
@@ -38,8 +40,8 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self.detokenizer = _speech_source(engine, metrics)
 
     async def start_parts(self) -> None:
-        await self.detokenizer.start()  # first: on a shared GPU the engine then measures what is really left
-        await self.engine.start()
+        await asyncio.gather(self.detokenizer.start(), off_loop(self.engine.preload))
+        await self.engine.start()  # last: on a shared GPU the engine measures what is really left
         if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from web_demo.engines import registry
+from web_demo.engines.s2s.cascade.language_model import MAX_REPLY_TOKENS
 from web_demo.errors import SetupError
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.settings import ServiceSettings, option
@@ -80,6 +83,16 @@ class S2sSettings(ServiceSettings):
     llm_api_key: str = field(
         default="", repr=False, metadata=option("of --llm-base-url", flag="", variable=LLM_KEY_VARIABLE)
     )
+    llm_max_tokens: int = field(
+        default=MAX_REPLY_TOKENS, metadata=option("longest reply of --llm-model in tokens, thoughts and all", least=1)
+    )
+    llm_options: str = field(
+        default="",
+        metadata=option(
+            "JSON object of fields added to each request to --llm-base-url, such as "
+            """'{"reasoning_effort": "none"}' for a model that need not think"""
+        ),
+    )
     asr_url: str = field(
         default="http://127.0.0.1:8003", metadata=option("ASR service that the page uses through this one")
     )
@@ -92,6 +105,18 @@ class S2sSettings(ServiceSettings):
         for name, url in (("asr", self.asr_url), ("tts", self.tts_url)):
             if not url.startswith(("http://", "https://")):
                 raise SetupError(f"--{name}-url must look like http://host:port, got {url!r}")
+        self.llm_extra  # noqa: B018  # raises for what cannot be read
+
+    @property
+    def llm_extra(self) -> Mapping[str, Any]:
+        """`llm_options` as an object. Raises SetupError."""
+        try:
+            value = json.loads(self.llm_options or "{}")
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise SetupError(f"--llm-options must be a JSON object, got {self.llm_options[:60]!r}")
+        return value
 
     @property
     def recogniser(self) -> AsrSettings:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples
-from web_demo.errors import EngineFailed
+from web_demo.errors import NoSound
 from web_demo.server.common import hangup
 from web_demo.server.common.openai import send_events
 from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join_samples, whole_wav
@@ -21,7 +21,7 @@ async def whole(chunks: AsyncIterator[Samples], rate: int) -> web.Response:
     """The JSON object of `/api/synthesize`."""
     samples = join_samples([chunk async for chunk in chunks])
     if not len(samples):
-        raise EngineFailed("the engine made no sound of this text")
+        raise NoSound("the voice gave no sound for this text")
     audio = await off_loop(lambda: base64.b64encode(whole_wav(samples, rate)).decode())
     duration = round(len(samples) / rate, 3)
     return web.json_response({"audio": audio, "sample_rate": rate, "duration": duration, "success": True})
@@ -77,7 +77,7 @@ async def _first(chunks: AsyncGenerator[Samples, None]) -> Samples:
     async for chunk in chunks:
         if len(chunk):
             return chunk
-    raise EngineFailed("the engine made no sound of this text")
+    raise NoSound("the voice gave no sound for this text")
 
 
 async def _encode(codec: Encoder, kind: str, samples: Samples) -> bytes:

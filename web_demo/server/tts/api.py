@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
+from utils.threads import off_loop
 from web_demo.audio.samples import Samples
 from web_demo.errors import ServiceError
-from web_demo.server.common.forms import read_form, read_json
+from web_demo.server.common.forms import BODIES, BodyLimits, boolean, read_form, read_json
 from web_demo.server.common.hangup import HungUp, is_gone
 from web_demo.server.common.openai import add_models
 from web_demo.server.tts import answers, prompts, requests
@@ -19,7 +20,8 @@ from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.service import SERVICE, TtsService
 from web_demo.server.tts.speech import SpeechStream, speech
 
-MAX_BODY_BYTES = 2 * prompts.MAX_PROMPT_BYTES  # base64 takes a third more than the recording
+JSON_LIMITS = BodyLimits(2 * prompts.MAX_PROMPT_BYTES)  # base64 takes a third more than the recording
+BODIES_BYTES = 256 << 20  # in memory, with the recordings of the requests under way
 
 
 def add_routes(app: web.Application) -> None:
@@ -30,22 +32,30 @@ def add_routes(app: web.Application) -> None:
 
 async def _synthesize(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
-    can, limit = service.engine.capabilities, service.settings.max_text_chars
-    with service.admitted(request) as client:
-        if request.content_type.startswith("multipart/"):
-            form = await read_form(request, prompts.FORM_LIMITS)
-            asked = requests.from_api(form.fields, can, limit, bytes(form.files.get("prompt_wav", b"")))
-        else:
-            asked = requests.from_api(await read_json(request), can, limit)
-        wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
+    service.require_room(request)
+    asked = await _asked(request, service)
+    if boolean("explain", request.query.get("explain")):
+        return web.json_response({"language": asked.language, "pieces": asked.pieces, "success": True})
+    wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
+    with service.admitted(request) as client, request.app[BODIES].admit(client, asked.prompt_bytes):
         return await _answer(request, service, client, asked, wants_file=wants_file)
+
+
+async def _asked(request: web.Request, service: TtsService) -> SynthesisRequest:
+    can, limit = service.engine.capabilities, service.settings.max_text_chars
+    if not request.content_type.startswith("multipart/"):
+        return await off_loop(requests.from_api, await read_json(request, JSON_LIMITS), can, limit)
+    async with read_form(request, prompts.BODY_LIMITS, file_field="prompt_wav") as form:
+        recording = await off_loop(form.file.read) if form.file else b""
+        return await off_loop(requests.from_api, form.fields, can, limit, recording)
 
 
 async def _openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
+    service.require_room(request)
+    can, limit = service.engine.capabilities, service.settings.max_text_chars
+    asked = await off_loop(requests.from_openai, await read_json(request, JSON_LIMITS), can, limit)
     with service.admitted(request) as client:
-        can, limit = service.engine.capabilities, service.settings.max_text_chars
-        asked = requests.from_openai(await read_json(request), can, limit)
         return await _answer(request, service, client, asked, wants_file=True)
 
 
@@ -55,6 +65,7 @@ async def _answer(
     outcome = "failed"
     try:
         service.metrics.characters.inc(asked.characters)
+        service.metrics.text_failures.inc(asked.text_failures)
         began = time.monotonic()
         async with speech(
             service.engine,

@@ -18,4 +18,8 @@ class TtsMetrics:
             "tts_queue_seconds", "Wait of one piece of text for its turn", buckets=LATENCIES_S, registry=registry
         )
         self.characters = Counter("tts_characters", "Characters of text admitted", registry=registry)
+        self.text_failures = Counter(
+            "tts_text_failures", "Stretches of text spoken as written, because their rules raised", registry=registry
+        )
+        self.silent = Counter("tts_silent_pieces", "Pieces of text of which the voice made no sound", registry=registry)
         self.audio_out = Counter("tts_audio_out_seconds", "Seconds of sound made", registry=registry)

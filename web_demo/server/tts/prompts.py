@@ -17,11 +17,10 @@ from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio
 from web_demo.audio.vad import speech_spans
 from web_demo.errors import Forbidden, InvalidRequest, NotFound, TooLarge, UnsupportedMedia
 from web_demo.media.decoders import Decoders
-from web_demo.media.upload import Upload
-from web_demo.server.common.forms import FormLimits
+from web_demo.server.common.forms import BodyLimits, FilePart
 
 MAX_PROMPT_BYTES = 12 << 20
-FORM_LIMITS = FormLimits(MAX_PROMPT_BYTES)
+BODY_LIMITS = BodyLimits(MAX_PROMPT_BYTES)
 MAX_PROMPT_S = 30.0
 MIN_PROMPT_S = 1.0
 MIN_SPEECH_S = 0.5
@@ -80,12 +79,11 @@ def check_size(size: int) -> None:
         raise TooLarge(f"the recording has {size / 2**20:.1f} MiB; at most {MAX_PROMPT_BYTES / 2**20:g} MiB are taken")
 
 
-async def decode(decoders: Decoders, data: bytes) -> Audio:
+async def decode(decoders: Decoders, recording: FilePart) -> Audio:
     """The recording as Audio at WIRE_RATE, checked: 1 to 30 s, with speech in it."""
-    check_size(len(data))
-    with Upload.of(data) as upload:
-        async with decoders.decoding(upload, upload.size, max_s=MAX_PROMPT_S, rate=WIRE_RATE) as sound:
-            audio = await sound.whole()
+    check_size(recording.size)
+    async with decoders.decoding(recording.file, recording.size, max_s=MAX_PROMPT_S, rate=WIRE_RATE) as sound:
+        audio = await sound.whole()
     if sound.warnings and audio.samples.any():  # silence has an error of its own
         raise UnsupportedMedia(f"{'; '.join(sound.warnings)}: a voice is made of a whole recording with one track")
     await off_loop(_check, audio)

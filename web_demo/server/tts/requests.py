@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from web_demo.engines.base import Capabilities
 from web_demo.engines.tts.limits import check_speed
-from web_demo.engines.tts.text import pieces, spoken
+from web_demo.engines.tts.text import pieces, voice_language
 from web_demo.errors import InvalidRequest, TooLarge
 from web_demo.server.common.forms import boolean
 from web_demo.server.tts.encode import CONTENT_TYPES
+from web_demo.text.frontend import words
+from web_demo.text.language import language_code, language_of
+from web_demo.text.plain import plain
 
 DEFAULT_VOICE = "中文女"
 MAX_INSTRUCTION_CHARS = 500
@@ -26,10 +29,13 @@ OPENAI_VOICES = {
 
 @dataclass(frozen=True)
 class SynthesisRequest:
-    """`prompt_wav` as it was sent: a path or a data: URL; `prompt_audio`: the recording itself."""
+    """`pieces`: of the text, in words, as the engine gets them; `language`: of the text, "" for unknown. `prompt_wav` as it
+    was sent: a path or a data: URL; `prompt_audio`: the recording itself. `text_failures` as in `text.frontend.Words`."""
 
     pieces: tuple[str, ...]
     characters: int
+    language: str = ""
+    text_failures: int = 0
     voice: str = DEFAULT_VOICE
     speed: float = 1.0
     instruction: str = ""
@@ -44,14 +50,26 @@ class SynthesisRequest:
     def has_prompt(self) -> bool:
         return bool(self.prompt_wav or self.prompt_audio)
 
+    @property
+    def prompt_bytes(self) -> int:
+        """What the recording takes of memory, as it was sent."""
+        return len(self.prompt_wav) + len(self.prompt_audio)
+
+
+@dataclass(frozen=True)
+class _Text:
+    pieces: tuple[str, ...]
+    characters: int
+    language: str
+    text_failures: int
+
 
 def from_api(body: Mapping[str, Any], can: Capabilities, max_chars: int, prompt_audio: bytes = b"") -> SynthesisRequest:
     """`body`: the JSON object of `/api/synthesize`, or the fields of its multipart form; `can`: the engine's."""
-    parts, characters = _pieces(body, "text", can, max_chars)
+    voice = _string(body, "speaker_id") or DEFAULT_VOICE
     return SynthesisRequest(
-        parts,
-        characters,
-        voice=_string(body, "speaker_id") or DEFAULT_VOICE,
+        **vars(_text(body, "text", can, max_chars, voice)),
+        voice=voice,
         speed=_speed(body, can),
         instruction=_instruction(body, "instruction"),
         prompt_wav=_string(body, "prompt_wav"),
@@ -63,15 +81,13 @@ def from_api(body: Mapping[str, Any], can: Capabilities, max_chars: int, prompt_
 
 def from_openai(body: Mapping[str, Any], can: Capabilities, max_chars: int) -> SynthesisRequest:
     """`body`: https://platform.openai.com/docs/api-reference/audio/createSpeech; any `model` is taken for ours."""
-    parts, characters = _pieces(body, "input", can, max_chars)
     voice = body.get("voice") or DEFAULT_VOICE
     if isinstance(voice, Mapping):
         voice = voice.get("id")
     if not isinstance(voice, str):
         raise InvalidRequest('voice must be a string, or an object such as {"id": "中文女"}')
     return SynthesisRequest(
-        parts,
-        characters,
+        **vars(_text(body, "input", can, max_chars, voice)),
         voice=voice,
         speed=_speed(body, can),
         instruction=_instruction(body, "instructions"),
@@ -81,17 +97,35 @@ def from_openai(body: Mapping[str, Any], can: Capabilities, max_chars: int) -> S
     )
 
 
-def _pieces(body: Mapping[str, Any], name: str, can: Capabilities, max_chars: int) -> tuple[tuple[str, ...], int]:
+def _text(body: Mapping[str, Any], name: str, can: Capabilities, max_chars: int, voice: str) -> _Text:
+    """The text of field `name` in words and pieces. What tells its language where the text does not: the field `language`,
+    what is said in the recording, the voice. Some milliseconds for a long text: off the event loop."""
     text = body.get(name)
     if not isinstance(text, str):
         came = "nothing" if text is None else type(text).__name__
         raise InvalidRequest(f"{name} must be a string with the text to speak, got {came}")
     if len(text) > max_chars:
         raise TooLarge(f"{name} has {len(text)} characters; at most {max_chars} are taken in one request")
-    found = tuple(pieces(text, can))
+    said_before = _string(body, "prompt_text")
+    of_voice = language_of(said_before) if said_before else voice_language(OPENAI_VOICES.get(voice, voice), can)
+    made = words(
+        text,
+        language=_language(body),
+        voice_language=of_voice,
+        markdown=boolean("markdown", body.get("markdown"), default=True),
+    )
+    found = tuple(pieces(made.text, can))
     if not found:
         raise InvalidRequest(f"{name} holds nothing that can be spoken: no letter and no digit")
-    return found, len(text)
+    return _Text(found, len(text), made.language, made.failures)
+
+
+def _language(body: Mapping[str, Any]) -> str:
+    name = _string(body, "language")
+    code = language_code(name)
+    if not code and name.strip().lower() not in ("", "auto"):
+        raise InvalidRequest(f"language must be a code or a name such as zh or English, or auto, got {name!r:.50}")
+    return code
 
 
 def _string(body: Mapping[str, Any], name: str) -> str:
@@ -104,7 +138,7 @@ def _string(body: Mapping[str, Any], name: str) -> str:
 
 
 def _instruction(body: Mapping[str, Any], name: str) -> str:
-    value = spoken(_string(body, name))
+    value = plain(_string(body, name))
     if len(value) > MAX_INSTRUCTION_CHARS:
         raise TooLarge(f"{name} has {len(value)} characters; at most {MAX_INSTRUCTION_CHARS} are taken")
     return value

@@ -16,12 +16,13 @@ from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, SetupError
 from web_demo.media.decoders import Decoders
 from web_demo.server.common.budgets import Budget, Turns, client_of
+from web_demo.server.common.forms import spooled
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
-from web_demo.server.tts.speakers import SpeakerStore
+from web_demo.server.tts.speakers import SpeakerStore, normal
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,14 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             "max_requests": self.settings.max_requests,
         }
 
+    def require_room(self, request: web.Request) -> None:
+        """Before a body is read in vain. Raises Busy or Unavailable."""
+        self.health.require()
+        self.places.require_room(client_of(request))
+
     @contextmanager
     def admitted(self, request: web.Request) -> Iterator[str]:
-        """A place for one request, taken before its body is read; whose it is, for its turns. Raises Busy or
-        Unavailable."""
+        """A place for one request whose body is there; whose it is, for its turns. Raises Busy or Unavailable."""
         self.health.require()
         client = client_of(request)
         with self.places.admit(client), self.metrics.under_way.track_inprogress():
@@ -81,7 +86,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
 
     async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice."""
-        voice, prompt = asked.voice, None
+        voice, prompt = normal(asked.voice), None
         if asked.has_prompt:
             prompt = await self._prompt(asked)
         elif asked.prompt_text:
@@ -101,7 +106,8 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
                 f"prompt_text has {len(asked.prompt_text)} characters; 30 s of speech have at most "
                 f"{prompts.MAX_PROMPT_CHARS}"
             )
-        audio = await prompts.decode(self.decoders, await off_loop(self._recording, asked))
+        async with spooled(await off_loop(self._recording, asked)) as recording:
+            audio = await prompts.decode(self.decoders, recording)
         return VoicePrompt(audio, asked.prompt_text)
 
     def _recording(self, asked: SynthesisRequest) -> bytes:

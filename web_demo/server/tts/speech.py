@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from web_demo.audio.samples import Samples
+from web_demo.audio.samples import Samples, is_audible
 from web_demo.engines.base import SpeechRequest, TtsEngine
+from web_demo.errors import NoSound
 from web_demo.server.common.budgets import Turns
 from web_demo.server.tts.encode import join_samples
 from web_demo.server.tts.metrics import TtsMetrics
+
+log = logging.getLogger(__name__)
 
 AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
 
@@ -76,13 +80,18 @@ async def speech(
     stream = SpeechStream(engine.sample_rate)
 
     async def produce() -> None:
+        sounded = False
         try:
             for request in requests:
                 await stream.room()
                 asked = time.monotonic()
                 async with turns.turn(client):
                     metrics.queued.observe(time.monotonic() - asked)
-                    await _speak(engine, request, stream, metrics)
+                    sounded |= await _speak(engine, request, stream, metrics)
+            if not sounded:
+                raise NoSound(
+                    f"the voice {requests[0].voice or engine.model} of the {engine.name} engine gave no sound for this text"
+                )
         except Exception as error:  # noqa: BLE001 - not swallowed: the reader of the stream raises it
             stream.end(error)
         else:
@@ -96,11 +105,26 @@ async def speech(
         await asyncio.gather(producer, return_exceptions=True)
 
 
-async def _speak(engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, metrics: TtsMetrics) -> None:
+async def _speak(engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, metrics: TtsMetrics) -> bool:
+    """Whether there was sound. What comes before it waits: an answer of silence alone never begins."""
     chunks = engine.synthesize(request)
+    silence: list[Samples] = []
+    sounded = False
     try:
         async for samples in chunks:
-            stream.put(samples)
-            metrics.audio_out.inc(len(samples) / stream.rate)
+            sounded = sounded or is_audible(samples)
+            if not sounded:
+                silence.append(samples)
+                continue
+            for part in (*silence, samples):
+                stream.put(part)
+                metrics.audio_out.inc(len(part) / stream.rate)
+            silence.clear()
+        if not sounded:
+            metrics.silent.inc()
+            log.warning(
+                "the voice %s gave no sound for %d characters", request.voice or engine.model, len(request.text)
+            )
+        return sounded
     finally:
         await chunks.aclose()  # now, not when the garbage collector comes: closing is what stops the engine

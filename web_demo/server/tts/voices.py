@@ -15,15 +15,17 @@ from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
 from web_demo.media.decoders import Decoders
 from web_demo.server.common.budgets import FORWARDED_FOR, client_of
+from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
-from web_demo.server.tts.prompts import FORM_LIMITS, MAX_PROMPT_CHARS, decode
+from web_demo.server.tts.prompts import BODY_LIMITS, MAX_PROMPT_CHARS, decode
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import Speaker, SpeakerStore, check_name
 
 log = logging.getLogger(__name__)
 
 ASR_TIMEOUT_S = 60.0
+MAX_ANSWER_BYTES = 1 << 20
 
 
 def require_cloning(engine: TtsEngine) -> None:
@@ -58,13 +60,13 @@ class Voices:
         self._health.require()
         require_cloning(self._engine)
         self._store.require_writable()
-        form = await read_form(request, FORM_LIMITS)
-        if "audio" not in form.files:
-            raise InvalidRequest("the form needs a file named 'audio': 3 to 10 s of one person speaking")
-        name = check_name(form.get("name"))
-        if name in self._engine.capabilities.voices:
-            raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
-        audio = await decode(self._decoders, bytes(form.files["audio"]))
+        async with read_form(request, BODY_LIMITS, file_field="audio") as form:
+            if form.file is None:
+                raise InvalidRequest("the form needs a file named 'audio': 3 to 10 s of one person speaking")
+            name = check_name(form.get("name"))
+            if name in self._engine.capabilities.voices:
+                raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
+            audio = await decode(self._decoders, form.file)
         transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio), client_of(request))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
@@ -91,7 +93,7 @@ class Voices:
                 session.post(f"{self._asr_url}/api/transcribe", data=form) as answer,
             ):
                 answer.raise_for_status()
-                text = str((await answer.json())["text"]).strip()
+                text = str((await read_json_answer(answer, MAX_ANSWER_BYTES))["text"]).strip()
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             log.info("no transcript from the recogniser at %s: %s", self._asr_url, error)
             raise InvalidRequest(

@@ -24,5 +24,6 @@ def test_anything_else_is_refused_with_the_list(written):
         resolve(written, NANO)
 
 
-def test_hotwords_are_split_at_both_commas_and_named_once():
+def test_hotwords_are_split_at_all_commas_and_semicolons_and_named_once():
     assert parse(" Fun-Audio-Chat，语音助手,, two  words ,语音助手") == ("Fun-Audio-Chat", "语音助手", "two words")
+    assert parse("通义、百聆；阿里；one; two\nthree") == ("通义", "百聆", "阿里", "one", "two", "three")

@@ -4,6 +4,8 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.speech import recording
 from tests.web_demo.server.asr.helpers import ScriptedAsr, post, serving, speech
@@ -30,6 +32,84 @@ async def test_a_recording_goes_there_and_its_text_comes_back():
     assert transcript.segments[0].end_s == 2.786
     assert engine.asked[0]["language"] == "en"
     assert engine.asked[0]["hotwords"] == ("ten", "x")
+
+
+@asynccontextmanager
+async def answering(answer: dict | None, *, takes: tuple[str, ...] = ("word", "segment", "none")):
+    """The engine before a server that gives `answer` to each recording; forms it does not take get 400."""
+    asked: list[str] = []
+
+    async def transcribe(request: web.Request) -> web.Response:
+        form = await request.post()
+        words = "word" in form.getall("timestamp_granularities[]", [])
+        asked.append("word" if words else "segment" if form.get("response_format") == "verbose_json" else "none")
+        if asked[-1] not in takes:
+            return web.json_response({"error": {"message": "response_format is not supported"}}, status=400)
+        return web.json_response(answer if asked[-1] != "none" else {"text": answer["text"]})
+
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "w", "object": "model"}]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    app.router.add_post("/v1/audio/transcriptions", transcribe)
+    async with TestServer(app) as server:
+        remote = OpenAiAsr(str(server.make_url("/v1")), "w", "")
+        await remote.start()
+        yield remote, asked
+        await remote.close()
+
+
+ANSWER = {"text": "Hello, world. Good day.", "language": "english", "duration": "2.7"}
+SEGMENTS = [{"start": 0.1, "end": "1.2", "text": " Hello, world."}, {"start": 1.3, "end": 9.0, "text": " Good day."}]
+WORDS = [
+    {"word": word, "start": start, "end": start + 0.3}
+    for word, start in (("Hello", 0.1), ("world", 0.8), ("Good", 1.3), ("day", 1.7))
+]
+
+
+async def test_times_of_words_are_the_server_s():
+    async with answering(ANSWER | {"segments": SEGMENTS, "words": WORDS}) as (remote, asked):
+        assert remote.capabilities.timestamps == "word"
+        transcript = await remote.transcribe(recording("go_forward_ten_meters"))
+    assert asked == ["word", "word"]
+    assert (transcript.text, transcript.language) == ("Hello, world. Good day.", "en")
+    first, second = transcript.segments
+    assert (first.text, first.start_s, first.end_s) == ("Hello, world.", 0.1, 1.2)
+    assert [word.text for word in first.words] == ["Hello", "world"]
+    assert [(word.text, word.start_s) for word in second.words] == [("Good", 1.3), ("day", 1.7)]
+    assert second.end_s == 2.786  # a recording has no words after its end
+
+
+async def test_a_server_without_times_of_words_is_asked_for_segments():
+    async with answering(ANSWER | {"segments": SEGMENTS}, takes=("segment",)) as (remote, asked):
+        transcript = await remote.transcribe(recording("go_forward_ten_meters"))
+        assert remote.capabilities.timestamps == "segment"
+    assert asked == ["word", "segment"]
+    assert [(s.text, s.words) for s in transcript.segments] == [("Hello, world.", None), ("Good day.", None)]
+
+
+async def test_a_server_of_text_alone_is_asked_for_more_only_once():
+    async with answering(ANSWER, takes=("none",)) as (remote, asked):
+        for _ in range(2):
+            transcript = await remote.transcribe(recording("go_forward_ten_meters"))
+    assert asked == ["word", "segment", "none", "none"]
+    assert [(s.text, s.start_s, s.end_s) for s in transcript.segments] == [("Hello, world. Good day.", 0.0, 2.786)]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"segments": [{"start": "soon", "end": 2, "text": "Hello, world. Good day."}]},
+        {"segments": [{"text": "Hello, world. Good day."}]},
+        {"segments": SEGMENTS[:1]},
+        {"segments": 3},
+    ],
+)
+async def test_times_that_make_no_sense_are_left_out(times):
+    async with answering(ANSWER | times) as (remote, _):
+        transcript = await remote.transcribe(recording("go_forward_ten_meters"))
+    assert [(s.text, s.end_s) for s in transcript.segments] == [("Hello, world. Good day.", 2.786)]
 
 
 async def test_long_audio_reaches_it_in_pieces_of_at_most_30_seconds():

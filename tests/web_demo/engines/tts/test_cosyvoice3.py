@@ -71,16 +71,6 @@ async def test_sound_comes_in_chunks(engine):
     assert len(chunks[0]) == 42 * 480
 
 
-@pytest.mark.parametrize(("text", "count"), [("Hello there. And more!", 1), ("12345678 and 87654321. " * 4, 6)])
-async def test_it_cuts_only_what_spelling_out_numbers_made_too_long(engine, monkeypatch, text, count):
-    given = []
-    submit = engine._models.synthesizer.submit
-    monkeypatch.setattr(engine._models.synthesizer, "submit", lambda job: given.extend(job.pieces) or submit(job))
-    await anext(speech := engine.synthesize(SpeechRequest(text, "")))
-    await speech.aclose()
-    assert len(given) == count
-
-
 async def test_a_recording_is_read_once(engine, recording, monkeypatch):
     reads = []
     voice = engine._models.frontend.voice
@@ -120,14 +110,6 @@ async def test_a_user_cannot_write_the_model_s_own_markers(engine, monkeypatch):
     ids = [*given[0].prompt_text, *given[0].text]
     assert ids.count(151_646) == 1
     assert 151_645 not in ids
-
-
-async def test_numbers_are_spoken_as_words(engine, monkeypatch):
-    given = []
-    submit = engine._models.synthesizer.submit
-    monkeypatch.setattr(engine._models.synthesizer, "submit", lambda job: given.extend(job.pieces) or submit(job))
-    await spoken(engine, SpeechRequest("I have 3 cats", "", instruction="slowly"))
-    assert given[0].text == engine._models.frontend.text_ids("I have three cats")
 
 
 async def test_without_a_speaker_file_the_reference_recording_lends_its_voice(golden, tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ import pytest
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.detokenizer.backend import Window
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, QUIET, Espeak, EspeakBackend, EspeakVoice, create_backend
-from web_demo.engines.tts.text import Script
 from web_demo.errors import NotFound
+from web_demo.text.scripts import Script
 
 ENGLISH = EspeakVoice("en-us")
 

@@ -20,7 +20,7 @@ class Counter:
         self.owner = OwnerThread(
             "counter",
             step=self.step,
-            busy=lambda: self.left > 0,
+            idle_s=lambda: 0.0 if self.left > 0 else None,
             ended=self.ended,
             prepare=lambda: self.log.append("prepared"),
         )
@@ -96,3 +96,22 @@ def test_a_thread_that_was_never_started_can_be_stopped() -> None:
     counter = Counter()
     counter.owner.stop()
     assert counter.log == []
+
+
+def test_it_wakes_by_itself_for_what_is_due_later_and_at_once_for_a_command() -> None:
+    """Without waking by time it would sleep for ever after the first step."""
+    waits = iter([0.001, 0.0, 3600.0])
+    stepped, asked = threading.Event(), threading.Event()
+
+    def idle_s() -> float:
+        wait = next(waits)
+        if wait > 1:
+            asked.set()
+        return wait
+
+    owner = OwnerThread("sleeper", step=stepped.set, idle_s=idle_s, ended=lambda: None)
+    owner.start()
+    assert stepped.wait(10)
+    assert asked.wait(10)
+    owner.stop(10)
+    assert owner.broken is None

@@ -41,6 +41,7 @@ class ScriptedAsr:
         )
         self.max_segment_s = max_segment_s
         self.asked: list[dict] = []
+        self.text = ""  # what it hears, if that is told
         self.error: Exception | None = None
         self.broken: str | None = None
         self.running = self.most_running = self.cancelled = 0
@@ -71,7 +72,8 @@ class ScriptedAsr:
             self.running -= 1
         if self.error is not None:
             raise self.error
-        return Transcript(f"{round(audio.seconds * 10)} tenths", language or self.capabilities.languages[0])
+        text = self.text or f"{round(audio.seconds * 10)} tenths"
+        return Transcript(text, language or self.capabilities.languages[0])
 
     async def in_use(self) -> int:
         return self.running

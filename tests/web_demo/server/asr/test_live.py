@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from tests.web_demo.server.asr.helpers import ScriptedAsr, eventually, go, health, serving, speech
+from web_demo.audio.ogg import write_page
 from web_demo.audio.opus import OpusWriter
 from web_demo.audio.samples import Audio, to_int16
 from web_demo.errors import EngineFailed
+from web_demo.server.asr import live
 from web_demo.server.common.service import LIFE
 
+HUGE_RATE = {"rate": "00001600099999999999999999999"}
 URL = "/api/transcribe/stream"
 
 
@@ -105,7 +108,9 @@ async def test_a_wrong_message_gets_an_error_and_the_stream_lives_on(query, mess
         assert (await socket.receive_json())["type"] == "done"
 
 
-@pytest.mark.parametrize("query", [{"format": "mp3"}, {"rate": "1"}, {"rate": "ten"}, {"language": "klingon"}])
+@pytest.mark.parametrize(
+    "query", [{"format": "mp3"}, {"rate": "1"}, {"rate": "ten"}, HUGE_RATE, {"language": "klingon"}]
+)
 async def test_a_wrong_query_is_refused_before_the_upgrade(query):
     async with serving() as client:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -177,3 +182,35 @@ async def test_a_defect_in_the_engine_closes_the_stream_with_a_code():
         await socket.send_bytes(pcm(speech(1, 1.0)))
         assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
         assert socket.close_code == aiohttp.WSCloseCode.INTERNAL_ERROR
+
+
+async def test_hours_of_opus_in_one_message_are_refused_before_they_are_decoded_and_speech_is_still_heard():
+    bomb = write_page([b"\x1b\x02"] * 255, granule=0, serial=1, sequence=0) * 300
+    writer = OpusWriter(24_000)
+    sound = go().at(24_000).samples
+    speech_pages = writer.header + b"".join(page.data for page in (*writer.write(sound), *writer.flush()))
+    async with serving() as client:
+        said = await caption(client, [bomb, speech_pages], format="opus")
+    assert [m["type"] for m in said if m["type"] != "partial"] == ["error", "final", "done"]
+    assert "at most 20 s" in said[0]["message"]
+    assert said[-1]["duration"] < 4.0
+
+
+async def test_what_is_good_of_a_message_with_a_bad_packet_is_heard_and_not_kept_for_ever():
+    writer = OpusWriter(24_000)
+    bad = write_page([b""], granule=0, serial=1, sequence=0)
+    messages = [page.data + bad for page in writer.write(go().at(24_000).samples)]
+    async with serving() as client:
+        said = await caption(client, messages, format="opus")
+    assert len([m for m in said if m["type"] == "error"]) == len(messages)
+    assert said[-2]["type"] == "final"
+    assert said[-1]["duration"] == pytest.approx(2.786, abs=0.05)
+
+
+async def test_sound_that_comes_too_fast_is_read_more_slowly_and_heard_whole(monkeypatch):
+    monkeypatch.setattr(live, "AHEAD_S", 0.5)
+    monkeypatch.setattr(live, "RATE", 40.0)
+    async with serving() as client:
+        said = await caption(client, slices(pcm(speech(2, 2.0)), 6400))
+    assert len([m for m in said if m["type"] == "final"]) == 2
+    assert said[-1]["duration"] == pytest.approx(9.57, abs=0.01)

@@ -2,12 +2,15 @@
 
 import itertools
 import json
+import re
+from dataclasses import replace
 
+import numpy as np
 import openai
 import pytest
 
-from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, eventually, form, serving, speech
-from web_demo.audio.samples import to_wav
+from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, eventually, form, go, serving, speech
+from web_demo.audio.samples import Audio, to_wav
 
 
 def sdk(client) -> openai.AsyncOpenAI:
@@ -21,6 +24,54 @@ async def test_the_openai_package_transcribes():
     assert answer.text == "28 tenths"
     assert engine.asked[0]["language"] == "en"
     assert engine.asked[0]["hotwords"] == ("ten", "meters")
+
+
+async def asked_for(engine: ScriptedAsr, **fields: str | list[str]) -> dict:
+    """What the engine was asked with these fields of a form."""
+    data = form(GO.read_bytes(), field="file")
+    for name, values in fields.items():
+        for value in [values] if isinstance(values, str) else values:
+            data.add_field(name.replace("_all", "[]"), value)
+    async with serving(engine) as client:
+        response = await client.post("/v1/audio/transcriptions", data=data)
+        assert response.status == 200, await response.text()
+    return engine.asked[-1]
+
+
+LONG_PROMPT = (
+    "This is a talk about Kubernetes, Docker and their friends, with " + "very " * 20 + "long clauses. <|zh|>, Bye."
+)
+
+
+async def test_a_prompt_is_free_text_of_which_an_engine_gets_what_it_can_use():
+    hints = (await asked_for(ScriptedAsr(), prompt=LONG_PROMPT, keywords_all=["Fun-Audio", "通义、百聆"]))["hotwords"]
+    assert hints == (
+        "Fun-Audio",
+        "通义",
+        "百聆",
+        "This is a talk about Kubernetes",
+        "Docker and their friends",
+        "Bye",
+    )
+
+
+async def test_an_engine_like_whisper_gets_the_prompt_unchanged():
+    engine = ScriptedAsr()
+    engine.capabilities = replace(engine.capabilities, prompts=True)
+    assert (await asked_for(engine, prompt=LONG_PROMPT))["hotwords"] == (LONG_PROMPT,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "language"),
+    [
+        ({"language": "zh-CN"}, "zh"),
+        ({"language": "en_GB"}, "en"),
+        ({"languages_all": ["de", "en-US"]}, "en"),
+        ({"language": "zh-Hans-CN", "languages_all": ["en"]}, "zh"),
+    ],
+)
+async def test_languages_are_any_tags_of_theirs(fields, language):
+    assert (await asked_for(ScriptedAsr(), **fields))["language"] == language
 
 
 async def test_the_openai_package_lists_the_model():
@@ -73,6 +124,18 @@ async def test_plain_formats(shape, expected):
         assert await response.text() == expected
 
 
+async def test_subtitles_of_a_paused_recording_begin_when_each_phrase_is_said():
+    """The engine knows neither words nor times: the voice in the recording tells them."""
+    engine = ScriptedAsr(max_segment_s=30.0)
+    engine.text = "First one. Then another."
+    recording = np.concatenate((go().samples, np.zeros(8 * 16_000, np.float32), go().samples))
+    async with serving(engine) as client:
+        data = form(to_wav(Audio(recording, 16_000)), field="file", response_format="srt")
+        response = await client.post("/v1/audio/transcriptions", data=data)
+        starts = re.findall(r"(\d\d:\d\d:\d\d),\d+ --> .*\n(.*)", await response.text())
+    assert starts == [("00:00:00", "First one."), ("00:00:11", "Then another.")]
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -80,6 +143,7 @@ async def test_plain_formats(shape, expected):
         ({"timestamp_granularities[]": "word"}, "response_format=verbose_json"),
         ({"response_format": "verbose_json", "timestamp_granularities[]": "word"}, "no word times"),
         ({"language": "xx"}, "not available"),
+        ({"languages[]": "xx"}, "not available"),
     ],
 )
 async def test_wrong_options_become_the_sdks_own_errors(fields, reason):

@@ -150,15 +150,73 @@ async def test_a_star_lets_every_origin_in():
         assert await status_from(client, "https://anyone.example") == 200
 
 
-async def test_a_foreign_name_that_resolves_to_this_machine_is_refused():
-    async with serving(host="127.0.0.1") as client:
+# --- the name ---
+
+
+async def status_as(client, host: str, path: str = "/api/open") -> int:
+    return (await client.get(path, headers={"Host": host})).status
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/api/open", "/api/nowhere"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_a_foreign_name_that_resolves_to_this_machine_is_refused_on_every_path(host, path):
+    async with serving(host=host) as client:
+        assert await status_as(client, "evil.example:8002", path) == 403
+        assert await status_as(client, "127.0.0.1.evil.example", path) == 403
         assert await status_from(client, "http://evil.example:8002", host="evil.example:8002") == 403
-        assert await status_from(client, "http://127.0.0.1.evil.example", host="127.0.0.1.evil.example") == 403
 
 
-async def test_a_service_for_the_network_is_reached_by_its_name():
+async def test_a_websocket_under_a_foreign_name_is_refused():
+    async with serving() as client:
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await client.ws_connect("/api/socket", headers={"Host": "evil.example"})
+    assert refused.value.status == 403
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:8002",
+        "LOCALHOST",
+        "app.localhost",
+        "[::1]:8002",
+        "192.168.1.7:8002",
+        "box",
+        "s2s-embedded:8002",
+        "box.lan:8002",
+        "box.local",
+        "tts.default.svc.cluster.local.",
+        "box.home.arpa",
+    ],
+)
+async def test_addresses_and_local_names_are_let_in(host):
     async with serving(host="0.0.0.0") as client:
-        assert await status_from(client, "http://box.lan:8002", host="box.lan:8002") == 200
+        assert await status_as(client, host) == 200
+        assert await status_from(client, f"http://{host.lower()}", host=host) == 200
+
+
+async def test_the_operator_allows_names():
+    async with serving(allowed_hosts=("Voice.Example.org", ".proxy.example")) as client:
+        assert await status_as(client, "voice.example.org:8002") == 200
+        assert await status_as(client, "pod-8002.proxy.example") == 200
+        assert await status_as(client, "a.voice.example.org") == 403
+        assert await status_as(client, "evilproxy.example") == 403
+    async with serving(allowed_hosts=("*",)) as client:
+        assert await status_as(client, "anything.example") == 200
+
+
+async def test_the_refusal_of_a_name_says_what_the_operator_can_do():
+    async with serving() as client:
+        status, code, message = await error_of(await client.get("/api/open", headers={"Host": "voice.example:1"}))
+    assert (status, code, "--allowed-host voice.example" in message) == (403, "forbidden", True)
+
+
+async def test_a_program_that_sends_no_name_is_let_in():
+    async with serving() as client:
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(b"GET /api/open HTTP/1.0\r\n\r\n")
+        assert b" 200 " in await reader.readline()
+        writer.close()
 
 
 async def test_a_host_that_is_no_address_is_refused_and_not_an_error_of_ours():

@@ -22,6 +22,7 @@ from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server import asr_server, server, tts_server
 from web_demo.server.asr import service as asr_service
 from web_demo.server.asr.settings import AsrSettings
+from web_demo.server.common.forms import BODIES, BODY_COST
 from web_demo.server.common.service import HEALTH
 from web_demo.server.page.forward import FORWARDER
 from web_demo.server.s2s.settings import S2sSettings
@@ -112,13 +113,12 @@ async def leave(served: Running, request: bytes, when: Callable[[], object]) -> 
 
 async def test_in_an_upload_to_the_recogniser() -> None:
     app = asr(ScriptedAsr())
-    described = app[asr_service.SERVICE].describe
     async with running(app) as served:
         await leave(
-            served, form("/api/transcribe", "audio", b"RIFF", length=10_000), lambda: described()["requests"] == 1
+            served, form("/api/transcribe", "audio", b"RIFF", length=10_000), lambda: app[BODIES].taken == BODY_COST
         )
         await served.assert_one_hangup()
-        assert described()["requests"] == 0
+        assert app[BODIES].taken == 0
 
 
 @pytest.mark.parametrize(("path", "field"), [("/api/transcribe", "audio"), ("/v1/audio/transcriptions", "file")])
@@ -247,7 +247,7 @@ async def test_in_an_upload_through_the_page(caplog: pytest.LogCaptureFixture) -
             await leave(served, form("/api/transcribe", "audio", b"RIFF", length=10_000), came.is_set)
             await served.assert_one_hangup()
             await asyncio.wait_for(broken.wait(), 20)
-            assert served.app[FORWARDER].places.taken == 0
+            assert served.app[FORWARDER].taken == 0
     assert "does not answer" not in caplog.text
 
 

@@ -41,7 +41,7 @@ def test_every_default_is_shown_once(settings: type[ServiceSettings], capsys: py
 def test_each_kind_of_value_is_read() -> None:
     line = (
         "--port 0 --model-path models/x --max-queue 5 --max-audio-s 1.5 --use-vllm --allowed-origin https://a.example "
-        "--allowed-origin https://b.example --engine openai"
+        "--allowed-origin https://b.example --engine openai --allowed-host voice.example"
     )
     assert parse(AsrSettings, line.split()) == AsrSettings(
         port=0,
@@ -50,6 +50,7 @@ def test_each_kind_of_value_is_read() -> None:
         max_audio_s=1.5,
         use_vllm=True,
         allowed_origins=("https://a.example", "https://b.example"),
+        allowed_hosts=("voice.example",),
         engine="openai",
     )
 
@@ -86,3 +87,11 @@ def test_the_limits_of_a_session_are_those_of_the_settings() -> None:
 def test_bounds_hold_for_whoever_makes_the_record(settings: Any, wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(SetupError, match=says):
         settings(**wrong)
+
+
+def test_allowed_hosts_come_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUN_AUDIO_ALLOWED_HOSTS", "voice.example.org, .proxy.example,")
+    assert parse(AsrSettings, []).allowed_hosts == ("voice.example.org", ".proxy.example")
+    assert parse(AsrSettings, ["--allowed-host", "other.example"]).allowed_hosts == ("other.example",)
+    with pytest.raises(SetupError, match="--allowed-host must be a name"):
+        AsrSettings(port=0, allowed_hosts=("https://voice.example.org",))

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from web_demo.errors import Busy, EngineFailed
-from web_demo.server.common.forms import read_json
+from web_demo.server.common.forms import BodyLimits, read_json
 from web_demo.server.common.health import Health
 from web_demo.server.common.service import make_app
 from web_demo.server.common.settings import ServiceSettings
@@ -73,7 +73,7 @@ async def _open(request: web.Request) -> web.Response:
 
 
 async def _echo(request: web.Request) -> web.Response:
-    return web.json_response(dict(await read_json(request, stall_s=0.3)))
+    return web.json_response(dict(await read_json(request, BodyLimits(1000, body_s=0.3))))
 
 
 async def _busy(request: web.Request) -> web.Response:

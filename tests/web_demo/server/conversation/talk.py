@@ -10,7 +10,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from tests.speech import Loudness
-from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, from_int16
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, TooMuchSound, from_int16
 from web_demo.audio.vad import VadRules
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import Heard, SpeechCodes, SpeechText, TextDelta, ToolCall, ToolResult
@@ -48,12 +48,17 @@ class PcmReader:
     def __init__(self) -> None:
         self._pending = b""
         self._damaged = 0
+        self.charged_ms = 0.0
 
     @property
     def pending_ms(self) -> float:
         return len(self._pending) / 2 / SPEECH_RATE * 1000
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes, most_ms: float) -> None:
+        length_ms = len(data) / 2 / SPEECH_RATE * 1000
+        if length_ms > most_ms:
+            raise TooMuchSound
+        self.charged_ms += length_ms
         if data == b"damaged!":
             self._damaged += 1
         elif len(data) % 2:
@@ -65,8 +70,13 @@ class PcmReader:
         keep = round(keep_ms / 1000 * SPEECH_RATE) * 2
         self._pending = self._pending[max(len(self._pending) - keep, 0) :]
 
-    def decode(self) -> DecodedAudio:
-        pending, self._pending, damaged, self._damaged = self._pending, b"", self._damaged, 0
+    def restart(self) -> None:
+        return
+
+    def decode(self, most_ms: float) -> DecodedAudio:
+        size = round(most_ms / 1000 * SPEECH_RATE) * 2
+        pending, self._pending = self._pending[:size], self._pending[size:]
+        damaged, self._damaged = self._damaged, 0
         return DecodedAudio(from_int16(np.frombuffer(pending, np.int16)), damaged)
 
 
@@ -129,6 +139,7 @@ class FakeSynthesizer:
         self.live: set[str] = set()
         self.said: list[str | tuple[int, ...]] = []
         self.open_error: Exception | None = None
+        self.loudness = 0.1
 
     async def open(self, turn_id: str) -> "FakeSpeech":
         await asyncio.sleep(0)
@@ -150,7 +161,7 @@ class FakeSpeech:
         length = len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE
         for start in range(0, length, WIRE_RATE // 2):
             await asyncio.sleep(0)
-            yield np.zeros(min(WIRE_RATE // 2, length - start), np.float32)
+            yield np.full(min(WIRE_RATE // 2, length - start), self._owner.loudness, np.float32)
             if "[fail]" in text:
                 raise EngineFailed("speech synthesis failed: told to")
             if "[defect]" in text:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.web_demo.server.conversation.talk import LONG, call, first_then, say, sing, sound, talking, write
+from tests.web_demo.server.conversation.talk import LONG, METRICS, call, first_then, say, sing, sound, talking, write
 from tests.web_demo.server.conversation.virtual_time import run
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.engines.base import Capabilities, Exchange, SpeechText, TextDelta, ToolResult
@@ -298,5 +298,16 @@ def test_a_text_answer_that_is_cut_off_was_read_as_far_as_it_came():
             await talk.wait_for(ReplyText)
             await talk.works()
             assert talk.engine.turns[1].history == (Exchange("", "Once upon "),)
+
+    run(conversation())
+
+
+def test_what_the_text_front_end_could_not_read_is_counted():
+    async def conversation():
+        before = METRICS.text_failures._value.get()
+        async with talking(lambda turn: [TextDelta("Hello. "), SpeechText("Hello.", failures=2)]) as talk:
+            await talk.ask(1.0)
+            await talk.answered()
+        assert METRICS.text_failures._value.get() == before + 2
 
     run(conversation())

@@ -248,6 +248,17 @@ def test_a_synthesizer_that_fails_is_no_matter_to_a_client_that_reads(options):
     run(conversation())
 
 
+def test_a_voice_that_gives_no_sound_is_told_of():
+    async def conversation():
+        async with talking(say("One two.")) as talk:
+            talk.synthesizer.loudness = 0.0
+            await talk.ask()
+            await talk.wait_for(AnswerFailed)
+            assert "no sound" in talk.problems()[0].message
+
+    run(conversation())
+
+
 def test_an_answer_that_hangs_can_be_interrupted():
     async def conversation():
         async with talking(first_then(say("[hang]"), say("next"))) as talk:

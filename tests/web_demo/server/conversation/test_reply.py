@@ -99,3 +99,9 @@ def test_what_is_heard_only_grows():
 def test_a_cut_within_a_latin_word_keeps_the_chinese_before_it():
     reply = spoken(("你好World", 700))
     assert reply.played(500) == "你好"
+
+
+def test_words_of_any_alphabet_are_kept_whole_and_thai_is_cut_at_a_character():
+    assert spoken(("Добрый вечер друзья", 1900)).played(1500) == "Добрый вечер"
+    assert spoken(("très naïvement", 1400)).played(1000) == "très"
+    assert spoken(("สวัสดีครับ", 1000)).played(500)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +18,9 @@ from yarl import URL
 from tests.talk import Server, serving, until
 from web_demo.engines.base import TextDelta
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server.page.forward import FORWARDER, MAX_AT_ONCE
+from web_demo.server.common import hangup
+from web_demo.server.common.forms import BODIES, BODY_COST
+from web_demo.server.page.forward import FORWARDER, MAX_PER_CLIENT
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
 
@@ -204,7 +208,7 @@ async def test_a_client_that_hangs_up_ends_the_work_behind_it() -> None:
         await response.content.readany()
         response.close()
         target.wait.set()  # the next piece finds nobody
-        await until(lambda: server.app[FORWARDER].places.taken == 0)
+        await until(lambda: server.app[FORWARDER].taken == 0)
 
 
 async def test_a_client_that_hangs_up_while_the_service_thinks_ends_the_work_behind_it() -> None:
@@ -213,7 +217,7 @@ async def test_a_client_that_hangs_up_while_the_service_thinks_ends_the_work_beh
         with pytest.raises(TimeoutError):
             await http.post(server.url("/api/transcribe"), data=b"x", timeout=aiohttp.ClientTimeout(total=0.3))
         await asyncio.wait_for(target.gone.wait(), 5)
-        assert server.app[FORWARDER].places.taken == 0
+        assert server.app[FORWARDER].taken == 0
 
 
 async def test_a_voice_name_stays_one_part_of_the_path() -> None:
@@ -255,17 +259,6 @@ async def test_a_body_over_the_cap_is_refused_whether_announced_or_not() -> None
         assert target.bodies == []
 
 
-async def test_too_many_requests_at_once_are_told_to_come_back() -> None:
-    async with running() as (server, target, http):
-        target.wait.clear()
-        held = [await http.post(server.url("/api/synthesize"), json={}) for _ in range(MAX_AT_ONCE)]
-        async with http.get(server.url("/api/speakers")) as response:
-            assert (response.status, "Retry-After" in response.headers) == (429, True)
-        target.wait.set()
-        for response in held:
-            response.close()
-
-
 async def test_a_key_guards_the_way_through_but_not_the_page() -> None:
     async with running(api_key="secret") as (server, target, http):
         async with http.get(server.url("/")) as response:
@@ -287,3 +280,97 @@ async def test_the_users_of_the_page_are_different_clients_to_the_services_behin
                 async with client.get(server.url("/api/speakers"), headers=headers) as response:
                     assert response.status == 418
     assert [request.headers["X-Forwarded-For"] for request in target.seen] == ["203.0.113.7", "127.0.0.2"]
+
+
+async def test_a_packed_body_is_passed_on_unpacked() -> None:
+    form = b"--x\r\n" + bytes(range(256)) * 2000
+    async with running() as (server, target, http):
+        for packed, coding in ((gzip.compress(form), "gzip"), (zlib.compress(form), "deflate")):
+            headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": coding}
+            async with asyncio.timeout(10):
+                async with http.post(server.url("/api/transcribe"), data=packed, headers=headers) as response:
+                    assert response.status == 418
+        assert target.bodies == [form, form]
+        assert not [name for request in target.seen for name in request.headers if name == "Content-Encoding"]
+
+
+async def test_a_small_packed_body_is_refused_by_what_it_unpacks_to() -> None:
+    bomb = gzip.compress(bytes(65 << 20))
+    async with running() as (server, target, http):
+        async with http.post(server.url("/api/speakers"), data=bomb, headers={"Content-Encoding": "gzip"}) as response:
+            assert (response.status, "64 MiB" in await response.text()) == (413, True)
+        assert target.bodies == []
+
+
+async def test_broken_packing_is_the_client_s_mistake_and_not_the_service_s(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as (server, _, http):
+        headers = {"Content-Encoding": "gzip"}
+        async with http.post(server.url("/api/transcribe"), data=b"no gzip", headers=headers) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (400, "invalid_request")
+    assert "does not answer" not in caplog.text
+
+
+async def test_uploads_that_never_end_take_no_way_through() -> None:
+    async with running() as (server, _, http):
+        held = []
+        for _ in range(MAX_PER_CLIENT + 4):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"POST /api/transcribe HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+            held.append(writer)
+        await until(lambda: server.app[BODIES].taken == len(held) * BODY_COST)
+        async with http.get(server.url("/api/speakers")) as response:
+            assert response.status == 418
+        for writer in held:
+            writer.transport.abort()
+        await until(lambda: server.app[BODIES].taken == 0)
+
+
+async def test_one_user_s_requests_leave_others_their_ways_through() -> None:
+    async with running() as (server, target, http):
+        target.wait.clear()
+        held = [await http.post(server.url("/api/synthesize"), json={}) for _ in range(MAX_PER_CLIENT)]
+        async with http.post(server.url("/api/synthesize"), json={}) as response:
+            assert (response.status, "Retry-After" in response.headers) == (429, True)
+        other = {"X-Forwarded-For": "203.0.113.7"}
+        async with http.get(server.url("/api/speakers"), headers=other) as response:
+            assert response.status == 418
+        async with http.post(server.url("/api/transcribe"), data=b"x") as response:  # another service's ways
+            assert response.status == 418
+        target.wait.set()
+        for response in held:
+            response.close()
+
+
+async def test_a_reader_that_takes_nothing_is_dropped_and_its_work_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hangup, "WRITE_TIMEOUT_S", 0.3)
+    ended = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(bytes(1 << 16))
+        finally:
+            ended.set()
+
+    app = web.Application()
+    app.router.add_post("/api/synthesize", endless)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with running(tts_url=f"http://127.0.0.1:{runner.addresses[0][1]}") as (server, _, _):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 10)
+        writer.write(b"POST /api/synthesize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        await asyncio.wait_for(ended.wait(), 20)
+        await until(lambda: server.app[FORWARDER].taken == 0)
+        writer.close()
+    await runner.cleanup()
+
+
+async def test_a_health_report_without_end_is_not_read_to_its_end() -> None:
+    async with running() as (server, target, http):
+        target.health = {"status": "healthy", "more": "x" * (1 << 20)}
+        async with http.get(server.url("/api/services")) as response:
+            report = (await response.json())["services"]["tts"]
+        assert (report["status"], "over" in report["reason"]) == ("unhealthy", True)

@@ -85,7 +85,9 @@ async def serving(
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of a service that is ready."""
     app = create_app(settings or TtsSettings(port=0), engine)
-    runner = web.AppRunner(app)  # as in service.run; aiohttp's TestServer also cancels handlers, which that does not
+    runner = web.AppRunner(
+        app, lingering_time=0.2
+    )  # as in service.run; aiohttp's TestServer also cancels handlers, which that does not
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

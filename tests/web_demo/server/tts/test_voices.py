@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import numpy as np
@@ -195,10 +198,84 @@ async def test_a_recording_inside_the_opened_folder_is_used(engine: ToneTts) -> 
     assert len(engine.requests) == 2
 
 
-async def test_a_folder_with_a_broken_record_is_reported_at_start(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text(json.dumps({"name": "x"}))
-    from web_demo.errors import SetupError
-    from web_demo.server.tts_server import create_app
+async def test_damaged_voices_are_named_in_the_log_and_left_out(
+    settings: TtsSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = settings.speakers_dir
+    assert folder is not None
+    async with serving(settings, ToneTts()) as client:
+        for name in ("whole", "no recording", "cut record", "not its name"):
+            assert (await add(client, name=name, transcript=TEXT))[0] == 201
+    records = {json.loads(path.read_text())["name"]: path for path in folder.glob("*.json")}
+    records["no recording"].with_suffix(".wav").unlink()
+    records["cut record"].write_bytes(records["cut record"].read_bytes()[:20])
+    records["not its name"].write_text(records["whole"].read_text())
+    (folder / "by hand.json").write_text("[" * 100_000)
+    (folder / "notes.txt").write_text("the operator's own")
+    async with serving(settings, ToneTts()) as client:
+        assert await names(client) == ["中文女", "中文男", "whole"]
+        assert (await client.post("/api/synthesize", json={"text": "hi", "speaker_id": "whole"})).status == 200
+        status, body = await add(client, name="cut record", transcript=TEXT)
+        assert (status, "damaged" in body["error"]["message"]) == (400, True)
+    for path in (*(records[name] for name in ("no recording", "cut record", "not its name")), folder / "by hand.json"):
+        assert str(path) in caplog.text
+        assert path.exists()
+    assert records["cut record"].with_suffix(".wav").exists()
+    assert (folder / "notes.txt").exists()
 
-    with pytest.raises(SetupError, match="--speakers-dir"):
-        create_app(TtsSettings(port=0, speakers_dir=tmp_path), ToneTts())
+
+async def test_what_a_killed_process_left_of_a_voice_is_removed(settings: TtsSettings) -> None:
+    folder = settings.speakers_dir
+    assert folder is not None
+    folder.mkdir()
+    for suffix in (".wav", ".part"):
+        (folder / f"{'0' * 32}{suffix}").write_bytes(b"RIFF")
+    async with serving(settings, ToneTts()) as client:
+        assert await names(client) == ["中文女", "中文男"]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+async def test_a_full_disk_leaves_no_part_of_a_voice(
+    fails_at: int, client: aiohttp.ClientSession, settings: TtsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full as the recording is written, or as the record is."""
+    written = 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal written
+        written += 1
+        if written == fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    status, body = await add(client, name="x", transcript=TEXT)
+    assert (status, "No space left on device" in body["error"]["message"]) == (503, True)
+    assert settings.speakers_dir is not None
+    assert list(settings.speakers_dir.iterdir()) == []
+    assert await names(client) == ["中文女", "中文男"]
+    assert (await add(client, name="x", transcript=TEXT))[0] == 201
+
+
+async def test_a_name_is_the_same_however_it_was_typed(client: aiohttp.ClientSession, engine: ToneTts) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    assert (await add(client, name=decomposed, transcript=TEXT))[0] == 201
+    assert composed in await names(client)
+    assert (await add(client, name=composed, transcript=TEXT))[0] == 400
+    for name in (composed, decomposed):
+        assert (await client.post("/api/synthesize", json={"text": "hi", "speaker_id": name})).status == 200
+        assert (await client.post("/v1/audio/speech", json={"input": "hi", "voice": name})).status == 200
+    assert len({id(request.prompt) for request in engine.requests}) == 1
+    assert (await client.delete(f"/api/speakers/{quote(decomposed)}")).status == 200
+    assert composed not in await names(client)
+
+
+async def test_a_recording_that_was_damaged_while_the_service_ran_is_told(
+    client: aiohttp.ClientSession, settings: TtsSettings
+) -> None:
+    assert (await add(client, name="x", transcript=TEXT))[0] == 201
+    assert settings.speakers_dir is not None
+    next(settings.speakers_dir.glob("*.wav")).write_bytes(b"RIFF")
+    answer = await client.post("/api/synthesize", json={"text": "hi", "speaker_id": "x"})
+    assert (answer.status, "damaged" in (await answer.json())["error"]["message"]) == (500, True)
+    assert (await client.delete("/api/speakers/x")).status == 200

@@ -7,11 +7,12 @@ ones, which need neither GPU nor weights.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
-from utils.sentences import SentenceSplitter
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines import registry
@@ -24,17 +25,27 @@ from web_demo.engines.base import (
     SpeechText,
     Step,
     TextDelta,
+    ToolCall,
     TtsEngine,
     TurnRequest,
 )
-from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, Responder
+from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
+from web_demo.engines.s2s.cascade.capacity import measured_sessions
+from web_demo.engines.s2s.cascade.language_model import LlmResponder
+from web_demo.engines.s2s.cascade.responder import Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
+from web_demo.engines.tts.text import voice_language
 from web_demo.errors import InvalidRequest
+from web_demo.text.frontend import SpokenSentences
 
+log = logging.getLogger(__name__)
+
+UNLIMITED = 10_000
 NO_SPEECH = {
     "en": "no speech was heard in that turn; please speak closer to the microphone and try again",
     "zh": "这一轮没有听到说话声；请靠近麦克风再说一次",
 }
+NO_WORDS = {"en": "The answer has no words that can be spoken.", "zh": "这个回答里没有可以读出来的文字。"}
 
 
 class EngineSettings(Protocol):
@@ -59,6 +70,10 @@ class Settings(Protocol):
     def llm_model(self) -> str: ...
     @property
     def llm_api_key(self) -> str: ...
+    @property
+    def llm_max_tokens(self) -> int: ...
+    @property
+    def llm_extra(self) -> Mapping[str, Any]: ...  # fields added to each request
 
 
 class CascadeS2s:
@@ -71,12 +86,14 @@ class CascadeS2s:
         self._responder = responder
         self._voice = voice
         self._voice_name = voice_name
+        self._transcripts: WeakKeyDictionary[Audio, str] = WeakKeyDictionary()
         self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
+        self._sessions = UNLIMITED
         self.speech = voice.capabilities.backend or EngineVoice(voice)
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(languages=self._recogniser.capabilities.languages, max_concurrency=10_000)
+        return Capabilities(languages=self._recogniser.capabilities.languages, max_concurrency=self._sessions)
 
     @property
     def model(self) -> str:
@@ -94,9 +111,15 @@ class CascadeS2s:
             "voice": _description(self._voice),
         }
 
+    def preload(self) -> None:
+        """Nothing: no device is waited for."""
+
     async def start(self) -> None:
         await self._recogniser.start()
         self._places = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)  # some know it only now
+        if not self._recogniser.device.startswith("http"):  # somebody else's machine is not ours to measure
+            self._sessions = await measured_sessions(self._recogniser)
+            log.info("sessions=%d: as many as this machine hears soon when all speak", self._sessions)
         await self._responder.start()
 
     async def close(self) -> None:
@@ -110,18 +133,32 @@ class CascadeS2s:
         return
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
-        heard = await self._transcribe(turn.audio)
+        heard = self._transcripts.get(turn.audio)  # known where the turn goes on after calls of functions
+        if heard is None:
+            heard = self._transcripts[turn.audio] = await self._transcribe(turn.audio)
         if not heard:
             raise InvalidRequest(NO_SPEECH[turn.language])
         yield Heard(heard)
-        splitter = SentenceSplitter(self._voice.capabilities.max_piece_chars)
+        can = self._voice.capabilities
+        sentences = SpokenSentences(
+            can.max_piece_chars, voice_language=voice_language(self._voice_name, can) or turn.language
+        )
+        wrote = spoke = False
         async with aclosing(self._responder.reply(heard, turn)) as deltas:
             async for delta in deltas:
+                if isinstance(delta, ToolCall):
+                    yield delta
+                    continue
                 yield TextDelta(delta)
-                for sentence in splitter.push(delta):
-                    yield SpeechText(sentence, self._voice_name)
-        for sentence in splitter.flush():
-            yield SpeechText(sentence, self._voice_name)
+                wrote = wrote or not delta.isspace()
+                for sentence in await off_loop(sentences.push, delta):
+                    spoke = True
+                    yield SpeechText(sentence, self._voice_name, sentences.take_failures())
+        for sentence in await off_loop(sentences.flush):
+            spoke = True
+            yield SpeechText(sentence, self._voice_name, sentences.take_failures())
+        if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
+            yield SpeechText(NO_WORDS[turn.language], self._voice_name)
 
     async def _transcribe(self, audio: Audio) -> str:
         """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, side by side."""
@@ -158,5 +195,11 @@ def create(settings: Settings) -> CascadeS2s:
 
 def _responder(settings: Settings, recogniser: AsrEngine) -> Responder:
     if settings.llm_base_url:
-        return LlmResponder(settings.llm_base_url, settings.llm_model, settings.llm_api_key)
+        return LlmResponder(
+            settings.llm_base_url,
+            settings.llm_model,
+            settings.llm_api_key,
+            max_tokens=settings.llm_max_tokens,
+            extra=settings.llm_extra,
+        )
     return BuiltInResponder(languages=recogniser.capabilities.languages)

@@ -20,8 +20,10 @@ from web_demo.errors import DeviceLost, SetupError
 from web_demo.models.cosyvoice3.config import load_config
 from web_demo.models.cosyvoice3.engine.token2wav import Stream, StreamSettings, Token2Wav, context_blocks, powers_of_two
 from web_demo.models.cosyvoice3.features import SpeakerEncoder
+from web_demo.models.cosyvoice3.flow.flow import Flow
 from web_demo.models.cosyvoice3.flow.stream import slot_bytes
 from web_demo.models.cosyvoice3.load import load_flow, load_vocoder
+from web_demo.models.cosyvoice3.vocoder.vocoder import Vocoder
 from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, SPEAKERS_NAME, Voice, VoiceStore, load_voices
 from web_demo.models.runtime import memory
 from web_demo.models.runtime.device import choose_dtype
@@ -29,6 +31,12 @@ from web_demo.models.runtime.device import choose_dtype
 log = logging.getLogger(__name__)
 
 MAX_SLOTS = 256
+MAX_BATCH = (
+    32  # windows computed at once: larger batches gain a tenth, and keep a new turn's first one waiting for longer
+)
+FIRST_TOKENS = (
+    17  # 0.68 s: with the look-ahead four frames of the speech model, and more than a listener waits for to begin
+)
 
 
 class CosyVoiceBackend:
@@ -131,12 +139,30 @@ def _voices(directory: Path, speakers: Path | None) -> VoiceStore:
     return voices
 
 
+def stream_settings(
+    flow: Flow,
+    vocoder: Vocoder,
+    *,
+    device: str,
+    slots: int,
+    beside: str,
+    context_s: float = 4.0,
+    first_tokens: int = FIRST_TOKENS,
+    graphs: bool = True,
+) -> StreamSettings:
+    """For the turns of a conversation service, as many as fit; the options are those of `create`."""
+    bytes_a_slot = slot_bytes(flow, context_blocks(flow, vocoder, context_s))
+    slots = _slots_that_fit(bytes_a_slot, device, min(slots, MAX_SLOTS), beside)
+    batches = powers_of_two(min(slots, MAX_BATCH))
+    return StreamSettings(slots=slots, context_s=context_s, first_tokens=first_tokens, batches=batches, graphs=graphs)
+
+
 def _slots_that_fit(bytes_a_slot: int, device: str, most: int, beside: str) -> int:
     if not device.startswith("cuda"):
         return most
     neighbour = memory.Beside.speech_model(beside) if beside else memory.Beside()
     total = memory.free_and_total(device)[1]
-    return memory.streams_beside(bytes_a_slot, total=total, most=most, beside=neighbour)
+    return memory.streams_beside(bytes_a_slot, total=total, most=most, batch=MAX_BATCH, beside=neighbour)
 
 
 def create(
@@ -147,7 +173,7 @@ def create(
     speakers: str = "",
     slots: int = 8,
     context_s: float = 4.0,
-    first_tokens: int = 25,
+    first_tokens: int = FIRST_TOKENS,
     graphs: bool = True,
     beside: str = "",
 ) -> CosyVoiceBackend:
@@ -162,10 +188,15 @@ def create(
     voices = _voices(directory, Path(speakers) if speakers else None)
     flow = load_flow(directory, device=device, dtype=chosen, config=config)
     vocoder = load_vocoder(directory, device=device, config=config)
-    bytes_a_slot = slot_bytes(flow, context_blocks(flow, vocoder, context_s))
-    slots = _slots_that_fit(bytes_a_slot, device, min(slots, MAX_SLOTS), beside)
-    settings = StreamSettings(
-        slots=slots, context_s=context_s, first_tokens=first_tokens, batches=powers_of_two(slots), graphs=graphs
+    settings = stream_settings(
+        flow,
+        vocoder,
+        device=device,
+        slots=slots,
+        beside=beside,
+        context_s=context_s,
+        first_tokens=first_tokens,
+        graphs=graphs,
     )
     token2wav = Token2Wav(flow, vocoder, settings)
     captured = token2wav.warm_up()
@@ -174,7 +205,7 @@ def create(
         directory,
         device,
         chosen,
-        slots,
+        settings.slots,
         token2wav.bytes_per_slot / 1e6,
         captured,
         voices.default(),

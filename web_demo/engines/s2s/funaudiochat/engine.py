@@ -7,6 +7,7 @@ One thread owns the model; frames cross into the event loop with `call_soon_thre
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import logging
 from collections.abc import AsyncGenerator, Mapping
@@ -23,6 +24,7 @@ from web_demo.engines.base import Capabilities, Step, TurnRequest
 from web_demo.engines.s2s.funaudiochat.frames import Reply, TextStream
 from web_demo.engines.s2s.funaudiochat.prompt import conversation, generation_settings
 from web_demo.engines.s2s.funaudiochat.tools import may_be_tool_call, tool_calls, tool_settings
+from web_demo.engines.s2s.functions import MAX_TOOL_ROUNDS
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_TOOL_ROUNDS = 4  # of function calls in one turn; then the model has to answer with what it has
 FEW_SLOTS = 4  # conversations at once; fewer are worth a hint
 MANY_SLOTS = 32  # where the memory that 8-bit weights save is not needed
 PACKAGES = ("torch", "transformers", "safetensors")
@@ -93,6 +94,10 @@ class FunAudioChatS2s:
         slots = self._loaded.limits.slots if self._loaded else 1
         return Capabilities(user_audio_history=True, max_concurrency=slots)
 
+    def preload(self) -> None:
+        importlib.import_module("web_demo.models.funaudiochat.loader")  # torch and transformers with it
+        importlib.import_module("web_demo.models.funaudiochat.processor")
+
     async def start(self) -> None:
         """Loads the weights (minutes for a large checkpoint) and measures how many sessions fit."""
         self._loaded = await asyncio.get_running_loop().run_in_executor(None, self._load)
@@ -131,7 +136,7 @@ class FunAudioChatS2s:
         loaded = self._ready()
         settings = generation_settings(turn.sampling, bad_words=loaded.bad_words, speech=turn.speech)
         prompt = await off_loop(self._prompt, turn, call_tools=False)
-        request = Request(turn.turn_id, prompt, settings, turn.conversation_id)
+        request = Request(turn.turn_id, prompt, settings, turn.conversation_id, live=turn.speech)
         reply = Reply(self._decode, loaded.codes_end)
         async with aclosing(self._frames(request)) as frames:
             async for frame in frames:

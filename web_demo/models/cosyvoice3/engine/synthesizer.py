@@ -37,7 +37,7 @@ class Synthesizer:
         self._lm, self._token2wav, self._now = lm, token2wav, clock
         self._jobs: list[Job] = []
         self._owner = OwnerThread(
-            "cosyvoice3", step=self._try_round, busy=lambda: bool(self._jobs), ended=self._give_up
+            "cosyvoice3", step=self._try_round, idle_s=lambda: 0.0 if self._jobs else None, ended=self._give_up
         )
 
     @property

@@ -159,12 +159,12 @@ class Token2Wav:
         return found
 
     def warm_up(self) -> int:
-        """Capture every size, where graphs are on; returns how many."""
+        """Capture every size, where graphs are on; returns how many. The largest first: the others fit into its memory."""
         with torch.inference_mode():
-            for rows in self.settings.batches:
-                for tokens in self.settings.pieces:
+            for rows in reversed(self.settings.batches):
+                for tokens in reversed(self.settings.pieces):
                     inputs = self._inputs([], rows, tokens)
-                    for context in self._contexts():
+                    for context in reversed(self._contexts()):
                         self.graphs.capture(
                             ("flow", rows, tokens, context),
                             lambda *tensors, context=context: self._flow_step(context, *tensors),

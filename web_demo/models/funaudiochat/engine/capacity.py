@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from utils.constant import MAX_NEW_TOKENS
+from utils.constant import CODES_PER_SECOND, MAX_NEW_TOKENS
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.engine.runner import bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
@@ -36,4 +36,11 @@ def measured_limits(model: FunAudioChat, *, max_context: int = 4096) -> Limits:
         )
     slots = min(MAX_SLOTS, max(1, (pages - 1) * PAGE_TOKENS // TYPICAL_CONTEXT))
     new_tokens = min(MAX_NEW_TOKENS, max_context // 2)
-    return Limits(slots=slots, pages=pages, page_tokens=PAGE_TOKENS, max_context=max_context, max_new_tokens=new_tokens)
+    return Limits(
+        slots=slots,
+        pages=pages,
+        page_tokens=PAGE_TOKENS,
+        max_context=max_context,
+        max_new_tokens=new_tokens,
+        frame_s=model.config.audio.group_size / CODES_PER_SECOND,
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -20,7 +21,15 @@ logger = logging.getLogger(__name__)
 class Engine:
     """Serves many turns on one device. Every method is called from the one thread that owns the model."""
 
-    def __init__(self, model: FunAudioChat, limits: Limits, kernels: Kernels | None = None) -> None:
+    def __init__(
+        self,
+        model: FunAudioChat,
+        limits: Limits,
+        kernels: Kernels | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._now = clock
         self.config, self.device = model.config, model.device
         self.bind_thread()
         self.scheduler = Scheduler(limits)
@@ -35,6 +44,10 @@ class Engine:
     @property
     def busy(self) -> bool:
         return self.scheduler.busy
+
+    def idle_s(self) -> float | None:
+        """Seconds until `step` has something to do, 0 for now; None: nothing until a request comes."""
+        return self.scheduler.idle_s(self._now())
 
     def submit(self, request: Request) -> None:
         """Raises TooLong, Full, or ValueError for a prompt or settings that cannot run."""
@@ -64,8 +77,8 @@ class Engine:
         self.scheduler.pool.forget(conversation_id)
 
     def step(self) -> list[Frame]:
-        """One iteration: every running turn gets a frame. A turn that fails ends alone, with a FAILED frame."""
-        plan, admitted = self.scheduler.schedule()
+        """One iteration: every turn that is due gets a frame. A turn that fails ends alone, with a FAILED frame."""
+        plan, admitted = self.scheduler.schedule(self._now())
         for turn in admitted:
             self.runner.admit(turn)
         failed = self._prefill(plan)

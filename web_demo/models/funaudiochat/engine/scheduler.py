@@ -1,8 +1,8 @@
 """Who runs next. Touches no tensor, so its policy is tested without a device.
 
 Policy: turns are admitted in the order they came, each with a slot and every page that its longest answer can need, so
-a running turn never waits for memory. Running turns all get one frame an iteration; prefills share a budget of tokens
-and a number of turns beside them, so that neither a long prompt nor many new ones can make the others late.
+a running turn never waits for memory. Running turns get one frame an iteration when they are due (`pace`); prefills share a
+budget of tokens and a number of turns beside them, so that neither a long prompt nor many new ones can make the others late.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from utils.constant import MAX_NEW_TOKENS
+from web_demo.models.funaudiochat.engine.pace import Pace
 from web_demo.models.funaudiochat.engine.pages import CachedPrefix, PagePool
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Plan, PrefillChunk, Status, Turn
 
@@ -27,6 +28,7 @@ class Limits:
     prefill_tokens: int = 512  # prompt positions computed between two frames
     prefill_turns: int = 8  # turns that they may belong to: each costs some launches of its own
     max_waiting: int = 64
+    frame_s: float = 0.2  # of speech in one frame
 
     def __post_init__(self) -> None:
         for name in ("slots", "page_tokens", "max_context", "max_new_tokens", "prefill_tokens", "prefill_turns"):
@@ -53,10 +55,19 @@ class Scheduler:
         self._free_slots = list(range(limits.slots - 1, -1, -1))
         self._waiting: deque[Turn] = deque()
         self._active: list[Turn] = []  # in the order of admission
+        self._pace = Pace(limits.frame_s)
 
     @property
     def busy(self) -> bool:
         return bool(self._waiting or self._active)
+
+    def idle_s(self, now: float) -> float | None:
+        """Seconds until there is something to run, 0 for now; None: nothing until a turn is added."""
+        if not self.busy:
+            return None
+        if self._waiting or any(turn.status is Status.PREFILLING for turn in self._active):
+            return 0.0
+        return self._pace.idle_s(self._active, now)
 
     @property
     def active(self) -> tuple[Turn, ...]:
@@ -108,8 +119,9 @@ class Scheduler:
         self._active.append(turn)
         return True
 
-    def schedule(self) -> tuple[Plan, tuple[Turn, ...]]:
-        """The next iteration, and the turns that were admitted for it (the runner sets up their rows first)."""
+    def schedule(self, now: float) -> tuple[Plan, tuple[Turn, ...]]:
+        """The next iteration, and the turns that were admitted for it (the runner sets up their rows first). `now`: seconds
+        of a monotonic clock."""
         admitted = []
         while self._waiting and self._admit(self._waiting[0]):
             admitted.append(self._waiting.popleft())
@@ -125,7 +137,10 @@ class Scheduler:
                     budget -= count
                 if turn.prefilled + count == turn.prefill_length:
                     turn.status = Status.RUNNING
-        decode = tuple(turn for turn in self._active if turn.status is Status.RUNNING)
+        running = [turn for turn in self._active if turn.status is Status.RUNNING]
+        decode = self._pace.due(running, now, hurry=bool(self._waiting))
+        for turn in decode:
+            turn.began = now if turn.began is None else turn.began
         return Plan(tuple(chunks), decode), tuple(admitted)
 
     def finish(self, turn: Turn, end: EndReason, error: str = "") -> None:

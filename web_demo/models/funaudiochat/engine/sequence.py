@@ -29,12 +29,14 @@ class EndReason(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One turn. `conversation_id` names what may be reused between turns; "" keeps nothing."""
+    """One turn. `conversation_id` names what may be reused between turns; "" keeps nothing. `live`: somebody listens in real
+    time, so the answer is made a few seconds ahead of that, not as fast as can be."""
 
     request_id: str
     prompt: Prompt
     settings: GenerationSettings
     conversation_id: str = ""
+    live: bool = False
 
 
 def prefix_keys(prompt: Prompt, audio_id: int) -> tuple[Hashable, ...]:
@@ -64,6 +66,7 @@ class Turn:
     prefilled: int = 0  # prompt positions whose caches are filled
     reused: int = 0  # of those, taken over from the conversation's earlier turn
     generated: int = 0
+    began: float | None = None  # when its first frame was scheduled
     end: EndReason | None = None
     error: str = ""
 
@@ -88,7 +91,7 @@ class PrefillChunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """One iteration: the chunks first, then one frame of every running turn, those of finished prefills included."""
+    """One iteration: the chunks first, then one frame of the turns that are due, those of finished prefills included."""
 
     prefill: tuple[PrefillChunk, ...]
     decode: tuple[Turn, ...]

@@ -26,7 +26,7 @@ class EngineThread:
         self._owner = OwnerThread(
             "funaudiochat",
             step=self._step,
-            busy=lambda: self._engine.busy,
+            idle_s=lambda: self._engine.idle_s(),
             ended=self._ended,
             prepare=engine.bind_thread,
         )

@@ -12,13 +12,14 @@ from tests.web_demo.server.asr import helpers as asr
 from tests.web_demo.server.tts import fakes as tts
 from web_demo.audio.samples import Audio
 from web_demo.engines import registry
-from web_demo.engines.s2s.cascade.responder import BuiltInResponder
+from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.errors import SetupError
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.settings import parse
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
 from web_demo.server.tts.settings import TtsSettings
+from web_demo.text.english_numbers import cardinal
 
 
 @pytest.fixture
@@ -42,10 +43,10 @@ async def test_any_registered_recogniser_and_voice_serve_a_conversation(parts):
     async with serving(app) as server, talking(server) as talker:
         await talker.ask(recording("cards_001"))
         await talker.final()
-        seconds = recogniser.asked[0]["seconds"]
+        seconds = recogniser.asked[-1]["seconds"]  # before it: what the start measured
         assert talker.texts()[-1].startswith(f"\n[Final: You said: {round(seconds * 10)} tenths. I am the")
         spoken = [request.text for request in voice.requests]
-        assert spoken[0] == f"You said: {round(seconds * 10)} tenths."
+        assert spoken[0] == f"You said: {cardinal(round(seconds * 10))} tenths."
         assert {request.voice for request in voice.requests} == {"中文男"}
         assert loud_s(talker.sound()) == pytest.approx(sum(map(len, spoken)) / 20, abs=0.3)
 
@@ -185,3 +186,23 @@ async def test_two_turns_speak_side_by_side_and_no_more_than_the_voice_allows():
     engine.go.set()
     assert await asyncio.gather(*talks) == [10 * 1200] * 3
     await voice.close()
+
+
+async def test_the_voice_gets_words_and_an_answer_without_any_is_told_of(parts):
+    _, voice = parts
+    app = command_line("--asr-engine", "scripted", "--tts-engine", "tone")
+    answers = ["**Three** cats, 3 👍 of them. See [this](http://e.org).", "👍👍"]
+
+    async def reply(heard, turn):
+        for character in answers.pop(0):
+            yield character
+
+    async with serving(app) as server, talking(server) as talker:
+        server.service.engine._responder.reply = reply
+        await talker.ask(recording("cards_001"))
+        await talker.final()
+        assert [request.text for request in voice.requests] == ["Three cats, three of them.", "See this."]
+        await talker.start()
+        await talker.ask(recording("cards_001"))
+        await until(lambda: len(voice.requests) == 3)
+        assert voice.requests[-1].text == "The answer has no words that can be spoken."

@@ -1,17 +1,21 @@
 """What the embedded engine answers: built in, and through an OpenAI-compatible server on a real socket."""
 
+import asyncio
 import datetime
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 
-from tests.talk import tone
-from web_demo.engines.base import Exchange, TurnRequest
-from web_demo.engines.s2s.cascade.responder import BuiltInResponder, LlmResponder, messages
+from tests.speech import recording
+from tests.talk import s2s, serving, talking, tone
+from web_demo.engines.base import Exchange, ToolCall, ToolExchange, ToolResult, TurnRequest
+from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
+from web_demo.engines.s2s.cascade.language_model import LlmResponder, messages
 from web_demo.errors import EngineFailed, SetupError
+from web_demo.server.protocal import AudioData, Metadata
 
 NOON = datetime.datetime(2026, 3, 1, 12, 5, tzinfo=datetime.UTC)
 
@@ -58,32 +62,68 @@ async def test_it_speaks_chinese_to_those_who_asked_for_it():
 def test_a_chat_has_the_system_prompt_the_history_and_what_was_heard():
     history = (Exchange("one", "first"), Exchange("two", ""))
     chat = messages("three", turn(system_prompt="Be brief.", history=history))
-    assert [(part["role"], part["content"]) for part in chat] == [
-        ("system", "Be brief."),
-        ("user", "one"),
-        ("assistant", "first"),
-        ("user", "two"),
-        ("user", "three"),
-    ]
-    assert "spoken aloud" in str(messages("x", turn())[0]["content"])
+    system, *rest = ((part["role"], part["content"]) for part in chat)
+    assert rest == [("user", "one"), ("assistant", "first"), ("user", "two"), ("user", "three")]
+    assert system[0] == "system"
+
+
+def test_how_to_speak_is_added_to_any_prompt_where_the_answer_is_spoken():
+    def system(**fields) -> str:
+        return str(messages("x", turn(**fields))[0]["content"])
+
+    assert system(system_prompt="Be a pirate.").startswith("Be a pirate.\n\nYour words are spoken aloud")
+    assert system().startswith("You are a friendly voice assistant.\n\nYour words are spoken aloud")
+    assert "会被读出来" in system(system_prompt="你是海盗。", language="zh")
+    assert "spoken aloud" not in system(system_prompt="Be a pirate.", speech=False)
+
+
+def test_called_functions_and_their_results_follow_what_was_heard():
+    calls = (ToolCall("a", "weather", {"city": "杭州"}), ToolCall("b", "weather", {}))
+    results = (ToolResult("b", "rain"), ToolResult("a", "sun"))
+    *_, assistant, first, second = messages("weather?", turn(tool_exchanges=(ToolExchange(calls, results),)))
+    assert [call["id"] for call in assistant["tool_calls"]] == ["a", "b"]
+    assert json.loads(assistant["tool_calls"][0]["function"]["arguments"]) == {"city": "杭州"}
+    assert (first["role"], first["tool_call_id"], first["content"]) == ("tool", "a", "sun")
+    assert (second["role"], second["tool_call_id"], second["content"]) == ("tool", "b", "rain")
 
 
 @asynccontextmanager
 async def chat_server(
-    deltas: list[str], status: int = 200, models: tuple[str, ...] = ("tiny",)
+    deltas: Sequence[str | dict],
+    status: int = 200,
+    models: tuple[str, ...] = ("tiny",),
+    *,
+    finish: str | None = "stop",
+    refuses: str = "",
+    hold: asyncio.Event | None = None,
+    breaks: bool = False,
 ) -> AsyncIterator[tuple]:
+    """Streams `deltas`, texts or whole delta objects; after the first of them it waits for `hold`. A request with the field
+    `refuses` gets 400; `breaks`: it hangs up at the end."""
     asked: list[dict] = []
 
     async def complete(request: web.Request) -> web.StreamResponse:
         asked.append({**await request.json(), "authorization": request.headers["Authorization"]})
+        if refuses and refuses in asked[-1]:
+            other = {"max_tokens": "max_completion_tokens"}.get(refuses, "max_tokens")
+            message = f"Unsupported parameter: '{refuses}' is not supported with this model. Use '{other}' instead."
+            return web.json_response({"error": {"message": message, "param": refuses}}, status=400)
         if status != 200:
             return web.json_response({"error": {"message": "out of order"}}, status=status)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for delta in deltas:
+        for number, delta in enumerate((*deltas, {})):
+            if number == 1 and hold is not None:
+                await hold.wait()
+            content = {"content": delta} if isinstance(delta, str) else delta
+            ending = finish if number == len(deltas) else None
             chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "tiny"}
-            chunk["choices"] = [{"index": 0, "delta": {"content": delta}, "finish_reason": None}]
+            chunk["choices"] = [{"index": 0, "delta": content, "finish_reason": ending}]
             await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        if breaks:
+            request.transport.abort()
+            return response
+        await response.write(b'data: {"id": "1", "choices": [], "usage": {"total_tokens": 3}}\n\n')
         await response.write(b"data: [DONE]\n\n")
         return response
 
@@ -104,8 +144,8 @@ async def chat_server(
 
 
 @asynccontextmanager
-async def responder(*arguments: str):
-    made = LlmResponder(*arguments)
+async def responder(url: str, model: str = "", api_key: str = "", **options):
+    made = LlmResponder(url, model, api_key, **options)
     await made.start()
     try:
         yield made
@@ -123,7 +163,7 @@ async def test_a_language_model_s_words_come_as_it_streams_them():
         ]
         assert asked[0]["model"] == "tiny"
         assert asked[0]["authorization"] == "Bearer k3y"
-        assert asked[0]["messages"][0]["content"] == "Be a pirate."
+        assert asked[0]["messages"][0]["content"].startswith("Be a pirate.")
 
 
 async def test_a_language_model_that_fails_ends_the_turn_with_a_safe_message():
@@ -139,3 +179,197 @@ async def test_an_endpoint_without_models_cannot_be_started_with():
             await LlmResponder(url, "", "").start()
     with pytest.raises(SetupError, match="--llm-base-url"):
         await LlmResponder("http://127.0.0.1:9/v1", "", "").start()
+
+
+THINKING = ["<thi", "nk>\nThe user greets", " me.</thin", "k>\n\n", "Ahoy, ", "sailor."]
+ONLY_THOUGHT = "I thought about that and came to no answer. Please ask again, perhaps in a simpler way."
+WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}}  # as the Realtime protocol has it
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        THINKING,
+        [{"reasoning": "The user greets"}, {"reasoning": " me.", "content": ""}, "Ahoy, ", "sailor."],
+        [{"reasoning_content": "The user greets me.", "content": None}, "Ahoy, sailor."],
+        [{"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]}, "Ahoy, sailor."],
+        [{"content": [{"type": "text", "text": "Ahoy, "}]}, "sailor."],
+        [{"refusal": "Ahoy, "}, {"refusal": "sailor."}],
+    ],
+)
+async def test_thoughts_are_no_part_of_the_answer_wherever_the_server_puts_them(deltas):
+    async with chat_server(deltas) as (url, _), responder(url, "qwen3:4b") as llm:
+        assert await said(llm, "hello") == "Ahoy, sailor."
+
+
+async def test_the_first_words_do_not_wait_for_the_rest():
+    hold = asyncio.Event()
+    async with chat_server(["<think>x</think>First. ", "Second."], hold=hold) as (url, _), responder(url, "a") as llm:
+        reply = llm.reply("hello", turn())
+        assert await anext(reply) == "First. "
+        hold.set()
+        assert [delta async for delta in reply] == ["Second."]
+
+
+@pytest.mark.parametrize(
+    ("deltas", "finish", "words"),
+    [
+        (["<think>Well, let me"], "length", ONLY_THOUGHT),
+        (["<think>All is said.</think>"], "stop", ONLY_THOUGHT),
+        ([{"reasoning": "Well, let me"}], "length", ONLY_THOUGHT),
+        ([], "stop", "I have no answer to that. Please ask again."),
+        ([" \n"], None, "I have no answer to that. Please ask again."),
+        ([], "content_filter", "I am not allowed to answer that."),
+        (["Once upon a"], "length", "Once upon a… That is as far as I can go in one answer."),
+        (["The end. "], "length", "The end. That is as far as I can go in one answer."),
+    ],
+)
+async def test_an_answer_without_words_or_cut_by_the_limit_ends_in_words(deltas, finish, words):
+    async with chat_server(deltas, finish=finish) as (url, _), responder(url, "tiny") as llm:
+        assert await said(llm, "hello") == words
+        assert "\u4e00" <= (await said(llm, "hello", turn(language="zh")))[-2] <= "\u9fff"
+
+
+async def test_thoughts_that_open_in_the_prompt_are_held_for_models_that_are_known_to():
+    async with chat_server(["Okay, the user", " greets.</think>", "Ahoy."]) as (url, _):
+        async with responder(url, "Qwen3-4B-Thinking-2507") as llm:
+            assert await said(llm, "hello") == "Ahoy."
+        async with responder(url, "tiny") as llm:
+            await said(llm, "hello")  # nothing told yet that it is one of these
+            assert await said(llm, "hello") == "Ahoy."
+
+
+async def test_a_held_thought_that_the_limit_cuts_off_is_not_read_out():
+    async with chat_server(["Okay, the user"], finish="length") as (url, _), responder(url, "QwQ-32B") as llm:
+        assert await said(llm, "hello") == ONLY_THOUGHT
+
+
+async def test_a_model_known_for_thinking_that_does_not_is_held_once_only():
+    hold = asyncio.Event()
+    async with chat_server(["Ahoy. ", "Sailor."], hold=hold) as (url, _), responder(url, "deepseek-r1") as llm:
+        hold.set()
+        assert await said(llm, "hello") == "Ahoy. Sailor."
+        hold.clear()
+        reply = llm.reply("hello", turn())
+        assert await anext(reply) == "Ahoy. "
+        hold.set()
+        assert [delta async for delta in reply] == ["Sailor."]
+
+
+@pytest.mark.parametrize("refused", ["max_tokens", "max_completion_tokens"])
+async def test_the_limit_goes_in_the_field_that_the_server_takes(refused):
+    other = {"max_tokens": "max_completion_tokens"}.get(refused, "max_tokens")
+    async with (
+        chat_server(["Ahoy."], refuses=refused) as (url, asked),
+        responder(url, "tiny", max_tokens=77) as llm,
+    ):
+        assert await said(llm, "hello") == "Ahoy."
+        assert await said(llm, "hello") == "Ahoy."
+        assert [request.get(other) for request in asked][-2:] == [77, 77]
+        assert [refused in request for request in asked][-2:] == [False, False]
+
+
+async def test_options_of_the_server_s_own_go_along():
+    extra = {"reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": False}}
+    async with chat_server(["Ahoy."]) as (url, asked), responder(url, "tiny", extra=extra) as llm:
+        await said(llm, "hello")
+        assert {key: asked[0][key] for key in extra} == extra
+
+
+async def test_functions_are_offered_and_calls_come_back_whole():
+    fragments = [
+        {"content": "Let me look. "},
+        {"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "weather", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"city": '}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '"Paris"}'}}]},
+        {"tool_calls": [{"index": 1, "id": "c1", "function": {"name": "weather", "arguments": "{}"}}]},
+        {"tool_calls": [{"id": "c2", "function": {"name": "weather", "arguments": ""}}]},
+        {"tool_calls": [{"index": 7, "id": "c3", "function": {"name": "erase_disk", "arguments": "{}"}}]},
+        {"tool_calls": [{"index": 8, "id": "c4", "function": {"name": "weather", "arguments": "{"}}]},
+    ]
+    async with chat_server(fragments, finish="tool_calls") as (url, asked), responder(url, "tiny") as llm:
+        steps = [step async for step in llm.reply("weather?", turn(tools=(WEATHER,)))]
+    assert asked[0]["tools"] == [
+        {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    ]
+    text, *calls = steps
+    assert text == "Let me look. "
+    assert [(call.name, call.arguments) for call in calls] == [("weather", {"city": "Paris"})] + [("weather", {})] * 2
+    assert len({call.call_id for call in calls}) == 3
+
+
+async def test_calls_that_a_model_writes_into_its_text_are_calls():
+    deltas = ["<tool", '_call>{"name": "weather", "arguments": {"city": "Paris"}}</tool', "_call>"]
+    async with chat_server(deltas) as (url, _), responder(url, "tiny") as llm:
+        steps = [step async for step in llm.reply("weather?", turn(tools=(WEATHER,)))]
+    assert [(call.name, call.arguments) for call in steps] == [("weather", {"city": "Paris"})]
+
+
+async def test_what_cannot_be_called_is_not_offered_and_a_model_that_takes_no_functions_is_told_of():
+    async with chat_server(["Hi."], refuses="tools") as (url, asked), responder(url, "tiny") as llm:
+        assert await said(llm, "hello", turn(tools=({"type": "function"}, {"function": 3}))) == "Hi."
+        assert "tools" not in asked[0]
+        with pytest.raises(EngineFailed, match="takes no functions"):
+            await said(llm, "hello", turn(tools=(WEATHER,)))
+
+
+async def test_after_many_rounds_of_calls_the_model_has_to_answer():
+    rounds = (ToolExchange((ToolCall("a", "weather", {}),), (ToolResult("a", "sun"),)),) * 4
+    async with chat_server(["Sunny."]) as (url, asked), responder(url, "tiny") as llm:
+        await said(llm, "weather?", turn(tools=(WEATHER,), tool_exchanges=rounds))
+    assert "tools" not in asked[0]
+
+
+async def test_a_server_that_breaks_off_ends_the_turn_in_words():
+    async with chat_server(["Once upon"], breaks=True) as (url, _), responder(url, "tiny") as llm:
+        with pytest.raises(EngineFailed, match="please ask again"):
+            await said(llm, "hello")
+
+
+async def test_the_readme_s_example_talks_with_a_thinking_model():
+    """Human speech in; the answer is spoken, shown and remembered without its thoughts."""
+    async with (
+        chat_server([*THINKING, " **Welcome** aboard!"]) as (url, asked),
+        serving(s2s(llm_base_url=url, llm_model="qwen3:4b")) as server,
+        talking(server) as talker,
+    ):
+        await talker.ask(recording("go_forward_ten_meters"))
+        end = await talker.final()
+        assert talker.texts()[-1] == "\n[Final: Ahoy, sailor. **Welcome** aboard!]"
+        assert talker.sound().seconds > 1.0
+        await talker.start()
+        await talker.ask(recording("cards_001"))
+        await talker.final(end)
+    second = asked[1]["messages"]
+    assert [part["role"] for part in second] == ["system", "user", "assistant", "user"]
+    assert second[2]["content"].startswith("Ahoy, sailor.")
+    assert "greets" not in json.dumps(second)
+
+
+async def test_a_function_is_called_and_answered_over_the_wire_and_the_turn_is_heard_once():
+    class Once(BuiltInResponder):
+        async def reply(self, heard, request):
+            if request.tool_exchanges:
+                yield f"It is {request.tool_exchanges[0].results[0].content}."
+            else:
+                yield ToolCall("c1", "weather", {"city": "Paris"})
+
+    async with serving(s2s()) as server, talking(server) as talker:
+        engine = server.service.engine
+        engine._responder = Once()
+        transcribe, heard = engine._recogniser.transcribe, []
+
+        async def counted(audio, **options):
+            heard.append(audio)
+            return await transcribe(audio, **options)
+
+        engine._recogniser.transcribe = counted
+        await talker.configure(tools=[WEATHER])
+        await talker.ask(recording("go_forward_ten_meters"))
+        assert (await talker.event("tool_call"))["name"] == "weather"
+        end = await talker.final()
+        assert not any(isinstance(message, AudioData) for message in talker.messages())  # a call is no speech
+        await talker.send(Metadata({"tool_results": [{"id": "c1", "content": "sunny"}]}))
+        await talker.final(end)
+        assert talker.texts()[-1] == "\n[Final: It is sunny.]"
+        assert len(heard) == 1

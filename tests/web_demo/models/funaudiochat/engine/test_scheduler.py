@@ -28,7 +28,7 @@ def limits(**changes: int) -> Limits:
 
 def run(scheduler: Scheduler) -> Plan:
     """Schedule an iteration and pretend to have computed it."""
-    plan, _ = scheduler.schedule()
+    plan, _ = scheduler.schedule(0.0)
     for chunk in plan.prefill:
         chunk.turn.prefilled = chunk.end
     return plan

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Send a recording to an OpenAI-compatible speech-to-text server, such as `vllm serve` with Whisper, and print the text.
 
-python3 scripts/transcribe_openai.py http://127.0.0.1:8005 [--audio FILE] [--model NAME] [--language zh]
+python3 -m scripts.operations.transcribe_openai http://127.0.0.1:8005 [--audio FILE] [--model NAME] [--language zh]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openai
 
-DEFAULT_AUDIO = Path(__file__).resolve().parent.parent / "tests" / "data" / "speech" / "go_forward_ten_meters.wav"
+DEFAULT_AUDIO = Path(__file__).resolve().parents[2] / "tests" / "data" / "speech" / "go_forward_ten_meters.wav"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
