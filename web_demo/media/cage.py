@@ -3,8 +3,9 @@
 Everywhere: no more than so much address space and so many CPU seconds; no new file descriptors, so that nothing is
 opened and nothing connected; no file grows, no core is dumped. On Linux (x86-64, arm64) also a seccomp filter
 (https://docs.kernel.org/userspace-api/seccomp_filter.html) that refuses every system call but the few that decoding
-needs: no program is started and no other process seen or signalled. macOS does not enforce the limit on address space
-(setrlimit(2) there knows RLIMIT_AS and ignores it).
+needs: no program is started and no other process seen or signalled. Emulated machines may take no filter: whoever starts
+caged processes asks `filter_works` and says so. macOS does not enforce the limit on address space (setrlimit(2) there knows
+RLIMIT_AS and ignores it).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INPUT, OUTPUT = 0, 1  # the only descriptors of a caged process
+MOST_OPEN = 1 << 16  # descriptors that are closed where the system knows no limit
 
 # Number of each system call on (x86-64, arm64), from the kernel's tables.
 _ALLOWED = {
@@ -65,21 +67,33 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Limits:
-    """`memory_bytes`: what the process may map beyond what it has when it enters."""
+    """`memory_bytes`: what the process may map beyond what it has when it enters; `filtered`: with the filter of system calls."""
 
     memory_bytes: int
     cpu_s: int  # that can be raised by `allow_cpu` up to …
     most_cpu_s: int  # … this
+    filtered: bool = True
 
 
-def available() -> tuple[str, ...]:
-    """What holds on this machine, in words for a log."""
-    held = ["CPU seconds", "descriptors", "file sizes"]
-    if sys.platform == "linux":
-        held.append("address space")
-        if platform.machine() in _MACHINES:
-            held.append("system calls")
-    return tuple(held)
+def filter_works() -> bool:
+    """Whether this machine has a filter of system calls, tried in a process of its own. Single-threaded processes only."""
+    if sys.platform != "linux" or platform.machine() not in _MACHINES:
+        return False
+    pid = os.fork()
+    if not pid:
+        try:
+            _install(_filter())
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def held(*, filtered: bool) -> str:
+    """What is limited on this machine, in words for a log."""
+    names = ["CPU seconds", "descriptors", "file sizes"]
+    names += ["address space"] * (sys.platform == "linux") + ["system calls"] * filtered
+    return ", ".join(names)
 
 
 def enter(source: int, sink: int, limits: Limits) -> None:
@@ -90,16 +104,16 @@ def enter(source: int, sink: int, limits: Limits) -> None:
     mapped = _address_space() if sys.platform == "linux" else 0
     os.dup2(source, INPUT)  # both are above the first three: those are taken in every process that we start
     os.dup2(sink, OUTPUT)
-    os.closerange(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    filters = _filter()
+    most_open = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(2, MOST_OPEN if most_open == resource.RLIM_INFINITY else most_open)
     for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(kind, (0, 0))
     if sys.platform == "linux":
         most = mapped + limits.memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, max(limits.cpu_s, limits.most_cpu_s)))
-    if filters:
-        _install(filters)
+    if limits.filtered:
+        _install(_filter())
 
 
 def allow_cpu(seconds: int) -> None:
@@ -115,9 +129,7 @@ def _address_space() -> int:
 
 
 def _filter() -> bytes:
-    """The program for this machine; empty where there is none."""
-    if sys.platform != "linux" or platform.machine() not in _MACHINES:
-        return b""
+    """The program for this machine."""
     column, architecture = _MACHINES[platform.machine()]
     numbers = [numbers[column] for numbers in _ALLOWED.values()]
     program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, 0)]

@@ -18,13 +18,16 @@ import numpy as np
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16
 from web_demo.errors import ServiceError, SetupError, TooLarge, Unavailable, UnsupportedMedia
-from web_demo.media import cage, frames
-from web_demo.media.nursery import MIB, STARTED, Ended, Job, memory_bytes
+from web_demo.media import frames
+from web_demo.media.nursery import LOST, MIB, STARTED, Ended, Job, memory_bytes
 
 log = logging.getLogger(__name__)
 
 START_S = 60.0
 SILENT_S = 60.0  # a decoder that gives nothing for so long is stuck
+END_S = 2.0  # between the end of a decoder's pipe and its own
+SPARE_S = 2.0  # of sound beyond the most: a decoder stops by itself within a block of it
+MOST_WARNINGS = 16
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,11 +41,12 @@ class Decoding:
     """The sound of one file. `blocks` may be gone through once; `warnings` is whole when they have ended, and `seconds`
     counts what came."""
 
-    def __init__(self, source: asyncio.StreamReader, ended: asyncio.Future[int], rate: int, file_bytes: int) -> None:
+    def __init__(self, source: asyncio.StreamReader, ended: asyncio.Future[int], job: Job) -> None:
         self._source = source
         self._ended = ended
-        self._rate = rate
-        self._file_bytes = file_bytes
+        self._rate = job.rate
+        self._file_bytes = job.file_bytes
+        self._most_samples = round((job.max_s + SPARE_S) * job.rate)
         self._samples = 0
         self.warnings: list[str] = []
 
@@ -52,20 +56,29 @@ class Decoding:
 
     async def blocks(self) -> AsyncGenerator[Samples, None]:
         """Mono float32, half a second at most. Raises UnsupportedMedia when nothing can be read, TooLarge when it is too long,
-        or too much work before anything came. What stops in mid-file is a warning."""
+        or too much work before anything came, Unavailable when the decoder is lost. What else stops in mid-file is a warning."""
         while True:
             try:
                 async with asyncio.timeout(SILENT_S):
                     kind, body = await frames.read(self._source)
-            except (asyncio.IncompleteReadError, ValueError, TimeoutError) as error:
-                await self._broken_off(error)
+            except TimeoutError:
+                self._stopped(TooLarge(f"decoding the file gave nothing for {SILENT_S:g} s"))
+                return
+            except ValueError as error:
+                self._broken(str(error))
+                return
+            except asyncio.IncompleteReadError:
+                await self._broken_off()
                 return
             if kind == frames.SAMPLES:
                 samples = from_int16(np.frombuffer(body[: len(body) // 2 * 2], np.int16))
                 self._samples += len(samples)
+                if self._samples > self._most_samples:  # whose decoder was broken: it stops by itself
+                    raise TooLarge("more sound came out of the file than it may hold")
                 yield samples
             elif kind == frames.WARNING:
-                self.warnings.append(frames.printable(body.decode("ascii", "replace")))
+                if len(self.warnings) < MOST_WARNINGS:
+                    self.warnings.append(frames.printable(body.decode("ascii", "replace")))
             elif kind == frames.ERROR:
                 self._failed(body.decode("ascii", "replace"))
                 return
@@ -87,22 +100,21 @@ class Decoding:
         elif code == frames.UNSUPPORTED:
             raise UnsupportedMedia(message)
         else:
-            log.error("a decoder of a file of %d bytes failed at_s=%.1f: %s", self._file_bytes, self.seconds, message)
-            self._stopped(UnsupportedMedia("the file broke the decoder"))
+            self._broken(message)
 
-    async def _broken_off(self, error: Exception) -> None:
-        if isinstance(error, TimeoutError):
-            self._stopped(TooLarge(f"decoding the file gave nothing for {SILENT_S:g} s"))
-            return
-        number = await asyncio.shield(self._ended)
-        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-        log.warning(
-            "a decoder of a file of %d bytes ended at_s=%.1f by=%s: %s", self._file_bytes, self.seconds, name, error
-        )
+    async def _broken_off(self) -> None:
+        await asyncio.wait([self._ended], timeout=END_S)
+        number = self._ended.result() if self._ended.done() else 0
+        if number == LOST:
+            raise Unavailable("the process that decoded the file is gone; please send it again")
         if number == signal.SIGXCPU:
             self._stopped(TooLarge("decoding the file takes too much computing for its length"))
-        else:
-            self._stopped(UnsupportedMedia("the file broke the decoder"))
+            return
+        self._broken(f"it ended by {signal.Signals(number).name if number in set(signal.Signals) else number}")
+
+    def _broken(self, why: str) -> None:
+        log.error("a decoder of a file of %d bytes failed at_s=%.1f: %s", self._file_bytes, self.seconds, why)
+        self._stopped(UnsupportedMedia("the file broke the decoder"))
 
     def _stopped(self, error: ServiceError) -> None:
         if not self._samples:
@@ -156,7 +168,7 @@ class Decoders:
                     lambda: asyncio.StreamReaderProtocol(sound), pipe
                 )
                 with closing(transport):
-                    yield Decoding(sound, ended, rate, job.file_bytes)
+                    yield Decoding(sound, ended, job)
             finally:
                 if not ended.done():
                     nursery.kill(job.number)
@@ -211,7 +223,7 @@ class _Nursery:
                 process.kill()
             await process.wait()
             raise SetupError("the process that decodes files does not start (web_demo.media.nursery; see the log)")
-        log.info("decoders are ready pid=%d limits=%s", process.pid, ", ".join(cage.available()))
+        log.info("decoders are forked by pid=%d", process.pid)
         return cls(process, ours)
 
     @property
@@ -219,7 +231,7 @@ class _Nursery:
         return not self._reading.done()
 
     async def begin(self, job: Job, source: int, sink: int) -> asyncio.Future[int]:
-        """The number of the signal that ends the decoder, 0 for none. Raises OSError."""
+        """The number of the signal that ends the decoder, 0 for none, or LOST. Raises OSError."""
         ended = self._endings[job.number] = asyncio.get_running_loop().create_future()
         try:
             async with self._sending:
@@ -259,7 +271,7 @@ class _Nursery:
         finally:
             for future in self._endings.values():
                 if not future.done():
-                    future.set_result(int(signal.SIGKILL))
+                    future.set_result(LOST)
             self._endings.clear()
 
 

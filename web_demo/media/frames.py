@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
-SAMPLES, WARNING, ERROR, DONE = b"S", b"W", b"E", b"D"
+SAMPLES, WARNING, ERROR, DONE = KINDS = b"S", b"W", b"E", b"D"
 UNSUPPORTED, TOO_LARGE, MEMORY, BROKEN = "unsupported", "too_large", "memory", "broken"  # codes of errors
 MAX_BYTES = 1 << 16
 MAX_TEXT = 400  # characters
@@ -40,8 +40,8 @@ def printable(text: str) -> str:
 
 
 async def read(source: Source) -> tuple[bytes, bytes]:
-    """Kind and body of the next frame. Raises ValueError about one that is too long to be ours."""
+    """Kind and body of the next frame. Raises ValueError about one that is not ours, asyncio.IncompleteReadError at the end."""
     kind, length = _HEAD.unpack(await source.readexactly(_HEAD.size))
-    if length > MAX_BYTES:
-        raise ValueError(f"a frame of {length} bytes came from a decoder")
+    if kind not in KINDS or length > MAX_BYTES:
+        raise ValueError(f"a frame {kind!r} of {length} bytes came from a decoder")
     return kind, await source.readexactly(length)

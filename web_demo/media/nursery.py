@@ -25,15 +25,19 @@ import av
 from web_demo.errors import TooLarge, UnsupportedMedia
 from web_demo.media import cage, frames
 
+log = logging.getLogger("web_demo.media.nursery")  # whose __name__ is __main__
+
 MIB = 1 << 20
-# A decoder maps 10 to 30 MiB, whatever the length; tables of a container's packets come on top, and those take a multiple
-# of what they take in the file.
-MEMORY_BYTES = 96 * MIB
+# A decoder maps less than 4 MiB of its own, whatever the length; tables of a container's packets come on top, and those
+# take a multiple of what they take in the file.
+MEMORY_BYTES = 48 * MIB
 MEMORY_PER_BYTE = 2
 MOST_MEMORY_BYTES = 512 * MIB
 CPU_S = 10  # to begin with, and …
 CPU_PER_S = 0.1  # … for each second of sound that came out: the slowest decoders need a tenth of that
+NICE = 10  # decoders that only compute leave the processors to whoever answers
 STARTED = b"started."
+LOST = 1 << 16  # for the number of a signal: there was no process, or nobody knows how it ended
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """`signal_number` 0: by itself."""
+    """`signal_number`: 0 by itself, or LOST."""
 
     number: int
     signal_number: int
@@ -87,13 +91,18 @@ def main() -> int:
     decode.warm_up()
     gc.collect()
     gc.freeze()  # pages that the collector does not touch stay shared with the decoders
-    Nursery(socket.socket(fileno=int(sys.argv[1]))).run()
+    filtered = cage.filter_works()
+    if not filtered:
+        log.warning("this system takes no filter of system calls: decoders run without it")
+    log.info("decoders are ready limits=%s", cage.held(filtered=filtered))
+    Nursery(socket.socket(fileno=int(sys.argv[1])), filtered=filtered).run()
     return 0
 
 
 class Nursery:
-    def __init__(self, line: socket.socket) -> None:
+    def __init__(self, line: socket.socket, *, filtered: bool) -> None:
         self._line = line
+        self._filtered = filtered
         self._numbers: dict[int, int] = {}  # of the decoders, by process
 
     def run(self) -> None:
@@ -113,7 +122,7 @@ class Nursery:
                 if self._line in ready and not self._take():
                     break
         except ConnectionError:
-            logging.getLogger("nursery").info("the service is gone: stopping")
+            log.info("the service is gone: stopping")
         for pid in self._numbers:
             os.kill(pid, signal.SIGKILL)
 
@@ -128,12 +137,17 @@ class Nursery:
                     os.kill(pid, signal.SIGKILL)
             return True
         source, sink = descriptors
-        pid = os.fork()
-        if not pid:
-            _decoder(job, source, sink)
+        try:
+            pid = os.fork()
+        except OSError as error:  # the system has no room for another process
+            log.error("a decoder cannot be started: %s", error)
+            self._line.sendall(Ended(job.number, LOST).packed())
+        else:
+            if not pid:
+                _decoder(job, source, sink, filtered=self._filtered)
+            self._numbers[pid] = job.number
         os.close(source)
         os.close(sink)
-        self._numbers[pid] = job.number
         return True
 
     def _bury(self) -> None:
@@ -145,13 +159,14 @@ class Nursery:
             self._line.sendall(Ended(number, os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0).packed())
 
 
-def _decoder(job: Job, source: int, sink: int) -> None:
+def _decoder(job: Job, source: int, sink: int, *, filtered: bool) -> None:
     """The life of the forked process. Never returns."""
     try:
         signal.set_wakeup_fd(-1)
+        os.nice(NICE)
         file = open(cage.INPUT, "rb", closefd=False)  # noqa: SIM115 - the process ends with it
         most_cpu_s = CPU_S + round(CPU_PER_S * job.max_s)
-        cage.enter(source, sink, cage.Limits(memory_bytes(job.file_bytes), CPU_S, most_cpu_s))
+        cage.enter(source, sink, cage.Limits(memory_bytes(job.file_bytes), CPU_S, most_cpu_s, filtered))
         _decode(job, file)
     except BrokenPipeError:
         os._exit(0)  # nobody wants it any more

@@ -21,13 +21,13 @@ PROLOGUE = """
         except (OSError, MemoryError) as error:
             return type(error).__name__
         return "done"
-    cage.enter(source.fileno(), said, cage.Limits(64 << 20, 2, 4))
+    cage.enter(source.fileno(), said, cage.Limits(64 << 20, 1, 4))
 """
 
 
 def caged(work: str) -> subprocess.CompletedProcess[str]:
     program = textwrap.dedent(PROLOGUE) + textwrap.dedent(work)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False)
 
 
 def says(expression: str) -> str:
