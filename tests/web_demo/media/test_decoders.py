@@ -75,14 +75,16 @@ def test_a_file_that_claims_more_than_memory_holds_takes_little():
     program = """
         import asyncio, resource
         from tests.web_demo.media.files import claims_samples
-        from tests.web_demo.media.test_decoders import whole
+        from tests.web_demo.media.test_decoders import decoding
         from web_demo.media.decoders import Decoders
         async def main():
             decoders = Decoders()
-            try:
-                await whole(decoders, claims_samples(60_000_000), max_s=1e6)
-            finally:
-                await decoders.close()
+            async with decoding(decoders, claims_samples(60_000_000), max_s=1e6) as sound:
+                try:
+                    await sound.whole()
+                finally:
+                    await sound._ended
+                    await decoders.close()
         try:
             asyncio.run(main())
         finally:
