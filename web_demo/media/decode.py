@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import av
+import av.subtitles.codeccontext  # which PyAV loads with the first file that has subtitles: in the cage it could not
+import av.subtitles.stream
 import numpy as np
 import numpy.typing as npt
 from av.audio.frame import AudioFrame
@@ -353,9 +355,15 @@ class Tail:
         return self._file.tell() - self._start
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_SET:
-            position += self._start
-        return self._file.seek(position, whence) - self._start
+        """As FFmpeg's own files: where no file has a place, a negative number and no exception."""
+        if whence == os.SEEK_CUR:
+            position += self.tell()
+        elif whence == os.SEEK_END:
+            position += self._file.seek(0, os.SEEK_END) - self._start
+        try:
+            return self._file.seek(self._start + position) - self._start if position >= 0 else -errno.EINVAL
+        except (OSError, ValueError):  # farther than the system, or Python, counts
+            return -errno.EINVAL
 
 
 def _wrong_rate(rate: int) -> UnsupportedMedia:

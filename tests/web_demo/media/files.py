@@ -26,6 +26,22 @@ def paused(audio: Audio, *, at_s: float, for_s: float) -> bytes:
     return file.getvalue()
 
 
+def with_subtitles(audio: Audio) -> bytes:
+    """A matroska file with a track of subtitles behind the one of sound: a second track of sound with another type and codec
+    written over (https://www.rfc-editor.org/rfc/rfc9559, TrackType and CodecID)."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        sound, _ = (output.add_stream(codec, rate=audio.rate, layout="mono") for codec in ("flac", "pcm_s16le"))
+        frame = av.AudioFrame.from_ndarray(to_int16(audio.samples)[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = audio.rate, 0
+        output.mux([*sound.encode(frame), *sound.encode(None)])
+    head, codec_id, tail = file.getvalue().partition(b"A_PCM/INT/LIT")
+    between, kind, rest = tail.partition(b"\x83\x81\x02")
+    assert codec_id
+    assert kind
+    return head + b"S_TEXT/UTF8\0\0" + between + b"\x83\x81\x11" + rest
+
+
 def claims_samples(count: int) -> bytes:
     """An m4a whose table of sample sizes says that there are `count` samples, all of one byte."""
 

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tempfile
 import wave
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.web_demo.media.files import paused
 from tests.web_demo.server.asr.helpers import encoded
 from web_demo.audio.samples import Audio, from_int16, silence, to_int16, to_wav
 from web_demo.errors import TooLarge, UnsupportedMedia
-from web_demo.media.decode import FileDecoder
+from web_demo.media.decode import FileDecoder, Tail
 
 VOICE = recording("cards_001")
 
@@ -178,3 +179,15 @@ def test_a_long_recording_comes_whole():
     )
     assert warnings == []
     assert audio.seconds == pytest.approx(200 * VOICE.seconds, abs=0.1)
+
+
+@pytest.mark.parametrize("position", [-1, 1 << 62, (1 << 63) - 1])
+def test_seeking_to_where_no_file_has_a_place_is_refused_without_an_exception(position):
+    """PyAV takes an exception for the end of everything, FFmpeg a negative number for a header that lies."""
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(100))
+        tail = Tail(file, 10)
+        assert tail.seek(position) < 0
+        assert tail.seek(-20, os.SEEK_CUR) < 0
+        assert tail.seek(-20, os.SEEK_END) == 70
+        assert (tail.tell(), len(tail.read(100))) == (70, 20)

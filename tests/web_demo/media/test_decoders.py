@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from tests.web_demo.media.files import claims_samples
+from tests.web_demo.media.files import claims_samples, with_subtitles
 from tests.web_demo.media.test_decode import KINDS, VOICE, decode, voice_as
 from web_demo.audio.samples import Audio, silence, to_wav
 from web_demo.errors import TooLarge, UnsupportedMedia
@@ -44,6 +44,11 @@ async def test_inside_the_cage_every_kind_of_file_gives_the_same_sound(decoders:
         assert np.array_equal((await whole(decoders, data)).samples, decode(data)[0].samples), (container, codec)
 
 
+async def test_subtitles_in_a_file_do_not_matter(decoders: Decoders):
+    """PyAV has classes for them that it loads late."""
+    assert (await whole(decoders, with_subtitles(VOICE))).seconds == pytest.approx(VOICE.seconds)
+
+
 @pytest.mark.parametrize(
     ("data", "error", "says"),
     [
@@ -74,7 +79,7 @@ def test_a_file_that_claims_more_than_memory_holds_takes_little():
     """In a process of its own, whose children are the decoders alone: 2.1 GB without the cage."""
     program = """
         import asyncio, resource
-        from tests.web_demo.media.files import claims_samples
+        from tests.web_demo.media.files import claims_samples, with_subtitles
         from tests.web_demo.media.test_decoders import decoding
         from web_demo.media.decoders import Decoders
         async def main():
