@@ -147,6 +147,9 @@ def make_app(
     prometheus_client.Gauge(
         "service_bodies_bytes", "Charged for bodies of requests under way", registry=metrics
     ).set_function(lambda: bodies.taken)
+    prometheus_client.Gauge("service_tasks", "asyncio tasks of the process", registry=metrics).set_function(
+        lambda: len(asyncio.all_tasks())
+    )
     app[hangup.HANGUPS] = prometheus_client.Counter(
         "service_hangups", "Clients that hung up before the end of their answer", registry=metrics
     )
