@@ -36,6 +36,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -51,6 +52,7 @@ import aiohttp
 from scripts.benchmarks.load import fuzz, hostile_http, hostile_sound  # noqa: F401  # they put their attacks on the list
 from scripts.benchmarks.load.scene import ATTACKS, FROM, Attack, Scene
 from scripts.benchmarks.load.stack import STOP_S, OwnStack, ended
+from scripts.benchmarks.load.traffic import Guest
 from scripts.benchmarks.load.users import Refused, User, Wrong
 from scripts.benchmarks.own_service import ROOT, until_healthy
 from scripts.benchmarks.report import Report, quantile
@@ -229,8 +231,11 @@ def few_descriptors(stack: OwnStack) -> Iterator[None]:
 
 
 class Run:
-    def __init__(self, user: User, urls: Mapping[str, str], stack: OwnStack | None, args: argparse.Namespace) -> None:
-        self._user = user
+    def __init__(
+        self, http: aiohttp.ClientSession, urls: Mapping[str, str], stack: OwnStack | None, args: argparse.Namespace
+    ) -> None:
+        self._user = User(http, urls["s2s"])
+        self._guest = Guest(http, urls, random.Random(args.seed))
         self._urls = urls
         self._stack = stack
         self._args = args
@@ -239,6 +244,8 @@ class Run:
     async def begin(self) -> None:
         """Raises SystemExit when the user is not served in quiet."""
         await until_served(self._user)
+        for act in (self._guest.hands_free_turn, self._guest.captions):  # what is loaded once is no attack's
+            await act()
         self._quiet = await self._in_quiet()
 
     async def _in_quiet(self) -> Seconds:
@@ -300,7 +307,7 @@ async def run_attacks(
 ) -> bool:
     chosen = [ATTACKS[name] for name in args.only.split(",")] if args.only else list(ATTACKS.values())
     async with aiohttp.ClientSession() as http:
-        run = Run(User(http, urls["s2s"]), urls, stack, args)
+        run = Run(http, urls, stack, args)
         await run.begin()
         kept = [await run.row(attack, report) for attack in chosen if stack or not attack.needs_processes]
     if stack is None:

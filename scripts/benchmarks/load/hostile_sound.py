@@ -83,7 +83,7 @@ async def told(scene: Scene, socket: aiohttp.ClientWebSocketResponse, seconds: f
     scene.outcomes[outcome] += 1
 
 
-@attack("C3", "601 bytes of m4a that claim 60 million samples", "400 429", asr=150)
+@attack("C3", "601 bytes of m4a that claim 60 million samples", "400 413 415 422 429", asr=150)
 async def claimed_samples(scene: Scene) -> None:
     await upload_forever(scene, m4a(60_000_000), 3)
 
@@ -133,7 +133,7 @@ def m4a(samples: int) -> bytes:
     return box(b"ftyp", b"M4A \0\0\0\0M4A isom") + movie + box(b"mdat", bytes(16))
 
 
-@attack("C3", "two hours of silence in a small FLAC, four at once", "200 400 429 503", asr=250)
+@attack("C3", "two hours of silence in a small FLAC, four at once", "200 400 413 415 422 429", asr=250)
 async def long_flac(scene: Scene) -> None:
     await upload_forever(scene, silent_flac(7100), 4)
 
@@ -193,7 +193,7 @@ async def half_pages(scene: Scene) -> None:
             for page in pages:
                 await socket.send_bytes(encode(AudioData(page)))
             await socket.send_bytes(encode(Control(Action.END_TURN)))
-            scene.outcomes[await answer(socket)] += 1
+            scene.outcomes[await answer(socket, complaints=True)] += 1  # about the half page
 
     await scene.forever(1, talk, 0.5)
 
@@ -238,14 +238,17 @@ async def long_turn(scene: Scene) -> None:
     await scene.forever(2, talk, 0.2)
 
 
-async def answer(socket: aiohttp.ClientWebSocketResponse) -> str:
-    """How a turn was answered: by its first sound."""
+async def answer(socket: aiohttp.ClientWebSocketResponse, *, complaints: bool = False) -> str:
+    """How a turn was answered: by its first sound. `complaints`: other errors than a refusal are passed over."""
     async for frame in socket:
         match decode(frame.data):
             case AudioData():
                 return "answered"
             case Error(reason):
-                return "busy" if "in use" in reason or "are yours" in reason else "failed"
+                if "in use" in reason or "are yours" in reason:
+                    return "busy"
+                if not complaints:
+                    return "failed"
             case Text(text) if text.startswith("\n[Final: "):
                 return "silent"
     return "closed"
