@@ -144,6 +144,7 @@ class Body:
         finally:
             self._timeout = None
         self._charge()
+        await asyncio.sleep(0)  # a packed body can be read to its end without one pause: others have their turn
         return result
 
     def hurry(self) -> None:
