@@ -13,7 +13,7 @@ import aiohttp
 
 from scripts.benchmarks.load.scene import FROM, read_status
 from scripts.benchmarks.load.users import RECORDING, User
-from web_demo.server.protocal import Action, Control, Metadata, Ping, encode
+from web_demo.server.protocal import Action, Control, Ping, encode
 
 WRONG = ("500", "502", "no answer", "crashed")  # what no input may bring
 GROWS_MB = 64.0  # of a service, afterwards
@@ -161,7 +161,7 @@ class _Fuzzer:
             case 1:
                 return self._damaged(chance.choice(self._messages))
             case 2:
-                return self._damaged(encode(Metadata(self._changed(_SETTINGS))))
+                return self._damaged(b"\x04" + json.dumps(self._changed(_SETTINGS)).encode())
             case 3:
                 return json.dumps(
                     {

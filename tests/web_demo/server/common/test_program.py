@@ -164,6 +164,25 @@ async def test_a_loop_that_was_stuck_is_in_the_log_with_its_stack_and_serves_on(
         assert await program.ended() == 0
 
 
+async def test_what_is_no_request_is_one_line_of_the_log_without_the_key_in_it() -> None:
+    requests = (
+        b"GET /?api_key=secret\xff HTTP/1.1\r\n\r\n",
+        b"GET /api/open?api_key=secret TTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization\xf0: Bearer secret\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nX-API-Key: secret\r\nContent-Length: -5\r\n\r\n",
+    )
+    async with running() as program:
+        for request in requests:
+            reader, writer = await asyncio.open_connection("127.0.0.1", program.port)
+            writer.write(request)
+            assert b" 400 " in await reader.readline()
+            writer.close()
+        program.process.send_signal(signal.SIGTERM)
+        assert await program.ended() == 0
+    assert len([line for line in program.lines if "Error handling request" in line and "INFO" in line]) == len(requests)
+    assert not [line for line in program.lines if "Traceback" in line or "secret" in line or "ERROR" in line]
+
+
 async def test_without_free_descriptors_new_connections_wait_and_the_log_stays_short() -> None:
     async with running(descriptors=64) as program:
         held = []
