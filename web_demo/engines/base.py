@@ -190,6 +190,9 @@ class TurnRequest:
     turn_id: str  # unique in the process
     conversation_id: str  # the same for all turns of a session: the key of caches kept between turns
     audio: Audio  # what the user said, SPEECH_RATE
+    client: str = (
+        ""  # whose it is: many conversations may be one client's, and engines that have turns are fair to clients
+    )
     history: tuple[Exchange, ...] = ()  # oldest first
     system_prompt: str = ""  # "": the engine's own default
     language: str = "en"  # of the texts that an engine itself has to say

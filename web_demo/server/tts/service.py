@@ -10,12 +10,13 @@ from typing import Any
 from aiohttp import web
 
 from utils.threads import off_loop
+from utils.turns import Turns
 from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, SetupError
 from web_demo.media.decoders import Decoders
-from web_demo.server.common.budgets import Budget, Turns, client_of
+from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.forms import spooled
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
@@ -52,7 +53,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         self.decoders = Decoders()  # their process is started by the first recording
         self.places = Budget(
             lambda: settings.max_requests,
-            per_client=max(1, settings.max_requests // 2),
+            per_client=lambda: half(settings.max_requests),
             refused=metrics.requests.labels("busy").inc,
         )
         self.turns = Turns(engine.capabilities.max_concurrency)

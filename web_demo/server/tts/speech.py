@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from utils.turns import Turns
 from web_demo.audio.samples import Samples, is_audible
 from web_demo.engines.base import SpeechRequest, TtsEngine
 from web_demo.errors import NoSound
-from web_demo.server.common.budgets import Turns
 from web_demo.server.tts.encode import join_samples
 from web_demo.server.tts.metrics import TtsMetrics
 
