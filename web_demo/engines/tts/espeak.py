@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
-from web_demo.audio.samples import WIRE_RATE, Samples, from_int16
+from web_demo.audio.samples import WIRE_RATE, Resampler, Samples, from_int16
 from web_demo.detokenizer.backend import Window
 from web_demo.errors import EngineFailed, NotFound, SetupError
 from web_demo.text.plain import plain
@@ -131,7 +130,7 @@ class Espeak:
 
         `text` is plain text, never markup. A text without words gives nothing. Raises NotFound for an unknown voice.
         """
-        resampler = soxr.ResampleStream(self.native_rate, WIRE_RATE, 1, dtype="float32")
+        resampler = Resampler(self.native_rate, WIRE_RATE)
         started = False
         for script, run in script_runs(plain(text)):
             if not has_words(run):
@@ -140,10 +139,10 @@ class Espeak:
             pieces = _trimmed(self._synthesize(run), self.native_rate)
             pause = np.zeros(round(RUN_PAUSE_S * self.native_rate), np.float32) if started else None
             for piece in pieces if pause is None else _after(pause, pieces):
-                if len(resampled := resampler.resample_chunk(piece)):
+                if len(resampled := resampler.push(piece)):
                     yield resampled
             started = True
-        if started and len(rest := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+        if started and len(rest := resampler.rest()):
             yield rest
 
     def _select(self, name: str, speed: float) -> None:

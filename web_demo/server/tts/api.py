@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from web_demo.server.common.hangup import HungUp, is_gone
 from web_demo.server.common.openai import add_models
 from web_demo.server.tts import answers, prompts, requests
 from web_demo.server.tts.metrics import TtsMetrics
+from web_demo.server.tts.references import UPLOAD_FIELD
 from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.service import SERVICE, TtsService
 from web_demo.server.tts.speech import SpeechStream, speech
@@ -36,26 +38,28 @@ async def _synthesize(request: web.Request) -> web.StreamResponse:
     asked = await _asked(request, service)
     if boolean("explain", request.query.get("explain")):
         return web.json_response({"language": asked.language, "pieces": asked.pieces, "success": True})
-    wants_file = asked.stream or "audio/wav" in request.headers.get("Accept", "")
-    with service.admitted(request) as client, request.app[BODIES].admit(client, asked.prompt_bytes):
-        return await _answer(request, service, client, asked, wants_file=wants_file)
+    if "audio/wav" in request.headers.get("Accept", ""):
+        asked = replace(asked, stream=True)
+    with service.admitted(request) as client, request.app[BODIES].admit(client, asked.recording_bytes):
+        return await _answer(request, service, client, asked, wants_file=asked.stream)
 
 
 async def _asked(request: web.Request, service: TtsService) -> SynthesisRequest:
     can, limit = service.engine.capabilities, service.settings.max_text_chars
     if not request.content_type.startswith("multipart/"):
-        return await off_loop(requests.from_api, await read_json(request, JSON_LIMITS), can, limit)
-    async with read_form(request, prompts.BODY_LIMITS, file_field="prompt_wav") as form:
+        body = await read_json(request, JSON_LIMITS)
+        return await off_loop(requests.from_api, body, can, limit, said_in=service.said_in)
+    async with read_form(request, prompts.BODY_LIMITS, file_field=UPLOAD_FIELD) as form:
         recording = await off_loop(form.file.read) if form.file else b""
-        return await off_loop(requests.from_api, form.fields, can, limit, recording)
+        return await off_loop(requests.from_api, form.fields, can, limit, recording, service.said_in)
 
 
 async def _openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.require_room(request)
     can, limit = service.engine.capabilities, service.settings.max_text_chars
-    asked = await off_loop(requests.from_openai, await read_json(request, JSON_LIMITS), can, limit)
-    with service.admitted(request) as client:
+    asked = await off_loop(requests.from_openai, await read_json(request, JSON_LIMITS), can, limit, service.said_in)
+    with service.admitted(request) as client, request.app[BODIES].admit(client, asked.recording_bytes):
         return await _answer(request, service, client, asked, wants_file=True)
 
 
@@ -104,7 +108,7 @@ async def _write(
     request: web.Request, asked: SynthesisRequest, chunks: AsyncGenerator[Samples, None], rate: int, *, wants_file: bool
 ) -> web.StreamResponse:
     if not wants_file:
-        return await answers.whole(chunks, rate)
+        return await answers.json_object(chunks, rate, asked.sample_rate)
     if asked.framing == "sse":
-        return await answers.events(request, chunks, asked.format, rate)
-    return await answers.sound_file(request, chunks, asked.format, rate)
+        return await answers.events(request, chunks, asked, rate)
+    return await answers.sound_file(request, chunks, asked, rate)

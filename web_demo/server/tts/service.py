@@ -18,11 +18,14 @@ from web_demo.server.common.budgets import Budget, Turns, client_of
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
-from web_demo.server.tts.requests import SynthesisRequest
+from web_demo.server.tts.references import Recording
+from web_demo.server.tts.requests import SpeechOptions, SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import SpeakerStore, normal
 
 log = logging.getLogger(__name__)
+
+MAX_SCHEME_CHARS = 32  # of a URL
 
 
 def choose_engine(settings: TtsSettings) -> Choice:
@@ -59,6 +62,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             **super().describe(),
             "vllm_enabled": self.settings.use_vllm and self.engine.name == "cosyvoice",
             "cloning": self.engine.capabilities.cloning,
+            "speeds": self.engine.capabilities.speeds,
             "keeps_voices": self.settings.speakers_dir is not None,
             "requests": self.places.taken,
             "max_requests": self.settings.max_requests,
@@ -77,39 +81,49 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         with self.places.admit(client), self.metrics.under_way.track_inprogress():
             yield client
 
+    def said_in(self, voice: str) -> str:
+        """What is said in the recording of a voice that was added; "" for any other."""
+        return self.speakers.transcript(normal(voice))
+
     async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice."""
-        voice, prompt = normal(asked.voice), None
-        if asked.has_prompt:
-            prompt = await self._prompt(asked)
-        elif asked.prompt_text:
-            raise InvalidRequest("prompt_text came without prompt_wav, the recording in which it is said")
-        elif voice in self.speakers:
-            prompt = await off_loop(self.speakers.prompt, voice)
-        else:
-            voice = self._known_voice(voice)
+        voice, prompt = await self.voice(asked)
         return [SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction) for piece in asked.pieces]
 
-    async def _prompt(self, asked: SynthesisRequest) -> VoicePrompt:
+    async def voice(self, asked: SpeechOptions) -> tuple[str, VoicePrompt | None]:
+        """The engine's name of the voice that is asked for, and the recording that it is made of. Raises NotFound and
+        InvalidRequest."""
+        voice = normal(asked.voice)
+        if asked.recording is not None:
+            return voice, await self._prompt(asked.recording)
+        if voice in self.speakers:
+            return voice, await off_loop(self.speakers.prompt, voice)
+        return self._known_voice(voice), None
+
+    async def _prompt(self, asked: Recording) -> VoicePrompt:
         voices.require_cloning(self.engine)
-        if not asked.prompt_text:
-            raise InvalidRequest("prompt_wav needs prompt_text: what is said in the recording, word for word")
-        if len(asked.prompt_text) > prompts.MAX_PROMPT_CHARS:
+        if not asked.text:
             raise InvalidRequest(
-                f"prompt_text has {len(asked.prompt_text)} characters; 30 s of speech have at most "
+                f"{asked.field} needs {asked.text_field}: what is said in the recording, word for word"
+            )
+        if len(asked.text) > prompts.MAX_PROMPT_CHARS:
+            raise InvalidRequest(
+                f"{asked.text_field} has {len(asked.text)} characters; 30 s of speech have at most "
                 f"{prompts.MAX_PROMPT_CHARS}"
             )
         audio = await off_loop(prompts.decode, await off_loop(self._recording, asked))
-        return VoicePrompt(audio, asked.prompt_text)
+        return VoicePrompt(audio, asked.text)
 
-    def _recording(self, asked: SynthesisRequest) -> bytes:
-        if asked.prompt_audio:
-            return asked.prompt_audio
-        if asked.prompt_wav.startswith("data:"):
-            return prompts.from_base64(asked.prompt_wav)
-        if "://" in asked.prompt_wav:
-            raise InvalidRequest("prompt_wav cannot be a URL: send the recording itself, as data:audio/wav;base64,…")
-        return prompts.from_path(asked.prompt_wav, self.settings.prompt_dir)
+    def _recording(self, asked: Recording) -> bytes:
+        if asked.content:
+            return asked.content
+        if "://" in asked.source[:MAX_SCHEME_CHARS]:
+            raise InvalidRequest(
+                f"{asked.field} cannot be a URL: send the recording itself, as data:audio/wav;base64,…"
+            )
+        if asked.source.startswith("data:") or not asked.may_be_path:
+            return prompts.from_base64(asked.source)
+        return prompts.from_path(asked.source, self.settings.prompt_dir)
 
     def _known_voice(self, voice: str) -> str:
         known = self.engine.capabilities.voices
