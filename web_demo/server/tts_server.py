@@ -13,7 +13,7 @@ from aiohttp import web
 from web_demo.engines.base import TtsEngine
 from web_demo.server.common.program import run_program
 from web_demo.server.common.service import engine_for, make_app
-from web_demo.server.tts import api, voices
+from web_demo.server.tts import api, stream, voices
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.service import SERVICE, TtsService, choose_engine
 from web_demo.server.tts.settings import TtsSettings
@@ -26,6 +26,7 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     app = make_app(settings, service, metrics, bodies_bytes=api.BODIES_BYTES)
     app[SERVICE] = service
     api.add_routes(app)
+    stream.add_routes(app)
     voices.add_routes(app, service.health, service.engine, service.speakers, settings)
     return app
 

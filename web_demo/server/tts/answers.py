@@ -71,10 +71,10 @@ async def _events(file: AsyncGenerator[bytes, None]) -> AsyncGenerator[Mapping[s
 
 async def encoded(first: Samples, chunks: AsyncGenerator[Samples, None], codec: Encoder) -> AsyncGenerator[bytes, None]:
     """The bytes of the file, as soon as there are some."""
-    if data := await _encode(codec, first):
+    if data := await encode(codec, first):
         yield data
     async for chunk in chunks:
-        if data := await _encode(codec, chunk):
+        if data := await encode(codec, chunk):
             yield data
     if data := codec.finish():
         yield data
@@ -92,7 +92,7 @@ async def _first(chunks: AsyncGenerator[Samples, None]) -> Samples:
     raise NoSound("the voice gave no sound for this text")
 
 
-async def _encode(codec: Encoder, samples: Samples) -> bytes:
+async def encode(codec: Encoder, samples: Samples) -> bytes:
     if isinstance(codec, PcmEncoder):
         return codec.encode(samples)
     return await off_loop(codec.encode, samples)  # some milliseconds for each second of sound

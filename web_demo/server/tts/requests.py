@@ -102,6 +102,20 @@ def from_openai(
     return _request(body, "input", can, max_chars, options)
 
 
+def options_of(body: Mapping[str, Any], can: Capabilities, said_in: Callable[[str], str] = _nothing) -> SpeechOptions:
+    """`body`: what begins or changes a stream of text, with the fields of `/api/synthesize` but its text; `format` is pcm unless it
+    says otherwise."""
+    options = replace(
+        _options(body, can, said_in),
+        instruction=_instruction(body, "instruction"),
+        format=_choice(body, "format", tuple(CONTENT_TYPES), "pcm"),
+        stream=True,
+    )
+    if options.sample_rate is not None:
+        check_rate(options.format, options.sample_rate)
+    return options
+
+
 def _request(
     body: Mapping[str, Any], field: str, can: Capabilities, max_chars: int, options: SpeechOptions
 ) -> SynthesisRequest:

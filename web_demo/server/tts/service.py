@@ -55,6 +55,12 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             per_client=max(1, settings.max_requests // 2),
             refused=metrics.requests.labels("busy").inc,
         )
+        self.stream_places = Budget(
+            lambda: settings.max_streams,
+            per_client=max(1, settings.max_streams // 2),
+            of="streams of text",
+            refused=metrics.requests.labels("busy").inc,
+        )
         self.turns = Turns(engine.capabilities.max_concurrency)
 
     def describe(self) -> dict[str, Any]:
@@ -66,6 +72,8 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             "keeps_voices": self.settings.speakers_dir is not None,
             "requests": self.places.taken,
             "max_requests": self.settings.max_requests,
+            "streams": self.stream_places.taken,
+            "max_streams": self.settings.max_streams,
         }
 
     def require_room(self, request: web.Request) -> None:
@@ -79,6 +87,14 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         self.health.require()
         client = client_of(request)
         with self.places.admit(client), self.metrics.under_way.track_inprogress():
+            yield client
+
+    @contextmanager
+    def text_stream(self, request: web.Request) -> Iterator[str]:
+        """As `admitted`, for a stream of text."""
+        self.health.require()
+        client = client_of(request)
+        with self.stream_places.admit(client), self.metrics.streams.track_inprogress():
             yield client
 
     def said_in(self, voice: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
 
 from web_demo.audio.samples import Samples, is_audible
 from web_demo.engines.base import SpeechRequest, TtsEngine
@@ -20,6 +23,14 @@ log = logging.getLogger(__name__)
 AHEAD_S = 20.0  # sound made before the client took it: beyond that, the next piece of text waits
 
 
+@dataclass(frozen=True)
+class Piece:
+    """The sound of `request` begins, `start_s` after the beginning of all of it."""
+
+    request: SpeechRequest
+    start_s: float
+
+
 class SpeechStream:
     """The sound of some requests, one after the other; made by `speech`, which runs it.
 
@@ -29,8 +40,9 @@ class SpeechStream:
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
-        self._made: list[Samples] = []
+        self._made: deque[Samples | Piece] = deque()
         self._waiting_s = 0.0
+        self._length = 0  # samples, of all that was made
         self._ended = False
         self.error: Exception | None = None  # what ended it early
         self._more = asyncio.Event()
@@ -39,11 +51,17 @@ class SpeechStream:
 
     async def chunks(self) -> AsyncGenerator[Samples, None]:
         """All that was made since the last time, as soon as there is some. Raises what the engine raised."""
+        async for item in self.items():
+            if not isinstance(item, Piece):
+                yield item
+
+    async def items(self) -> AsyncGenerator[Samples | Piece, None]:
+        """As `chunks`, with the pieces between, each before its first sound."""
         while True:
             if self._made:
-                chunk, self._made, self._waiting_s = join_samples(self._made), [], 0.0
+                item = self._take()
                 self._room.set()
-                yield chunk
+                yield item
             elif self.error is not None:
                 raise self.error
             elif self._ended:
@@ -52,8 +70,24 @@ class SpeechStream:
                 self._more.clear()
                 await self._more.wait()
 
+    def _take(self) -> Samples | Piece:
+        """A piece, or all sound up to the next one."""
+        if isinstance(first := self._made.popleft(), Piece):
+            return first
+        parts = [first]
+        while self._made and not isinstance(self._made[0], Piece):
+            parts.append(cast(Samples, self._made.popleft()))
+        joined = join_samples(parts)
+        self._waiting_s -= len(joined) / self.rate
+        return joined
+
+    def begin(self, request: SpeechRequest) -> None:
+        self._made.append(Piece(request, self._length / self.rate))
+        self._more.set()
+
     def put(self, samples: Samples) -> None:
         self._made.append(samples)
+        self._length += len(samples)
         self._waiting_s += len(samples) / self.rate
         if self._waiting_s > AHEAD_S:
             self._room.clear()
@@ -70,28 +104,28 @@ class SpeechStream:
 @asynccontextmanager
 async def speech(
     engine: TtsEngine,
-    requests: Sequence[SpeechRequest],
+    requests: Iterable[SpeechRequest] | AsyncIterable[SpeechRequest],
     *,
     turns: Turns,
     client: str,
     metrics: TtsMetrics,
 ) -> AsyncIterator[SpeechStream]:
-    """The stream of `requests`. Leaving the block ends the work at once."""
+    """The stream of `requests`, which may come by and by. Leaving the block ends the work at once. All of them without a sound are
+    NoSound; no request at all is the end."""
     stream = SpeechStream(engine.sample_rate)
 
     async def produce() -> None:
-        sounded = False
+        sounded, voice = False, None
         try:
-            for request in requests:
+            async for request in _each(requests):
+                voice = request.voice or engine.model
                 await stream.room()
                 asked = time.monotonic()
                 async with turns.turn(client):
                     metrics.queued.observe(time.monotonic() - asked)
                     sounded |= await _speak(engine, request, stream, metrics)
-            if not sounded:
-                raise NoSound(
-                    f"the voice {requests[0].voice or engine.model} of the {engine.name} engine gave no sound for this text"
-                )
+            if voice is not None and not sounded:
+                raise NoSound(f"the voice {voice} of the {engine.name} engine gave no sound for this text")
         except Exception as error:  # noqa: BLE001 - not swallowed: the reader of the stream raises it
             stream.end(error)
         else:
@@ -105,17 +139,29 @@ async def speech(
         await asyncio.gather(producer, return_exceptions=True)
 
 
+async def _each(requests: Iterable[SpeechRequest] | AsyncIterable[SpeechRequest]) -> AsyncIterator[SpeechRequest]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request
+
+
 async def _speak(engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, metrics: TtsMetrics) -> bool:
     """Whether there was sound. What comes before it waits: an answer of silence alone never begins."""
     chunks = engine.synthesize(request)
     silence: list[Samples] = []
-    sounded = False
+    sounded = begun = False
     try:
         async for samples in chunks:
             sounded = sounded or is_audible(samples)
             if not sounded:
                 silence.append(samples)
                 continue
+            if not begun:
+                begun = True
+                stream.begin(request)
             for part in (*silence, samples):
                 stream.put(part)
                 metrics.audio_out.inc(len(part) / stream.rate)
