@@ -13,10 +13,11 @@ from aiohttp import web
 from web_demo.engines.base import TtsEngine
 from web_demo.server.common.program import run_program
 from web_demo.server.common.service import engine_for, make_app
-from web_demo.server.tts import api, stream, voices
+from web_demo.server.tts import api, voices
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.service import SERVICE, TtsService, choose_engine
 from web_demo.server.tts.settings import TtsSettings
+from web_demo.server.tts.stream import session as stream
 
 
 def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Application:

@@ -122,6 +122,11 @@ class SpokenSentences:
         self._found = ""  # the language of the sentences before
         self.failures = 0
 
+    @property
+    def language(self) -> str:
+        """Of the sentences so far; before the first one, what was said of it. "" for unknown."""
+        return self._found or self._language
+
     def take_failures(self) -> int:
         """Those since the last call."""
         taken, self.failures = self.failures, 0
@@ -141,7 +146,7 @@ class SpokenSentences:
         for sentence in sentences:
             made = words(
                 sentence,
-                language=self._found or self._language,
+                language=self.language,
                 voice_language=self._voice_language,
                 markdown=False,
             )

@@ -49,6 +49,7 @@ class SpeechOptions:
     format: str = "wav"
     sample_rate: int | None = None
     stream: bool = False
+    timestamps: bool = False  # when each word is said
     framing: Literal["audio", "sse"] = "audio"
 
     @property
@@ -81,6 +82,7 @@ def from_api(
         _options(body, can, said_in, upload),
         instruction=_instruction(body, "instruction"),
         stream=boolean("stream", body.get("stream")),
+        framing="sse" if _choice(body, "stream_format", ("audio", "sse"), "audio") == "sse" else "audio",
     )
     return _request(body, "text", can, max_chars, options)
 
@@ -155,6 +157,7 @@ def _options(
         voice_language=language_of(said) if said else voice_language(OPENAI_VOICES.get(voice, voice), can),
         markdown=boolean("markdown", body.get("markdown"), default=True),
         sample_rate=_sample_rate(body),
+        timestamps=_timestamps(body),
     )
 
 
@@ -194,6 +197,15 @@ def _speed(body: Mapping[str, Any], can: Capabilities) -> float:
         speed = math.nan
     check_speed(speed, can, value)
     return speed
+
+
+def _timestamps(body: Mapping[str, Any]) -> bool:
+    value = body.get("timestamps")
+    if value in (None, "", "none", [], False):
+        return False
+    if value in ("word", ["word"]):
+        return True
+    raise InvalidRequest(f'timestamps must be "word" or "none", got {value!r:.50}')
 
 
 def _sample_rate(body: Mapping[str, Any]) -> int | None:

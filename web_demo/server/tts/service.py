@@ -5,23 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from utils.threads import off_loop
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
+from web_demo.engines.tts.word_times import SpokenWord, marks_of, spoken_words
 from web_demo.errors import InvalidRequest, NotFound, SetupError
 from web_demo.server.common.budgets import Budget, Turns, client_of
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
+from web_demo.server.tts.recogniser import Recogniser
 from web_demo.server.tts.references import Recording
 from web_demo.server.tts.requests import SpeechOptions, SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import SpeakerStore, normal
+from web_demo.server.tts.speech import Said
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             of="streams of text",
             refused=metrics.requests.labels("busy").inc,
         )
+        self.recogniser = Recogniser(settings)
         self.turns = Turns(engine.capabilities.max_concurrency)
 
     def describe(self) -> dict[str, Any]:
@@ -68,6 +74,8 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             **super().describe(),
             "vllm_enabled": self.settings.use_vllm and self.engine.name == "cosyvoice",
             "cloning": self.engine.capabilities.cloning,
+            "timestamps": self.engine.capabilities.timestamps,
+            "aligner": self.settings.asr_url,
             "speeds": self.engine.capabilities.speeds,
             "keeps_voices": self.settings.speakers_dir is not None,
             "requests": self.places.taken,
@@ -104,7 +112,34 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
     async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice."""
         voice, prompt = await self.voice(asked)
-        return [SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction) for piece in asked.pieces]
+        return [
+            SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction, [] if asked.timestamps else None)
+            for piece in asked.pieces
+        ]
+
+    async def require_word_times(self, language: str) -> None:
+        """Raises InvalidRequest where neither the engine nor the recogniser has times of words."""
+        if self.engine.capabilities.timestamps == "word":
+            return
+        if why_not := await self.recogniser.without_words(language):
+            raise InvalidRequest(
+                f'timestamps: "word" cannot be had: the {self.engine.name} engine has no times of words, and {why_not}'
+            )
+
+    async def words(self, said: Said, client: str, language: str) -> tuple[SpokenWord, ...]:
+        """When each word of a piece is said, in seconds of all sound: as the engine tells it, else as the recogniser hears it."""
+        request, begins_s = said.request, said.begins_s
+        if self.engine.capabilities.timestamps == "word":
+            marks = tuple(request.marks or ())
+        else:
+            audio = Audio(said.samples, self.engine.sample_rate)
+            marks = await off_loop(marks_of, request.text, await self.recogniser.words(audio, client, language))
+        start_s, end_s = said.start_s - begins_s, said.end_s - begins_s
+        words = await off_loop(spoken_words, request.text, marks, end_s, begins_s=start_s)
+        return tuple(
+            replace(word, start_s=round(word.start_s + begins_s, 3), end_s=round(word.end_s + begins_s, 3))
+            for word in words
+        )
 
     async def voice(self, asked: SpeechOptions) -> tuple[str, VoicePrompt | None]:
         """The engine's name of the voice that is asked for, and the recording that it is made of. Raises NotFound and

@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from web_demo.audio.samples import Samples, is_audible
+import numpy as np
+
+from web_demo.audio.samples import AUDIBLE, Samples, is_audible
 from web_demo.engines.base import SpeechRequest, TtsEngine
 from web_demo.errors import NoSound
 from web_demo.server.common.budgets import Turns
@@ -31,6 +33,21 @@ class Piece:
     start_s: float
 
 
+@dataclass(frozen=True, eq=False)
+class Said:
+    """All sound of `request` has come; its voice was heard from `start_s` to `end_s` of all of it, and `samples` is the sound from
+    the piece's beginning on, `begins_s`."""
+
+    request: SpeechRequest
+    begins_s: float
+    start_s: float
+    end_s: float
+    samples: Samples
+
+
+Item = Samples | Piece | Said
+
+
 class SpeechStream:
     """The sound of some requests, one after the other; made by `speech`, which runs it.
 
@@ -40,7 +57,7 @@ class SpeechStream:
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
-        self._made: deque[Samples | Piece] = deque()
+        self._made: deque[Item] = deque()
         self._waiting_s = 0.0
         self._length = 0  # samples, of all that was made
         self._ended = False
@@ -52,11 +69,11 @@ class SpeechStream:
     async def chunks(self) -> AsyncGenerator[Samples, None]:
         """All that was made since the last time, as soon as there is some. Raises what the engine raised."""
         async for item in self.items():
-            if not isinstance(item, Piece):
+            if not isinstance(item, Piece | Said):
                 yield item
 
-    async def items(self) -> AsyncGenerator[Samples | Piece, None]:
-        """As `chunks`, with the pieces between, each before its first sound."""
+    async def items(self) -> AsyncGenerator[Item, None]:
+        """As `chunks`, with the pieces between: each before its first sound, and where times were asked for, after its last."""
         while True:
             if self._made:
                 item = self._take()
@@ -70,12 +87,12 @@ class SpeechStream:
                 self._more.clear()
                 await self._more.wait()
 
-    def _take(self) -> Samples | Piece:
+    def _take(self) -> Item:
         """A piece, or all sound up to the next one."""
-        if isinstance(first := self._made.popleft(), Piece):
+        if isinstance(first := self._made.popleft(), Piece | Said):
             return first
         parts = [first]
-        while self._made and not isinstance(self._made[0], Piece):
+        while self._made and not isinstance(self._made[0], Piece | Said):
             parts.append(cast(Samples, self._made.popleft()))
         joined = join_samples(parts)
         self._waiting_s -= len(joined) / self.rate
@@ -83,6 +100,14 @@ class SpeechStream:
 
     def begin(self, request: SpeechRequest) -> None:
         self._made.append(Piece(request, self._length / self.rate))
+        self._more.set()
+
+    def end_piece(self, request: SpeechRequest, samples: Samples) -> None:
+        """`samples`: all that was put since its beginning."""
+        audible = np.flatnonzero(np.abs(samples) > AUDIBLE)
+        begins = self._length - len(samples)
+        start, end = (begins + int(audible[at]) for at in (0, -1))
+        self._made.append(Said(request, begins / self.rate, start / self.rate, (end + 1) / self.rate, samples))
         self._more.set()
 
     def put(self, samples: Samples) -> None:
@@ -109,9 +134,10 @@ async def speech(
     turns: Turns,
     client: str,
     metrics: TtsMetrics,
+    timed: bool = False,
 ) -> AsyncIterator[SpeechStream]:
     """The stream of `requests`, which may come by and by. Leaving the block ends the work at once. All of them without a sound are
-    NoSound; no request at all is the end."""
+    NoSound; no request at all is the end. `timed`: the stream has each piece once more when it was said."""
     stream = SpeechStream(engine.sample_rate)
 
     async def produce() -> None:
@@ -123,7 +149,7 @@ async def speech(
                 asked = time.monotonic()
                 async with turns.turn(client):
                     metrics.queued.observe(time.monotonic() - asked)
-                    sounded |= await _speak(engine, request, stream, metrics)
+                    sounded |= await _speak(engine, request, stream, metrics, timed=timed)
             if voice is not None and not sounded:
                 raise NoSound(f"the voice {voice} of the {engine.name} engine gave no sound for this text")
         except Exception as error:  # noqa: BLE001 - not swallowed: the reader of the stream raises it
@@ -148,10 +174,13 @@ async def _each(requests: Iterable[SpeechRequest] | AsyncIterable[SpeechRequest]
             yield request
 
 
-async def _speak(engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, metrics: TtsMetrics) -> bool:
+async def _speak(
+    engine: TtsEngine, request: SpeechRequest, stream: SpeechStream, metrics: TtsMetrics, *, timed: bool
+) -> bool:
     """Whether there was sound. What comes before it waits: an answer of silence alone never begins."""
     chunks = engine.synthesize(request)
     silence: list[Samples] = []
+    kept: list[Samples] = []
     sounded = begun = False
     try:
         async for samples in chunks:
@@ -165,7 +194,11 @@ async def _speak(engine: TtsEngine, request: SpeechRequest, stream: SpeechStream
             for part in (*silence, samples):
                 stream.put(part)
                 metrics.audio_out.inc(len(part) / stream.rate)
+                if timed:
+                    kept.append(part)
             silence.clear()
+        if timed and sounded:
+            stream.end_piece(request, join_samples(kept))
         if not sounded:
             metrics.silent.inc()
             log.warning(

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from utils.channel import Channel
 from web_demo.audio.samples import WIRE_RATE, Resampler, Samples
+from web_demo.detokenizer.backend import Mark
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import SpeechRequest, TtsEngine
 from web_demo.errors import EngineFailed
@@ -78,6 +79,7 @@ class EngineSpeech:
         last: bool = False,
         deadline: float = 0.0,
         speed: float = 1.0,
+        marks: list[Mark] | None = None,
     ) -> AsyncIterator[Samples]:
         if codes:
             raise EngineFailed(f"the voice {self._engine.name} speaks text, and was given speech codes")
@@ -85,7 +87,7 @@ class EngineSpeech:
             return
         made: Channel[Samples] = Channel(CHUNKS_AHEAD)
         speaking = asyncio.create_task(
-            self._speak(SpeechRequest(text, voice or self._voice, speed), made), name="voice"
+            self._speak(SpeechRequest(text, voice or self._voice, speed, marks=marks), made), name="voice"
         )
         self._speaking = speaking
         try:

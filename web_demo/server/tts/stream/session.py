@@ -24,12 +24,12 @@ from web_demo.server.common.forms import BODIES
 from web_demo.server.common.hangup import SLICE_BYTES, WRITE_TIMEOUT_S
 from web_demo.server.common.service import LIFE
 from web_demo.server.tts import requests
-from web_demo.server.tts.answers import encode
+from web_demo.server.tts.answers import encode, words_json
 from web_demo.server.tts.encode import encoder
 from web_demo.server.tts.requests import SpeechOptions
 from web_demo.server.tts.service import SERVICE, TtsService
-from web_demo.server.tts.speech import Piece, speech
-from web_demo.server.tts.stream_messages import Cancel, ClientMessage, Close, Config, End, Flush, Text, parse
+from web_demo.server.tts.speech import Piece, Said, speech
+from web_demo.server.tts.stream.messages import Cancel, ClientMessage, Close, Config, End, Flush, Text, parse
 from web_demo.text.frontend import SpokenSentences
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,11 @@ class Utterance:
         )
         self._characters = 0
 
+    @property
+    def language(self) -> str:
+        """That of its text so far, "" for unknown."""
+        return self._sentences.language
+
     async def push(self, text: str) -> None:
         """Raises TooLarge for more than an utterance may have."""
         self._characters += len(text)
@@ -103,7 +108,14 @@ class Utterance:
         for sentence in sentences:
             options = self.options
             await self.requests.put(
-                SpeechRequest(sentence, self._voice, options.speed, self._prompt, options.instruction)
+                SpeechRequest(
+                    sentence,
+                    self._voice,
+                    options.speed,
+                    self._prompt,
+                    options.instruction,
+                    [] if options.timestamps else None,
+                )
             )
 
 
@@ -191,6 +203,8 @@ class TextStream:
         try:
             service = self._service
             options = await off_loop(requests.options_of, fields, service.engine.capabilities, service.said_in)
+            if options.timestamps:
+                await service.require_word_times(options.language)
             self._voice = await service.voice(options)
             self._options = options
         finally:
@@ -303,12 +317,21 @@ class TextStream:
         codec = encoder(options.format, rate, source_rate=service.engine.sample_rate)
         samples, index, turn_came = 0, 0, time.monotonic()
         async with speech(
-            service.engine, utterance.requests, turns=service.turns, client=self._client, metrics=service.metrics
+            service.engine,
+            utterance.requests,
+            turns=service.turns,
+            client=self._client,
+            metrics=service.metrics,
+            timed=options.timestamps,
         ) as stream:
             async for item in stream.items():
                 if isinstance(item, Piece):
                     index += 1
                     await self._send(_sentence(utterance, index, item))
+                    continue
+                if isinstance(item, Said):
+                    words = words_json(await service.words(item, self._client, utterance.language))
+                    await self._send({"type": "words", "utterance": utterance.number, "index": index, "words": words})
                     continue
                 if not samples:
                     service.metrics.first_audio.observe(time.monotonic() - max(turn_came, utterance.began or turn_came))
