@@ -20,13 +20,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import soxr
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from utils.bucket import TokenBucket
 from utils.channel import Channel, ChannelClosed
 from utils.threads import off_loop
 from web_demo.audio.opus import OpusError, OpusReader
-from web_demo.audio.samples import SPEECH_RATE, Audio, Resampler, Samples, TooMuchSound, from_int16
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, TooMuchSound, from_int16
 from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.asr.formats import segment_json
 from web_demo.server.asr.listener import Listener, Utterance
@@ -66,7 +67,7 @@ class Source(Protocol):
 
 class PcmSource:
     def __init__(self, rate: int) -> None:
-        self._resampler = Resampler(rate, SPEECH_RATE)
+        self._resampler = soxr.ResampleStream(rate, SPEECH_RATE, 1) if rate != SPEECH_RATE else None
         self._rate = rate
         self._pending = b""
         self.charged_s = 0.0
@@ -81,10 +82,16 @@ class PcmSource:
         data, self._pending = self._pending, b""
         size = round(SLICE_S * self._rate) * 2
         for start in range(0, len(data), size):
-            yield self._resampler.push(from_int16(np.frombuffer(data[start : start + size], "<i2").astype(np.int16)))
+            yield self._resampled(from_int16(np.frombuffer(data[start : start + size], "<i2").astype(np.int16)))
 
     def rest(self) -> Samples:
-        return self._resampler.rest()
+        return self._resampled(np.zeros(0, np.float32), last=True)
+
+    def _resampled(self, sound: Samples, *, last: bool = False) -> Samples:
+        if self._resampler is None:
+            return sound
+        resampled: Samples = self._resampler.resample_chunk(sound, last=last)
+        return resampled
 
 
 class OpusSource:

@@ -17,15 +17,17 @@ import aiohttp
 import numpy as np
 import pytest
 import soundfile
-from aiohttp import WSMsgType
+from aiohttp import WSMsgType, web
 
 from tests.speech import FOLDER
 from tests.web_demo.server.tts.fakes import ToneTts, serving, tone
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.errors import InvalidRequest
+from web_demo.server.common.service import LIFE
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.stream import session as stream
 from web_demo.server.tts.stream.messages import Cancel, Close, Config, End, Flush, Text, parse
+from web_demo.server.tts_server import create_app
 
 PATH = "/api/synthesize/stream"
 ROOT = Path(__file__).parents[4]
@@ -301,6 +303,30 @@ async def test_a_client_that_leaves_stops_the_engine_and_gives_its_place_back() 
         async with asyncio.timeout(5):
             while engine.live or (await (await client.get("/health")).json())["streams"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+async def test_a_service_that_shuts_down_speaks_what_came_and_says_goodbye() -> None:
+    engine = ToneTts()
+    app = create_app(TtsSettings(port=0), engine)
+    runner = web.AppRunner(app, lingering_time=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+        async with aiohttp.ClientSession() as client, client.ws_connect(url) as socket:
+            talk = Talk(socket)
+            await talk.until("ready")
+            await talk.say("This one must [wait] here. And here is the rest of it")
+            async with asyncio.timeout(5):
+                while not engine.live:  # noqa: ASYNC110 - the fake has no event for it
+                    await asyncio.sleep(0.01)
+            app[LIFE].draining.set()
+            engine.go.set()
+            await talk.until("done")
+            assert await talk.closed() == 1001
+        assert talk.sentences[-1] == "And here is the rest of it"
+    finally:
+        await runner.cleanup()
 
 
 UPGRADE = {

@@ -45,6 +45,8 @@ def add_routes(app: web.Application) -> None:
 
 
 async def _handle(request: web.Request) -> web.WebSocketResponse:
+    if not web.WebSocketResponse().can_prepare(request):
+        raise InvalidRequest("/api/synthesize/stream is a WebSocket; a whole text is spoken by POST /api/synthesize")
     service = request.app[SERVICE]
     with service.text_stream(request) as client, request.app[BODIES].holding(client) as held:
         socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S)

@@ -1,4 +1,4 @@
-"""Passes WebSockets of the page's port on to the services behind it, message by message, in both directions.
+"""Passes streams of text that come to the page's port on to the TTS service, message by message, in both directions.
 
 A side that takes nothing holds up the reading of the other, so nothing piles up here. The key of a browser, which stands in the
 query, goes on as a header.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from web_demo.errors import Unavailable
+from web_demo.errors import InvalidRequest, Unavailable
 from web_demo.server.common.budgets import FORWARDED_FOR, client_of
 from web_demo.server.common.hangup import WRITE_TIMEOUT_S
 from web_demo.server.common.service import LIFE
@@ -23,73 +22,63 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 20.0
 HEADERS = ("Authorization", "X-API-Key")
+NEVER_SENT = (1005, 1006, 1015)  # RFC 6455, 7.4.1: these say that nothing was
+
+PATH = "/api/synthesize/stream"
+TARGET = "tts"
+MAX_MESSAGE_BYTES = 4 << 20
 
 
-@dataclass(frozen=True)
-class SocketRoute:
-    path: str
-    target: str
-    max_bytes: int  # of a message
+def add_text_stream(app: web.Application) -> None:
+    app.router.add_get(PATH, _pass)
 
 
-ROUTES = (SocketRoute("/api/synthesize/stream", "tts", 4 << 20),)
-
-
-def add_sockets(app: web.Application) -> None:
-    for route in ROUTES:
-        app.router.add_get(route.path, _handler(route))
-
-
-def _handler(route: SocketRoute):  # type: ignore[no-untyped-def]  # aiohttp's handler type is its own
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return await _pass(request, route)
-
-    return handle
-
-
-async def _pass(request: web.Request, route: SocketRoute) -> web.StreamResponse:
+async def _pass(request: web.Request) -> web.StreamResponse:
+    if not web.WebSocketResponse().can_prepare(request):
+        raise InvalidRequest(f"{PATH} is a WebSocket; a whole text is spoken by POST /api/synthesize")
     forwarder, client = request.app[FORWARDER], client_of(request)
-    base = forwarder.targets[route.target]
+    base = forwarder.targets[TARGET]
     query = {name: value for name, value in request.query.items() if name != "api_key"}
     headers = {name: request.headers[name] for name in HEADERS if name in request.headers} | {FORWARDED_FOR: client}
     if "api_key" in request.query:
         headers["X-API-Key"] = request.query["api_key"]
-    with forwarder.places[route.target].admit(client):
+    with forwarder.places[TARGET].admit(client):
         try:
             theirs = await forwarder.client.ws_connect(
-                f"{base}{route.path}",
+                f"{base}{PATH}",
                 params=query,
                 headers=headers,
-                max_msg_size=route.max_bytes,
+                max_msg_size=MAX_MESSAGE_BYTES,
                 heartbeat=HEARTBEAT_S,
             )
         except aiohttp.WSServerHandshakeError as error:  # its words are lost in the handshake
-            return _refusal(route, error)
+            return _refusal(error)
         except (aiohttp.ClientError, TimeoutError) as error:
-            log.warning("a service does not answer target=%s url=%s: %s", route.target, base, error)
+            log.warning("a service does not answer target=%s url=%s: %s", TARGET, base, error)
             raise Unavailable(
-                f"the {route.target.upper()} service does not answer at {base}: start it with "
-                f"python3 -m {MODULES[route.target]}, or tell this one where it is with --{route.target}-url"
+                f"the {TARGET.upper()} service does not answer at {base}: start it with "
+                f"python3 -m {MODULES[TARGET]}, or tell this one where it is with --{TARGET}-url"
             ) from error
         async with theirs:
-            ours = web.WebSocketResponse(max_msg_size=route.max_bytes, heartbeat=HEARTBEAT_S)
+            ours = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
             await ours.prepare(request)
             await _exchange(request, ours, theirs)
             return ours
 
 
-def _refusal(route: SocketRoute, error: aiohttp.WSServerHandshakeError) -> web.Response:
-    message = f"the {route.target.upper()} service refused the stream with status {error.status}"
+def _refusal(error: aiohttp.WSServerHandshakeError) -> web.Response:
+    message = f"the {TARGET.upper()} service refused the stream with status {error.status}"
     kept = {name: error.headers[name] for name in ("Retry-After",) if error.headers and name in error.headers}
     body = {"success": False, "error": {"code": "refused", "message": message}}
     return web.json_response(body, status=error.status if error.status >= 400 else 502, headers=kept)
 
 
 async def _exchange(request: web.Request, ours: web.WebSocketResponse, theirs: aiohttp.ClientWebSocketResponse) -> None:
-    """Until either side hangs up; the other is then told so, with its code."""
+    """Until either side hangs up, or this service shuts down; the other is then told so, with its code."""
     passing = [
         asyncio.create_task(_copy(ours, theirs), name="socket-up"),
         asyncio.create_task(_copy(theirs, ours), name="socket-down"),
+        asyncio.create_task(_draining(request), name="socket-drain"),
     ]
     try:
         await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
@@ -99,9 +88,18 @@ async def _exchange(request: web.Request, ours: web.WebSocketResponse, theirs: a
         for outcome in await asyncio.gather(*passing, return_exceptions=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError | TimeoutError):
                 log.error("passing a stream on failed", exc_info=outcome)
-    shutting_down = aiohttp.WSCloseCode.GOING_AWAY if request.app[LIFE].draining.is_set() else None
-    await ours.close(code=theirs.close_code or shutting_down or aiohttp.WSCloseCode.OK)
-    await theirs.close(code=ours.close_code or aiohttp.WSCloseCode.OK)
+    draining = request.app[LIFE].draining.is_set()
+    await ours.close(code=aiohttp.WSCloseCode.GOING_AWAY if draining else _code(theirs.close_code))
+    await theirs.close(code=_code(ours.close_code))
+
+
+def _code(code: int | None) -> int:
+    """What a side closed with, as it may be said to the other one."""
+    return aiohttp.WSCloseCode.GOING_AWAY if code is None or code in NEVER_SENT else code
+
+
+async def _draining(request: web.Request) -> None:
+    await request.app[LIFE].draining.wait()
 
 
 Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
