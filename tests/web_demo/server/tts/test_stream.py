@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -402,3 +403,22 @@ async def test_the_small_client_speaks_what_is_piped_into_it(tmp_path: Path) -> 
     assert process.returncode == 0
     sound, rate = soundfile.read(saved)
     assert (rate, len(sound)) == (WIRE_RATE, len(tone(38)) + len(tone(9)))
+
+
+async def test_no_message_that_a_stranger_can_make_ends_a_stream() -> None:
+    chance = random.Random(1)
+    kinds = ["text", "text", "config", "flush", "end", "cancel", "say", 5, None]
+    fields = ["text", "voice", "speed", "format", "sample_rate", "timestamps", "language", "ref_audio", "ref_text"]
+    values = ["\ud800", "a\ud83d", "\ude00b. ", "\x00", "Hi. There", "再见。", 1, None, True, [], {}, 1e400, "x" * 300]
+    async with talking() as (talk, engine, _):
+        for _ in range(150):
+            message = {"type": chance.choice(kinds)}
+            message |= {chance.choice(fields): chance.choice(values) for _ in range(chance.randrange(3))}
+            await talk.socket.send_str(chance.choice([json.dumps(message)] * 9 + ["{", "[]", "\x00"]))
+        await talk.say(CANCEL, {"type": "config"})
+        await talk.until("cancelled")
+        await talk.until("ready")
+        await talk.say("Half of a \ud83d", "\ude00 sentence.", END)
+        await talk.until("done")
+    assert talk.sentences[-1] == "Half of a sentence."
+    assert engine.live == 0
