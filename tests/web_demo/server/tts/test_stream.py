@@ -322,6 +322,9 @@ async def test_a_service_that_shuts_down_speaks_what_came_and_says_goodbye() -> 
                 while not engine.live:  # noqa: ASYNC110 - the fake has no event for it
                     await asyncio.sleep(0.01)
             app[LIFE].draining.set()
+            await asyncio.sleep(0.05)
+            await talk.say(" and more")
+            assert "closing" in (await talk.until("error"))["message"]
             engine.go.set()
             await talk.until("done")
             assert await talk.closed() == 1001
@@ -376,6 +379,14 @@ async def test_a_slow_reader_holds_no_turn_of_the_engine() -> None:
 async def test_the_end_of_an_idle_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "IDLE_S", 0.05)
     async with talking() as (talk, _, _client):
+        assert await talk.closed() == 1000
+
+
+async def test_text_that_comes_no_more_is_spoken_and_holds_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "IDLE_S", 0.1)
+    async with talking() as (talk, _, _client):
+        await talk.say("Half of a sentence")
+        assert (await talk.until("done"))["duration"] == 18 / 20
         assert await talk.closed() == 1000
 
 

@@ -141,13 +141,14 @@ class TextStream:
         self._speaking: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._closing = asyncio.Event()  # the client has said that it will send nothing more
+        self._closing = asyncio.Event()  # no more text is taken
+        self._taking = asyncio.Lock()  # one message at a time, or the end of the text by the service
 
     async def run(self, draining: asyncio.Event) -> None:
         """Until the client hangs up, is idle for too long, or the service shuts down."""
         companions = [
             asyncio.create_task(self._speak_all(), name="text-stream-speak"),
-            asyncio.create_task(self._end_on_close(), name="text-stream-close"),
+            asyncio.create_task(self._end_on_close(draining), name="text-stream-close"),
             asyncio.create_task(self._end_on_shutdown(draining), name="text-stream-drain"),
         ]
         try:
@@ -165,23 +166,26 @@ class TextStream:
             try:
                 message = await self._socket.receive(timeout=IDLE_S)
             except TimeoutError:
-                if self._unspoken:
-                    continue
-                await self._socket.close(message=b"idle")
-                return
+                if not self._unspoken:
+                    await self._socket.close(message=b"idle")
+                    return
+                async with self._taking:
+                    await self._end()  # text that comes no more holds nothing open
+                continue
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return
             try:
                 if message.type is WSMsgType.BINARY:
                     raise InvalidRequest("messages are JSON texts; a binary one came")
-                await self._take(parse(message.data), len(message.data))
+                async with self._taking:
+                    await self._take(parse(message.data), len(message.data))
             except ServiceError as error:
                 await self._send(_error(error))
 
     async def _take(self, message: ClientMessage, size: int) -> None:
         """Raises ServiceError about one that cannot be."""
         if self._closing.is_set() and isinstance(message, Config | Text):
-            raise InvalidRequest("close came before: nothing more is taken but cancel")
+            raise InvalidRequest("this stream is closing: nothing more is taken but cancel")
         match message:
             case Config(fields):
                 await self._configure(fields, size)
@@ -365,18 +369,18 @@ class TextStream:
         rate = options.sample_rate or self._service.engine.sample_rate
         return {"type": "ready", "format": options.format, "sample_rate": rate}
 
-    async def _end_on_close(self) -> None:
+    async def _end_on_close(self, draining: asyncio.Event) -> None:
         """The reader goes on reading meanwhile: a client that waits has to answer pings, and may cancel."""
         await self._closing.wait()
         await self._idle.wait()
-        await self._socket.close()
+        await self._socket.close(code=WSCloseCode.GOING_AWAY if draining.is_set() else WSCloseCode.OK)
 
     async def _end_on_shutdown(self, draining: asyncio.Event) -> None:
         """What came is spoken first."""
         await draining.wait()
-        await self._end()
-        await self._idle.wait()
-        await self._socket.close(code=WSCloseCode.GOING_AWAY)
+        async with self._taking:
+            await self._end()
+            self._closing.set()
 
 
 def _sentence(utterance: Utterance, index: int, piece: Piece) -> dict[str, Any]:
