@@ -1,6 +1,6 @@
 """Whose voice a request asks for, in the shapes of this and of other servers: a name, or a recording. Pure.
 
-A name stands in `speaker_id`, `voice`, `voice_id` or `speaker`, as a text or as an object (`{"id": …}`). A recording stands in
+A name stands in `speaker_id`, `voice` or what others call it, as a text or as an object (`{"id": …}`). A recording stands in
 `prompt_wav` and `prompt_text` (CosyVoice), `ref_audio` and `ref_text` (vllm-omni,
 https://docs.vllm.ai/projects/vllm-omni/en/stable/serving/speech_api/), in the one element of `references` (`audio`, `text`, as
 SiliconFlow and Fish Speech have it), or in the voice's object. A field that asks for another voice in a way that is not known here
@@ -19,7 +19,7 @@ from web_demo.server.common.forms import boolean
 
 UPLOAD_FIELD = "prompt_wav"  # of a form, as a file; as a text it is a data: URL, or a path inside --prompt-dir
 
-_NAME_FIELDS = ("speaker_id", "voice", "voice_id", "speaker")
+_NAME_FIELDS = ("speaker_id", "voice", "voice_id", "speaker", "spk_id", "speaker_name", "voice_name")
 _RECORDING_FIELDS = {  # with the field of what is said in it
     "prompt_wav": "prompt_text",
     "prompt_audio": "prompt_text",
@@ -34,10 +34,13 @@ _CLONING = frozenset(
     ("ref", "refs", "reference", "references", "clone", "cloned", "cloning", "embedding", "embeddings")
 )
 _VOICES = frozenset(("prompt", "speaker", "spk", "voice"))
-_SOUNDS = frozenset(
-    "audio audios wav wavs speech sound file files url path sample samples text transcript recording".split()  # noqa: SIM905
+_AUDIO = frozenset(("audio", "wav", "speech"))
+_CONTENT = frozenset(("file", "files", "url", "path", "sample", "samples", "base64", "b64", "data"))
+_SOUNDS = (
+    _AUDIO | _CONTENT | frozenset(("text", "transcript", "recording", "vector", "latents", "description", "design"))
 )
 _PART = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
+_NESTED = 4  # objects in objects, that are looked into
 
 
 @dataclass(frozen=True)
@@ -132,18 +135,35 @@ def _recordings(
 
 
 def _refuse_unknown(body: Mapping[str, Any]) -> None:
-    """A field such as `speaker_embedding` asks for a voice that this service cannot make."""
+    """A field such as `speaker_embedding` asks for a voice that this service cannot make, and one in another object, such as
+    `extra_body`, would not be seen."""
     for field, value in body.items():
-        if field not in _KNOWN and value and _is_about_a_voice(field) and str(value).strip().lower() != "false":
+        if field in _KNOWN:
+            continue
+        if asked := next(_asking(field, value, _NESTED), ""):
             raise InvalidRequest(
-                f"{field[:60]!r} asks for a voice in a way that is not known here: send the recording as ref_audio (base64, or "
+                f"{asked[:100]!r} asks for a voice in a way that is not known here: send the recording as ref_audio (base64, or "
                 "data:audio/wav;base64,…) and what is said in it as ref_text, or name a voice of /api/speakers"
             )
 
 
+def _asking(field: str, value: Any, nested: int) -> Iterator[str]:
+    """The fields that ask for a voice, in `value` too."""
+    if not value or str(value).strip().lower() == "false":
+        return
+    name = field.rpartition(".")[2]
+    if _is_about_a_voice(name) or ("." in field and name in _RECORDING_FIELDS):
+        yield field
+    elif isinstance(value, Mapping) and nested:
+        for key, inner in value.items():
+            yield from _asking(f"{field}.{key}", inner, nested - 1)
+
+
 def _is_about_a_voice(field: str) -> bool:
     parts = {part.lower() for part in _PART.findall(field)}
-    return bool(parts & _CLONING) or bool(parts & _VOICES and parts & _SOUNDS)
+    if parts & _CLONING or (parts & _VOICES and parts & _SOUNDS):
+        return True
+    return bool(parts & _AUDIO and parts & _CONTENT) and "rate" not in parts
 
 
 def _check_mode(body: Mapping[str, Any], *, named: bool, recording: Recording | None) -> None:

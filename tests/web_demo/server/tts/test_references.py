@@ -26,6 +26,8 @@ NAMED: list[dict[str, Any]] = [
     {"voice": {"mode": "id", "id": "x"}},
     {"voice_id": "x"},
     {"speaker": "x"},
+    {"spk_id": "x"},
+    {"voice_name": "x"},
     {"speaker_id": {"id": "x"}},
     {"speaker_id": "x", "voice": {"id": "x"}},
     {"voice": "x", "voice_settings": {"stability": 1}, "speaker_embedding": None, "ref_audio": "", "references": []},
@@ -64,6 +66,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"voiceFile": "AA"}, "'voiceFile' asks for a voice"),
     ({"referenceAudio": "AA"}, "'referenceAudio' asks for a voice"),
     ({"prompt_speech_16k": "AA"}, "'prompt_speech_16k' asks for a voice"),
+    ({"audio_sample": "AA"}, "'audio_sample' asks for a voice"),
+    ({"audio_url": "https://x"}, "'audio_url' asks for a voice"),
+    ({"voice_description": "an old man"}, "'voice_description' asks for a voice"),
+    ({"extra_body": {"ref_audio": "AA", "ref_text": "says"}}, "'extra_body.ref_audio' asks for a voice"),
+    ({"extra": {"nvext": {"speaker_embedding": [1]}}}, "'extra.nvext.speaker_embedding' asks for a voice"),
     ({"ref_audio": "AA", "x_vector_only_mode": True}, "needs ref_text"),
     ({"task_type": "VoiceDesign"}, "VoiceDesign is not known here"),
     ({"task_type": "Base"}, "task_type Base needs a voice"),
@@ -83,7 +90,14 @@ def test_a_recording_is_found_in_every_shape(body: dict[str, Any]) -> None:
 
 
 def test_no_voice_at_all_is_none() -> None:
-    assert asked_voice({"text": "hi", "speed": 1, "prompt": "x"}) == ("", None)
+    others = {
+        "prompt": "x",
+        "audio_format": "wav",
+        "audio_sample_rate": 16000,
+        "metadata": {"a": {"b": "c"}},
+        "seed": 1,
+    }
+    assert asked_voice({"text": "hi", "speed": 1, **others}) == ("", None)
 
 
 @pytest.mark.parametrize(("body", "says"), REFUSED)
