@@ -26,6 +26,13 @@ class Recording:
             self._chunks.append(to_int16(samples))
             self._samples += len(samples)
 
+    def prepend(self, samples: Samples) -> None:
+        """What came before all that is kept."""
+        if len(samples):
+            self._chunks.appendleft(to_int16(samples))
+            self._samples += len(samples)
+            self.start -= len(samples)
+
     def keep_last(self, samples: int) -> None:
         """Forget all but the last `samples`."""
         surplus = max(self._samples - samples, 0)

@@ -98,10 +98,15 @@ class AnswerEnded:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """The answer was cut off; `played` is what the user can have heard, or read. Throw away what waits to be played."""
+    """The answer was cut off; `played` is what the user can have heard, or read. Throw away what waits to be played.
+
+    `goes_on`: hands-free, the user spoke on before anything of it was heard. What it was an answer to is the beginning of the
+    turn that is open now, and comes with it again.
+    """
 
     turn: int
     played: str
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)

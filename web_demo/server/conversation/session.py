@@ -207,7 +207,15 @@ class Session:
         elif self._user.speaking:  # else the turn was full at the same moment
             self._speech_announced = True
             await self._wire.send(SpeechBegan(at_s))
-            await self._apply(Event.SPEECH_BEGAN, tasks)
+            await self._apply(Event.SPEECH_BEGAN if self._unheard() is None else Event.SPEECH_WENT_ON, tasks)
+
+    def _unheard(self) -> TurnTask | None:
+        """The answer under way, or the one that waits for results of its calls, if nothing of it was heard, and the turn that
+        it answers may be longer."""
+        answer = self._answer or self._waiting_for_tools
+        if answer is None or answer.heard or not self._user.has_room_after(answer.request.audio):
+            return None
+        return answer
 
     async def _end_speech(self, at_s: float | None = None) -> None:
         """For the client, the speech that it was told of is over. Who still speaks will be noticed as somebody new."""
@@ -219,6 +227,8 @@ class Session:
 
     async def _apply(self, event: Event, tasks: asyncio.TaskGroup) -> None:
         transition = self._conversation.on(event)
+        if event is Event.START and transition.command is not Command.REFUSE:
+            self._waiting_for_tools = None
         match transition.command:
             case Command.OPEN_TURN:
                 self._waiting_for_tools = None
@@ -232,6 +242,8 @@ class Session:
                 await self._open_turn()
             case Command.BARGE_IN:
                 await self._end_answer()
+            case Command.GO_ON:
+                await self._go_on()
             case Command.FORGET:
                 await self._end_answer()
                 self._waiting_for_tools = None
@@ -246,6 +258,14 @@ class Session:
     async def _open_turn(self) -> None:
         await self._end_speech()
         await self._user.open()
+
+    async def _go_on(self) -> None:
+        """Cut the answer off as if it had never begun: what it answers is the beginning of the turn that is open now."""
+        if (answer := self._unheard()) is None:
+            raise RuntimeError("no answer that nobody heard: the turn table asked for the impossible")
+        await self._end_answer(goes_on=True)
+        self._waiting_for_tools = None
+        await self._user.go_on_from(answer.request.audio)
 
     async def _begin_answer(self, tasks: asyncio.TaskGroup) -> None:
         await self._end_speech()
@@ -307,21 +327,23 @@ class Session:
         if answer.calls and outcome is Outcome.FINISHED:
             self._waiting_for_tools = answer  # the turn is remembered with the answer that follows the results
             return
-        if outcome is Outcome.FAILED and not played:
+        if outcome is Outcome.TOO_EARLY or (outcome is Outcome.FAILED and not played):
             return
         audio = answer.request.audio if self._engine.capabilities.user_audio_history else None
-        self._history.append(Exchange(answer.transcript, played, audio))
+        if answer.transcript or audio is not None or played:  # else neither side has said anything
+            self._history.append(Exchange(answer.transcript, played, audio))
 
-    async def _end_answer(self, *, tell: bool = True) -> None:
-        """Cut the answer off: nothing of it is sent from here on; its work ends within a deadline."""
+    async def _end_answer(self, *, tell: bool = True, goes_on: bool = False) -> None:
+        """Cut the answer off: nothing of it is sent from here on; its work ends within a deadline. `goes_on`: the turn that it
+        answers does, and the answer is not remembered."""
         answer, task = self._answer, self._answering
         if answer is None or task is None:
             return
         self._answer = None
-        answer.silence()
+        answer.silence(Outcome.TOO_EARLY if goes_on else Outcome.INTERRUPTED)
         task.cancel()
         if tell:
-            await self._wire.send(Interrupted(answer.number, answer.played()))
+            await self._wire.send(Interrupted(answer.number, answer.played(), goes_on))
         _, pending = await asyncio.wait({task}, timeout=CANCEL_DEADLINE_S)
         if pending:
             log.error("an answer did not end within %g s turn=%s", CANCEL_DEADLINE_S, answer.request.turn_id)

@@ -23,6 +23,7 @@ class Event(Enum):
     EMPTY_TURN = "end of an empty turn"  # the same, when nothing was said
     RESTART = "restart"
     SPEECH_BEGAN = "speech began"  # voice activity, hands-free
+    SPEECH_WENT_ON = "speech went on"  # the same, before anything of the last turn's answer was heard
     SPEECH_ENDED = "speech ended"
     TURN_FULL = "turn full"  # the cap on a turn's audio is reached
     ANSWER_OVER = "answer over"
@@ -36,6 +37,9 @@ class Command(Enum):
     ANSWER = "answer"  # take what was collected and answer it
     INTERRUPT = "interrupt"  # cancel the answer, then open a turn
     BARGE_IN = "barge in"  # cancel the answer: what was just noticed, and its pre-roll, are the turn
+    GO_ON = (
+        "go on"  # cancel the answer and remember nothing of it: the last turn was not over, and is this one's beginning
+    )
     CONTINUE = "continue"  # go on with the last turn's answer
     FORGET = "forget"  # cancel the answer if there is one, clear the history, open a turn
     REFUSE = "refuse"  # tell the client why
@@ -75,6 +79,7 @@ RULES: dict[tuple[State, Event], Transition] = {
     (State.READY, Event.END_TURN): Transition(State.ANSWERING, Command.ANSWER),
     (State.READY, Event.EMPTY_TURN): _stay(State.READY, Refusal.NOTHING_SAID),
     (State.READY, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.NOTHING),
+    (State.READY, Event.SPEECH_WENT_ON): Transition(State.LISTENING, Command.GO_ON),  # while calls wait for results
     (State.READY, Event.TURN_FULL): Transition(State.ANSWERING, Command.ANSWER),
     (State.LISTENING, Event.START): _stay(State.LISTENING, Refusal.ALREADY_OPEN),
     (State.LISTENING, Event.END_TURN): Transition(State.ANSWERING, Command.ANSWER),
@@ -86,6 +91,7 @@ RULES: dict[tuple[State, Event], Transition] = {
     (State.ANSWERING, Event.END_TURN): _stay(State.ANSWERING, Refusal.ALREADY_ANSWERING),
     (State.ANSWERING, Event.EMPTY_TURN): _stay(State.ANSWERING, Refusal.ALREADY_ANSWERING),
     (State.ANSWERING, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.BARGE_IN),
+    (State.ANSWERING, Event.SPEECH_WENT_ON): Transition(State.LISTENING, Command.GO_ON),
     (State.ANSWERING, Event.ANSWER_OVER): Transition(State.WAITING, Command.NOTHING),
     (State.WAITING, Event.START): Transition(State.LISTENING, Command.OPEN_TURN),
     (State.WAITING, Event.END_TURN): _stay(State.WAITING, Refusal.NO_TURN),

@@ -48,6 +48,7 @@ SLICE_SAMPLES = WIRE_RATE  # encoded in one go: what a cancelled answer can have
 class Outcome(Enum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
+    TOO_EARLY = "too_early"  # cut off before anything was heard of it: the user was not done
     FAILED = "failed"
 
 
@@ -99,10 +100,15 @@ class TurnTask:
         self.calls: list[ToolCall] = []  # functions whose results the answer waits for
         self.outcome: Outcome | None = None
 
-    def silence(self) -> None:
+    def silence(self, outcome: Outcome = Outcome.INTERRUPTED) -> None:
         self._played = self.played()
         self._silenced = True
-        self.outcome = self.outcome or Outcome.INTERRUPTED
+        self.outcome = self.outcome or outcome
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything of it has reached the user: its sound, or its text where that is all there is."""
+        return self._sent > 0 or (not self.request.speech and bool(self._reply.text))
 
     def played(self) -> str:
         """The reply, as far as the user can have heard (or read) it."""

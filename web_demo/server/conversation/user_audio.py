@@ -132,6 +132,14 @@ class UserAudio:
         self._begin()
         return Audio(samples, SPEECH_RATE)
 
+    def has_room_after(self, audio: Audio) -> bool:
+        """Whether a turn that begins with this can grow by more than is kept already."""
+        return len(self._turn) + len(audio.samples) < self._max_samples
+
+    async def go_on_from(self, audio: Audio) -> None:
+        """A turn that was taken was not over: it comes before what is kept."""
+        await off_loop(self._turn.prepend, audio.samples)
+
     def _begin(self) -> None:
         self._turn.keep_last(0)
         if self._detector is not None:

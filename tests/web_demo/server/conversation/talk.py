@@ -362,6 +362,11 @@ def call(turn):
     return [Heard("?"), ToolCall("call1", "weather", {"city": "Paris"})]
 
 
+def slow(turn):
+    """Understands at once, and is silent for a minute."""
+    return [Heard("0.8 s"), 60.0, *say("late")(turn)[1:]]
+
+
 LONG = "x" * 200  # ten seconds
 
 

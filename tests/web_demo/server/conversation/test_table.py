@@ -5,7 +5,17 @@ from itertools import product
 
 import pytest
 
-from tests.web_demo.server.conversation.talk import HANDS_FREE, LONG, MESSAGE_S, Talk, call, first_then, say, talking
+from tests.web_demo.server.conversation.talk import (
+    HANDS_FREE,
+    LONG,
+    MESSAGE_S,
+    Talk,
+    call,
+    first_then,
+    say,
+    slow,
+    talking,
+)
 from tests.web_demo.server.conversation.virtual_time import run
 from web_demo.engines.base import ToolResult
 from web_demo.server.conversation.events import (
@@ -20,6 +30,7 @@ from web_demo.server.conversation.events import (
     SpeechEnded,
     Start,
     ToolResults,
+    Transcribed,
     TurnFull,
 )
 from web_demo.server.conversation.session import SessionLimits
@@ -32,7 +43,7 @@ VAD = HANDS_FREE.turn_detection
 
 
 async def ready(talk: Talk, event: Event) -> None:
-    if event is Event.TOOLS_ANSWERED:
+    if event in (Event.TOOLS_ANSWERED, Event.SPEECH_WENT_ON):
         await talk.configure(turn_detection=VAD)
         await answered(talk)
         await talk.configure(turn_detection=talk.wanted)
@@ -59,7 +70,9 @@ async def listening(talk: Talk, event: Event) -> None:
 
 async def answering(talk: Talk, event: Event) -> None:
     await talk.ask(0.8)
-    if event is not Event.ANSWER_OVER:
+    if event is Event.SPEECH_WENT_ON:
+        await talk.wait_for(Transcribed)
+    elif event is not Event.ANSWER_OVER:
         await talk.wait_for(ReplyAudio)
     if event is Event.HANDS_FREE_ON and talk.wanted:
         await talk.configure(turn_detection=None)
@@ -94,6 +107,7 @@ HAPPENS: dict = {
     Event.EMPTY_TURN: lambda talk: talk.send(EndTurn()),
     Event.RESTART: lambda talk: talk.send(Restart()),
     Event.SPEECH_BEGAN: lambda talk: talk.speak(0.4),
+    Event.SPEECH_WENT_ON: lambda talk: talk.speak(0.4),
     Event.SPEECH_ENDED: voice_ends,
     Event.TURN_FULL: turn_fills,
     Event.ANSWER_OVER: lambda talk: talk.session.idle(),
@@ -104,11 +118,13 @@ HAPPENS: dict = {
 
 def why_not(state: State, event: Event, hands_free: bool) -> str | None:
     """Why no client can bring this cell about."""
-    voice = event in (Event.SPEECH_BEGAN, Event.SPEECH_ENDED)
+    voice = event in (Event.SPEECH_BEGAN, Event.SPEECH_WENT_ON, Event.SPEECH_ENDED)
     if hands_free and state is State.WAITING:
         return "a hands-free session is ready when an answer is over"
     if voice and not hands_free:
         return "nobody listens for a voice"
+    if event is Event.SPEECH_WENT_ON and state is State.LISTENING:
+        return "nothing is being answered"
     if event is Event.ANSWER_OVER and state is not State.ANSWERING:
         return "there is no answer"
     if event is Event.TURN_FULL and (
@@ -145,10 +161,12 @@ def expected(state: State, event: Event, hands_free: bool) -> Transition:
 def test_a_cell(state: State, event: Event, hands_free: bool):
     """`expected` is what the table says; that the table is right is the business of test_turn.py."""
     rule = expected(state, event, hands_free)
-    tools = event is Event.TOOLS_ANSWERED
+    tools = event in (Event.TOOLS_ANSWERED, Event.SPEECH_WENT_ON)
     first = call if tools and state is not State.ANSWERING else say(LONG if state is State.ANSWERING else "yes")
     if event is Event.ANSWER_OVER:
         first = say("a short one")
+    if event is Event.SPEECH_WENT_ON and state is State.ANSWERING:
+        first = slow
 
     async def conversation():
         limits = SessionLimits(max_turn_s=MAX_TURN_S)
@@ -161,7 +179,7 @@ def test_a_cell(state: State, event: Event, hands_free: bool):
             await HAPPENS[event](talk)
             if rule.command in (Command.ANSWER, Command.CONTINUE):
                 await talk.answered(here)
-            check_command(talk, rule, event, here, turns)
+            check_command(talk, state, rule, event, here, turns)
             if rule.command not in (Command.ANSWER, Command.CONTINUE):  # an answer may be over by now
                 assert talk.session.state is rule.state
             await talk.session.idle()
@@ -172,9 +190,9 @@ def test_a_cell(state: State, event: Event, hands_free: bool):
     run(conversation())
 
 
-def check_command(talk: Talk, rule: Transition, event: Event, here: int, turns: int) -> None:
+def check_command(talk: Talk, state: State, rule: Transition, event: Event, here: int, turns: int) -> None:
     began, cut, problems = talk.of(AnswerBegan, here), talk.of(Interrupted, here), talk.of(Problem, here)
-    assert len(talk.of(SpeechBegan, here)) == (event is Event.SPEECH_BEGAN)
+    assert len(talk.of(SpeechBegan, here)) == (event in (Event.SPEECH_BEGAN, Event.SPEECH_WENT_ON))
     if event is Event.SPEECH_ENDED:
         assert len(talk.of(SpeechEnded, here)) == 1
     match rule.command:
@@ -188,6 +206,10 @@ def check_command(talk: Talk, rule: Transition, event: Event, here: int, turns: 
             assert [answer.turn for answer in cut] == [turns]
             assert talk.engine.live == 0
             assert talk.synthesizer.live == set()
+            assert (began, problems) == ([], [])
+        case Command.GO_ON:  # an answer that waits for calls was over already
+            assert cut == [Interrupted(turns, "", goes_on=True)][: state is State.ANSWERING]
+            assert talk.engine.live == 0
             assert (began, problems) == ([], [])
         case Command.FORGET:
             assert talk.engine.forgotten == [talk.session.id]
