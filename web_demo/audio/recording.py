@@ -44,6 +44,17 @@ class Recording:
                 self._chunks.appendleft(first[surplus:])
             surplus -= min(surplus, len(first))
 
+    def last(self, samples: int) -> Samples:
+        """A copy of the last `samples`, or of all where there are fewer."""
+        chunks: list[npt.NDArray[np.int16]] = []
+        missing = samples
+        for chunk in reversed(self._chunks):
+            if missing <= 0:
+                break
+            chunks.append(chunk[-missing:])
+            missing -= len(chunks[-1])
+        return from_int16(np.concatenate(chunks[::-1])) if chunks else np.zeros(0, np.float32)
+
     def samples(self) -> Samples:
         """A copy of all that is kept."""
         return from_int16(np.concatenate(self._chunks)) if self._chunks else np.zeros(0, np.float32)

@@ -16,9 +16,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from web_demo.audio.vad import Edge, TurnDetector, VoiceDetector, VoiceModel
+from utils.bucket import TokenBucket
+from web_demo.audio.end_of_turn import CONTEXT_S
+from web_demo.audio.vad import FRAME_S, Edge, TurnDetector, VadRules, VoiceDetector, VoiceModel
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
+from web_demo.server.conversation.end_of_turn import ASKED_A_SECOND, ASKED_AT_ONCE, PAUSE_S, EndOfTurn, Wait
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AudioDamaged,
@@ -63,8 +66,8 @@ class SessionLimits:
 class Session:
     """`run` it once with what the client does; what it answers goes to `wire`. `turns` counts the answers so far.
 
-    `options` are those to begin with. `now` is the clock of everything that is paced or measured, in seconds; `voice_model` makes
-    one for each hands-free spell.
+    `options` are those to begin with. `end_of_turn` says when somebody has finished, in sessions that have patience for it. `now`
+    is the clock of everything that is paced or measured, in seconds; `voice_model` makes one for each hands-free spell.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Session:
         metrics: S2sMetrics,
         limits: SessionLimits,
         options: SessionOptions,
+        end_of_turn: EndOfTurn | None = None,
         voice_model: Callable[[], VoiceModel] = VoiceDetector,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +91,10 @@ class Session:
         self._metrics = metrics
         self._limits = limits
         self._options = options
+        self._end_of_turn = end_of_turn
+        self._questions = TokenBucket(ASKED_AT_ONCE, ASKED_A_SECOND, now)
+        self._wait: Wait | None = None  # for the pause under way, by meaning
+        self._heard_from = 0.0  # of the answer that is begun next
         self._voice_model = voice_model
         self._now = now
         self._conversation = Conversation()
@@ -191,23 +199,42 @@ class Session:
 
     async def _configure(self, options: SessionOptions, tasks: asyncio.TaskGroup) -> None:
         previous, self._options = self._options, options
-        if (options.turn_detection, options.prefix_s) == (previous.turn_detection, previous.prefix_s):
+        rules = _rules(options)
+        if (rules, options.prefix_s) == (_rules(previous), previous.prefix_s):
             return
         await self._end_speech()
-        rules = options.turn_detection
+        self._wait = None
         self._user.listen_with(TurnDetector(rules, self._voice_model()) if rules else None, options.prefix_s)
         self._conversation.hands_free = rules is not None
         if rules is not None:
             await self._apply(Event.HANDS_FREE_ON, tasks)
 
     async def _on_edge(self, edge: Edge, at_s: float, tasks: asyncio.TaskGroup) -> None:
-        if edge is Edge.ENDED:
+        if edge is Edge.PAUSED:
+            await self._judge()
+        elif edge is Edge.ENDED:
             await self._end_speech(at_s)
+            heard_s = self._wait.heard_s if self._wait else 0.0
+            self._heard_from = self._now() + heard_s - (self._user.received_s - at_s)
             await self._apply(Event.SPEECH_ENDED, tasks)
+            self._heard_from = 0.0
         elif self._user.speaking:  # else the turn was full at the same moment
             self._speech_announced = True
             await self._wire.send(SpeechBegan(at_s))
             await self._apply(Event.SPEECH_BEGAN if self._unheard() is None else Event.SPEECH_WENT_ON, tasks)
+
+    async def _judge(self) -> None:
+        """Somebody has fallen silent in the turn: for how long, to have finished."""
+        self._wait = None
+        patience, model = self._options.patience, self._end_of_turn
+        if patience is None or model is None or self._questions.level < 1 or self.state is not State.LISTENING:
+            return
+        self._questions.take(1)
+        probability = await model.ask(self._user.last(CONTEXT_S))
+        self._metrics.pauses.labels("timer" if probability is None else "meaning").inc()
+        if probability is not None:
+            self._wait = patience.after(probability)
+            self._user.wait(self._wait.end_s if self._options.speech else self._wait.heard_s)  # text is read at once
 
     def _unheard(self) -> TurnTask | None:
         """The answer under way, or the one that waits for results of its calls, if nothing of it was heard, and the turn that
@@ -305,6 +332,7 @@ class Session:
             metrics=self._metrics,
             prebuffer_s=self._limits.prebuffer_s,
             now=self._now,
+            heard_from=self._heard_from,
         )
         self._idle.clear()
         await self._wire.send(AnswerBegan(self.turns))
@@ -353,3 +381,12 @@ class Session:
     async def _complain(self, problem: Problem) -> None:
         self._metrics.problems.inc()
         await self._wire.send(problem)
+
+
+def _rules(options: SessionOptions) -> VadRules | None:
+    """Of the detector: with patience it also notices pauses, before the timer ends them."""
+    rules = options.turn_detection
+    if rules is None or options.patience is None:
+        return rules
+    pause_s = PAUSE_S - FRAME_S  # so that the frame which makes it whole can end the turn
+    return dataclasses.replace(rules, pause_s=pause_s, min_silence_s=max(rules.min_silence_s, PAUSE_S))

@@ -62,7 +62,7 @@ class _Window:
 
 class TurnTask:
     """One answer to `request`. `run` it once, as a task; cancel the task to end it, after `silence()`, which takes effect at once:
-    nothing more reaches the client.
+    nothing more reaches the client. Nothing of it is heard, and no function called, before `heard_from`.
 
     Afterwards `outcome`, `transcript`, `calls` and `played()` say what came of it. `now` is the clock that paces it, in seconds.
     """
@@ -78,6 +78,7 @@ class TurnTask:
         metrics: S2sMetrics,
         prebuffer_s: float,
         now: Callable[[], float],
+        heard_from: float = 0.0,
     ) -> None:
         self.number = number
         self.request = request
@@ -86,6 +87,7 @@ class TurnTask:
         self._wire = wire
         self._metrics = metrics
         self._now = now
+        self._heard_from = heard_from
         self._clock = SampleClock(WIRE_RATE, prebuffer_s)
         self._windows: Channel[_Window] = Channel(WINDOWS_AHEAD)
         self._audio: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
@@ -140,6 +142,11 @@ class TurnTask:
             self.outcome = Outcome.FAILED
             await self._send(AnswerFailed(self.number, problem))
 
+    async def _may_be_heard(self) -> None:
+        """Returns when it is late enough."""
+        if (wait_s := self._heard_from - self._now()) > 0:
+            await asyncio.sleep(wait_s)
+
     async def _send(self, event: ServerEvent) -> None:
         if not self._silenced:
             await self._wire.send(event)
@@ -171,6 +178,7 @@ class TurnTask:
                         for window in chunker.push(codes):
                             await self._windows.put(_Window(codes=window))
                     case ToolCall():
+                        await self._may_be_heard()
                         self.calls.append(step)
                         await self._send(ToolCalled(self.number, step))
         await self._windows.put(_Window(codes=chunker.flush() if chunker else (), last=True))
@@ -222,6 +230,7 @@ class TurnTask:
 
     async def _play(self) -> None:
         async for audio in self._audio:
+            await self._may_be_heard()
             now = self._now()
             due = self._clock.due(self._sent, now)
             if due > now:

@@ -52,6 +52,15 @@ class UserAudio:
         self._detector, self._detector_from_s = detector, self.received_s
         self._pre_roll = min(detector.pre_roll(padding_s), self._max_samples // 2) if detector else 0
 
+    def wait(self, silence_s: float) -> None:
+        """After Edge.PAUSED: that silence ends the turn when it has lasted so long."""
+        if self._detector is not None:
+            self._detector.wait(silence_s)
+
+    def last(self, seconds: float) -> Samples:
+        """The end of the turn so far."""
+        return self._turn.last(round(seconds * SPEECH_RATE))
+
     @property
     def speaking(self) -> bool:
         """Somebody was noticed, and is not done yet."""

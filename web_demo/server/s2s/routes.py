@@ -54,6 +54,7 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -
         metrics=service.metrics,
         limits=service.settings.limits,
         options=wire.options,
+        end_of_turn=service.end_of_turn,
     )
     service.sessions.add(session)
     service.metrics.sessions.set(len(service.sessions))

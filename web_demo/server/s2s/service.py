@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from utils.threads import off_loop
+from web_demo.audio import end_of_turn
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
@@ -20,6 +21,7 @@ from web_demo.engines.choice import Choice, choose
 from web_demo.errors import SetupError
 from web_demo.server.common.budgets import Budget, client_of
 from web_demo.server.common.service import EngineHost
+from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.settings import S2sSettings
@@ -37,15 +39,20 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self._places = Budget(
             lambda: self.max_sessions, of="sessions", retry_after_s=30, refused=metrics.sessions_refused.inc
         )
+        self.end_of_turn: EndOfTurn | None = None
         self.detokenizer = _speech_source(engine, metrics)
 
     async def start_parts(self) -> None:
+        if (model := await off_loop(end_of_turn.find, self.settings.turn_model)) is not None:
+            self.end_of_turn = EndOfTurn(model)
         await asyncio.gather(self.detokenizer.start(), off_loop(self.engine.preload))
         await self.engine.start()  # last: on a shared GPU the engine measures what is really left
         if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
 
     async def close(self) -> None:
+        if self.end_of_turn is not None:
+            self.end_of_turn.close()
         await self.detokenizer.close()
         await self.engine.close()
 
@@ -58,6 +65,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             **self.engine.parts,
             "sessions": len(self.sessions),
             "max_sessions": self.max_sessions,
+            "end_of_turn": self.end_of_turn.name if self.end_of_turn is not None else "timer",
             "languages": list(self.engine.capabilities.languages),
         }
 

@@ -10,12 +10,14 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from tests.speech import Loudness
+from web_demo.audio.end_of_turn import EndModel
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, TooMuchSound, from_int16
 from web_demo.audio.vad import VadRules
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import Heard, SpeechCodes, SpeechText, TextDelta, ToolCall, ToolResult
 from web_demo.engines.fakes import SAMPLES_PER_CHARACTER, SAMPLES_PER_CODE, ScriptedS2s
 from web_demo.errors import EngineFailed
+from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
@@ -177,7 +179,14 @@ class Talk:
     """The client's side of one session. A method returns when the session has dealt with what it sent."""
 
     def __init__(
-        self, script: Callable, *, options: SessionOptions, limits: SessionLimits, frame_s: float, **engine: object
+        self,
+        script: Callable,
+        *,
+        options: SessionOptions,
+        limits: SessionLimits,
+        frame_s: float,
+        end_model: EndModel | None,
+        **engine: object,
     ) -> None:
         self.wire = FakeWire(frame_s=frame_s)
         self.engine = ScriptedS2s(script, **engine)
@@ -190,6 +199,7 @@ class Talk:
             metrics=METRICS,
             limits=limits,
             options=SessionOptions(),
+            end_of_turn=EndOfTurn(end_model) if end_model else None,
             voice_model=Loudness,
             now=asyncio.get_running_loop().time,
         )
@@ -287,11 +297,17 @@ async def talking(
     options: SessionOptions | None = None,
     limits: SessionLimits | None = None,
     frame_s: float = 0.04,
+    end_model: EndModel | None = None,
     **engine: object,
 ) -> AsyncIterator[Talk]:
     """Ends with a hang-up, unless there was one, after which nothing of the session may be left."""
     talk = Talk(
-        script, options=options or SessionOptions(), limits=limits or SessionLimits(), frame_s=frame_s, **engine
+        script,
+        options=options or SessionOptions(),
+        limits=limits or SessionLimits(),
+        frame_s=frame_s,
+        end_model=end_model,
+        **engine,
     )
     if options is not None:
         await talk.send(Configure(options))
