@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from utils.bucket import TokenBucket
 from web_demo.audio.end_of_turn import CONTEXT_S
+from web_demo.audio.foreground import Foreground
 from web_demo.audio.vad import FRAME_S, Edge, TurnDetector, VadRules, VoiceDetector, VoiceModel
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import Exchange, S2sEngine, ToolExchange, ToolResult, TurnRequest
@@ -204,7 +205,9 @@ class Session:
             return
         await self._end_speech()
         self._wait = None
-        self._user.listen_with(TurnDetector(rules, self._voice_model()) if rules else None, options.prefix_s)
+        self._user.listen_with(
+            TurnDetector(rules, Foreground(self._voice_model())) if rules else None, options.prefix_s
+        )
         self._conversation.hands_free = rules is not None
         if rules is not None:
             await self._apply(Event.HANDS_FREE_ON, tasks)
