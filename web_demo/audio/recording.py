@@ -44,6 +44,23 @@ class Recording:
                 self._chunks.appendleft(first[surplus:])
             surplus -= min(surplus, len(first))
 
+    def take(self, samples: int) -> Samples:
+        """The oldest `samples`, or all where there are fewer: they are kept no longer."""
+        taken = self.first(samples)
+        self.keep_last(len(self) - len(taken))
+        return taken
+
+    def first(self, samples: int) -> Samples:
+        """A copy of the oldest `samples`, or of all where there are fewer."""
+        chunks: list[npt.NDArray[np.int16]] = []
+        missing = samples
+        for chunk in self._chunks:
+            if missing <= 0:
+                break
+            chunks.append(chunk[:missing])
+            missing -= len(chunks[-1])
+        return from_int16(np.concatenate(chunks)) if chunks else np.zeros(0, np.float32)
+
     def last(self, samples: int) -> Samples:
         """A copy of the last `samples`, or of all where there are fewer."""
         chunks: list[npt.NDArray[np.int16]] = []

@@ -17,6 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from utils.bucket import TokenBucket
+from web_demo.audio.echo import Played, WithoutEcho
 from web_demo.audio.end_of_turn import CONTEXT_S
 from web_demo.audio.foreground import Foreground
 from web_demo.audio.vad import FRAME_S, Edge, TurnDetector, VadRules, VoiceDetector, VoiceModel
@@ -93,6 +94,7 @@ class Session:
         self._limits = limits
         self._options = options
         self._end_of_turn = end_of_turn
+        self._played = Played(now)  # by the listener, whose microphone may hear it
         self._questions = TokenBucket(ASKED_AT_ONCE, ASKED_A_SECOND, now)
         self._wait: Wait | None = None  # for the pause under way, by meaning
         self._heard_from = 0.0  # of the answer that is begun next
@@ -206,7 +208,8 @@ class Session:
         await self._end_speech()
         self._wait = None
         self._user.listen_with(
-            TurnDetector(rules, Foreground(self._voice_model())) if rules else None, options.prefix_s
+            TurnDetector(rules, Foreground(WithoutEcho(self._voice_model(), self._played))) if rules else None,
+            options.prefix_s,
         )
         self._conversation.hands_free = rules is not None
         if rules is not None:
@@ -335,6 +338,7 @@ class Session:
             metrics=self._metrics,
             prebuffer_s=self._limits.prebuffer_s,
             now=self._now,
+            played=self._played if self._conversation.hands_free else None,
             heard_from=self._heard_from,
         )
         self._idle.clear()

@@ -18,6 +18,8 @@ from enum import Enum
 
 from utils.channel import Channel
 from utils.threads import off_loop
+from web_demo.audio.echo import Played
+from web_demo.audio.recording import Recording
 from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples, is_audible
 from web_demo.detokenizer.source import SpeechSource, TurnSpeech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
@@ -62,7 +64,8 @@ class _Window:
 
 class TurnTask:
     """One answer to `request`. `run` it once, as a task; cancel the task to end it, after `silence()`, which takes effect at once:
-    nothing more reaches the client. Nothing of it is heard, and no function called, before `heard_from`.
+    nothing more reaches the client. Nothing of it is heard, and no function called, before `heard_from`. `played` is told
+    of the sound that goes out.
 
     Afterwards `outcome`, `transcript`, `calls` and `played()` say what came of it. `now` is the clock that paces it, in seconds.
     """
@@ -78,6 +81,7 @@ class TurnTask:
         metrics: S2sMetrics,
         prebuffer_s: float,
         now: Callable[[], float],
+        played: Played | None = None,
         heard_from: float = 0.0,
     ) -> None:
         self.number = number
@@ -87,6 +91,8 @@ class TurnTask:
         self._wire = wire
         self._metrics = metrics
         self._now = now
+        self._listener = played
+        self._unsent = Recording()  # of the sound that was made, for the listener's echo
         self._heard_from = heard_from
         self._clock = SampleClock(WIRE_RATE, prebuffer_s)
         self._windows: Channel[_Window] = Channel(WINDOWS_AHEAD)
@@ -219,6 +225,8 @@ class TurnTask:
             self._reply.add_sound(len(samples))
             self._audible = self._audible or is_audible(samples)
             self._produced += len(samples)
+            if self._listener is not None:
+                self._unsent.append(samples)
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
         if window.text:
@@ -241,6 +249,8 @@ class TurnTask:
             if self._sent == 0:
                 self._metrics.first_audio.observe(self._now() - self._began)
             await self._wire.send(ReplyAudio(self.number, audio))
+            if self._listener is not None:
+                self._listener.add(self._unsent.take(audio.samples), self._clock.plays_at(self._sent))
             self._sent += audio.samples
             self._metrics.audio_out.inc(audio.samples / WIRE_RATE)
 

@@ -142,6 +142,7 @@ class FakeSynthesizer:
         self.said: list[str | tuple[int, ...]] = []
         self.open_error: Exception | None = None
         self.loudness = 0.1
+        self.voice: Samples | None = None  # at WIRE_RATE, what it says instead of a constant
 
     async def open(self, turn_id: str) -> "FakeSpeech":
         await asyncio.sleep(0)
@@ -163,7 +164,9 @@ class FakeSpeech:
         length = len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE
         for start in range(0, length, WIRE_RATE // 2):
             await asyncio.sleep(0)
-            yield np.full(min(WIRE_RATE // 2, length - start), self._owner.loudness, np.float32)
+            size = min(WIRE_RATE // 2, length - start)
+            voice = self._owner.voice
+            yield np.full(size, self._owner.loudness, np.float32) if voice is None else voice[start : start + size]
             if "[fail]" in text:
                 raise EngineFailed("speech synthesis failed: told to")
             if "[defect]" in text:

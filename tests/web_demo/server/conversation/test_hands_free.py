@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from tests.speech import recording
 from tests.web_demo.server.conversation.talk import HANDS_FREE, LONG, Talk, call, first_then, say, slow, sound, talking
 from tests.web_demo.server.conversation.virtual_time import run
-from web_demo.audio.samples import SPEECH_RATE, Audio
+from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio, to_int16
 from web_demo.audio.vad import PADDING_S
 from web_demo.server.conversation.events import (
     AnswerBegan,
@@ -112,6 +114,30 @@ def test_however_the_sound_is_cut_into_messages_nothing_of_it_is_lost(message_s)
             together = [cut.goes_on for cut in talk.of(Interrupted)] == [True]
             assert spoken_s(talk.engine.turns[-1].audio) == pytest.approx(2.4 if together else 1.4, abs=0.05)
             assert together == (message_s >= 0.5)
+
+    run(conversation())
+
+
+# --- who hears itself ---
+
+
+@pytest.mark.parametrize(("name", "interrupts"), [("librivox_0870", False), ("librivox_0930", True)])
+def test_the_machine_s_own_voice_in_the_microphone_does_not_interrupt_it_and_another_one_does(name, interrupts):
+    said, heard = recording("librivox_0870"), recording(name)
+
+    async def conversation():
+        async with talking(say("x" * 120), options=HANDS_FREE) as talk:
+            talk.synthesizer.voice = said.at(WIRE_RATE).samples * np.float32(0.9 / abs(said.samples).max())
+            await speak_live(talk, 1.0)
+            await speak_live(talk, 0.4, level=0.0)
+            await talk.wait_for(ReplyAudio)
+            level = 0.9 if interrupts else 0.25 * 0.9  # that of the user, or -12 dB
+            echo = heard.samples * np.float32(level / abs(heard.samples).max())
+            late = np.concatenate((np.zeros(SPEECH_RATE // 4, np.float32), echo))
+            for start in range(0, 4 * SPEECH_RATE, 640):
+                await talk.send(AudioIn(to_int16(late[start : start + 640]).tobytes()))
+                await talk.pause(0.04)
+            assert bool(talk.of(Interrupted)) == interrupts
 
     run(conversation())
 
