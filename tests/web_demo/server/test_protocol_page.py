@@ -8,6 +8,7 @@ from aiohttp import WSCloseCode
 
 from web_demo.audio.vad import VadRules
 from web_demo.server import protocal
+from web_demo.server.conversation.end_of_turn import DEADLINE_S, EAGERNESS, PAUSE_S
 from web_demo.server.conversation.events import (
     Committed,
     Discarded,
@@ -73,3 +74,10 @@ def test_the_numbers_are_those_of_the_code():
     assert f"default {rules.min_silence_s * 1000:g})" in PAGE
     assert f"default {rules.min_speech_s * 1000:g})" in PAGE
     assert f"default {SessionOptions().prefix_s * 1000:g})" in PAGE
+
+
+@pytest.mark.parametrize("eagerness", ["low", "medium", "high"])
+def test_the_table_of_eagerness_is_that_of_the_code(eagerness):
+    patience = EAGERNESS[eagerness]
+    assert f"| {PAUSE_S * 1000:g} ms | up to {patience.longest_s:g} s | {patience.heard_s:g} s" in row(f"`{eagerness}`")
+    assert f"takes more than {DEADLINE_S * 1000:g} ms" in PAGE

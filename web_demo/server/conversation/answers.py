@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from web_demo.audio.echo import Played
 from web_demo.audio.samples import Audio
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import S2sEngine, TurnRequest
@@ -81,15 +82,30 @@ class Answers:
         await self._idle.wait()
 
     @property
+    def heard(self) -> bool | None:
+        """Whether anything of the conversation's answer has reached the user; None where none is under way."""
+        return self._current.task.heard if self._current is not None else None
+
+    @property
     def full(self) -> bool:
         """As many answers as may be are under way beside the conversation's."""
         return len(self._beside) >= MAX_BESIDE
 
     async def begin(
-        self, request: TurnRequest, kind: Kind, tasks: asyncio.TaskGroup, *, user_item: str = "", beside: bool = False
+        self,
+        request: TurnRequest,
+        kind: Kind,
+        tasks: asyncio.TaskGroup,
+        *,
+        user_item: str = "",
+        beside: bool = False,
+        heard_from: float = 0.0,
+        played: Played | None = None,
     ) -> None:
-        """`user_item`: the id of what it answers. `beside`: the conversation's own answer may go on."""
-        answer = _Answer(self.count, request, kind, user_item, self)
+        """`user_item`: the id of what it answers. `beside`: the conversation's own answer may go on. `heard_from` and `played` are
+        TurnTask's."""
+        answer = _Answer(self.count, kind, user_item, self._outlet, self._history)
+        answer.task = self._task(answer, request, heard_from, played)
         if beside:
             self._beside[answer.number] = answer
         else:
@@ -115,7 +131,7 @@ class Answers:
     def _remember(self, answer: _Answer) -> None:
         outcome = answer.task.outcome or Outcome.INTERRUPTED
         self._metrics.turns.labels(outcome.value).inc()
-        if not answer.kind.remember:
+        if not answer.kind.remember or outcome is Outcome.TOO_EARLY:
             return
         played = answer.task.played()
         if outcome is Outcome.FAILED and not played and answer.kind.forget_failed:
@@ -123,11 +139,12 @@ class Answers:
         self._history.said(answer.item_id, played)
         self._history.prune()
 
-    async def cut_off(self, *, tell: bool = True, by_voice: bool = False) -> None:
-        """End the conversation's answer: nothing of it is sent from here on; its work ends within a deadline."""
+    async def cut_off(self, *, tell: bool = True, by_voice: bool = False, goes_on: bool = False) -> None:
+        """End the conversation's answer: nothing of it is sent from here on; its work ends within a deadline. `goes_on`: the turn
+        that it answers does, and the answer is not remembered."""
         answer, self._current = self._current, None
         if answer is not None:
-            await self._end(answer, tell=tell, by_voice=by_voice)
+            await self._end(answer, tell=tell, by_voice=by_voice, goes_on=goes_on)
             self._idle.set()
 
     async def cut_off_beside(self, number: int, *, tell: bool = True) -> bool:
@@ -143,12 +160,12 @@ class Answers:
         for number in list(self._beside):
             await self.cut_off_beside(number, tell=False)
 
-    async def _end(self, answer: _Answer, *, tell: bool, by_voice: bool = False) -> None:
-        answer.task.silence()
+    async def _end(self, answer: _Answer, *, tell: bool, by_voice: bool = False, goes_on: bool = False) -> None:
+        answer.task.silence(Outcome.TOO_EARLY if goes_on else Outcome.INTERRUPTED)
         if answer.running is not None:
             answer.running.cancel()
         if tell:
-            await self._outlet.send(Interrupted(answer.number, answer.task.played(), by_voice))
+            await self._outlet.send(Interrupted(answer.number, answer.task.played(), goes_on, by_voice))
         if answer.running is not None:
             _, pending = await asyncio.wait({answer.running}, timeout=CANCEL_DEADLINE_S)
             if pending:
@@ -156,7 +173,7 @@ class Answers:
                 log.error("an answer did not end within %g s turn=%s", CANCEL_DEADLINE_S, turn_id)
         self._remember(answer)
 
-    def _task(self, answer: _Answer, request: TurnRequest) -> TurnTask:
+    def _task(self, answer: _Answer, request: TurnRequest, heard_from: float, played: Played | None) -> TurnTask:
         return TurnTask(
             answer.number,
             request,
@@ -166,21 +183,24 @@ class Answers:
             metrics=self._metrics,
             prebuffer_s=self._prebuffer_s if answer.kind.paced else math.inf,
             now=self._now,
+            heard_from=heard_from,
+            played=played,
         )
 
 
 class _Answer:
     """One answer with its items. An `Outlet` for its task."""
 
-    def __init__(self, number: int, request: TurnRequest, kind: Kind, user_item: str, owner: Answers) -> None:
+    task: TurnTask  # set right after it is made, since each needs the other
+
+    def __init__(self, number: int, kind: Kind, user_item: str, outlet: Outlet, history: History) -> None:
         self.number = number
         self.kind = kind
         self.item_id = new_id()
         self.running: asyncio.Task[None] | None = None
         self._user_item = user_item
-        self._outlet, self._history = owner._outlet, owner._history
+        self._outlet, self._history = outlet, history
         self._shown = not kind.remember
-        self.task = owner._task(self, request)
 
     @property
     def writer(self) -> AudioWriter:

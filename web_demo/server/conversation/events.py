@@ -223,10 +223,14 @@ class AnswerEnded:
 @dataclass(frozen=True)
 class Interrupted:
     """The answer was cut off; `played` is what the user can have heard, or read. Throw away what waits to be played.
-    `by_voice`: because somebody was noticed, not because the client wanted it."""
+
+    `goes_on`: hands-free, the user spoke on before anything of it was heard. What it was an answer to is the beginning of the
+    turn that is open now, and comes with it again. `by_voice`: because somebody was noticed, not because the client wanted it.
+    """
 
     turn: int
     played: str
+    goes_on: bool = False
     by_voice: bool = field(default=False, compare=False)
 
 

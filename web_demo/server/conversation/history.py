@@ -159,6 +159,13 @@ class History:
         if isinstance(item, AssistantSaid) and item.under_way:
             self._items[item_id] = replace(item, text=text, under_way=False)
 
+    def forget_calls(self) -> None:
+        """Those that still wait for a result."""
+        waiting = {call.call_id for call in self.open_calls}
+        for item in list(self):
+            if isinstance(item, FunctionCalled) and item.call.call_id in waiting:
+                del self._items[item.id]
+
     def forget_turn(self) -> None:
         """The user's last turn, and what came of it."""
         last = max((place for place, item in enumerate(self) if isinstance(item, UserSaid)), default=0)
@@ -217,8 +224,8 @@ class History:
         if audio is not None and pair.user.text:
             yield Exchange(spoken, "", audio)
             yield Exchange(pair.user.text, said, None, tools)
-        else:
-            yield Exchange(_words(pair.user), said, audio, tools)
+        elif (words := _words(pair.user)) or audio is not None or said or tools:
+            yield Exchange(words, said, audio, tools)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 
 from web_demo.audio.vad import PADDING_S, VadRules
 from web_demo.engines.base import Sampling
+from web_demo.server.conversation.end_of_turn import Patience
 from web_demo.server.conversation.history import Item
 
 
@@ -15,6 +16,9 @@ from web_demo.server.conversation.history import Item
 class SessionOptions:
     system_prompt: str = ""  # "": the engine's own
     turn_detection: VadRules | None = None  # None: the client says when a turn ends
+    patience: Patience | None = (
+        None  # end of turn by meaning, where the service has a model for it; else by the timer alone
+    )
     prefix_s: float = PADDING_S  # sound kept from before speech was noticed
     language: str = "en"  # of what the embedded engine itself has to say
     speech: bool = True  # False: answers are text alone

@@ -7,6 +7,7 @@ answer at a time, which is a task of its own, so the reader is always free to he
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
 import time
@@ -14,11 +15,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from web_demo.audio.samples import WIRE_RATE
-from web_demo.audio.vad import Edge, TurnDetector, VoiceDetector, VoiceModel
+from utils.bucket import TokenBucket
+from web_demo.audio.echo import Played, WithoutEcho
+from web_demo.audio.end_of_turn import CONTEXT_S
+from web_demo.audio.foreground import Foreground
+from web_demo.audio.samples import WIRE_RATE, Audio
+from web_demo.audio.vad import FRAME_S, Edge, TurnDetector, VadRules, VoiceDetector, VoiceModel
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import S2sEngine, ToolResult, TurnRequest
 from web_demo.server.conversation.answers import Answers, Kind, Transcripts
+from web_demo.server.conversation.end_of_turn import ASKED_A_SECOND, ASKED_AT_ONCE, PAUSE_S, EndOfTurn, Wait
 from web_demo.server.conversation.events import (
     AddItem,
     Answer,
@@ -78,8 +84,9 @@ class SessionLimits:
 class Session:
     """`run` it once with what the client does; what it answers goes to `wire`. `turns` counts the answers so far.
 
-    `options` are those to begin with, `client` is whose it is. `now` is the clock of everything that is paced or measured, in
-    seconds; `voice_model` makes one for each hands-free spell; `transcriber` knows the words of the user where the engine does not.
+    `options` are those to begin with, `client` is whose it is. `end_of_turn` says when somebody has finished, in sessions that have
+    patience for it. `now` is the clock of everything that is paced or measured, in seconds; `voice_model` makes one for each
+    hands-free spell; `transcriber` knows the words of the user where the engine does not.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Session:
         options: SessionOptions,
         transcriber: Transcriber | None = None,
         client: str = "",
+        end_of_turn: EndOfTurn | None = None,
         voice_model: Callable[[], VoiceModel] = VoiceDetector,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,7 +111,13 @@ class Session:
         self._limits = limits
         self._options = options
         self._client = client
+        self._end_of_turn = end_of_turn
+        self._played = Played(now)  # by the listener, whose microphone may hear it
+        self._questions = TokenBucket(ASKED_AT_ONCE, ASKED_A_SECOND, now)
+        self._wait: Wait | None = None  # for the pause under way, by meaning
+        self._heard_from = 0.0  # of the answer that is begun next
         self._voice_model = voice_model
+        self._now = now
         self._conversation = Conversation()
         self._conversation.buffered = options.buffered
         self._user = UserAudio(wire.reader, limits.max_turn_s, now)
@@ -275,27 +289,62 @@ class Session:
     async def _configure(self, options: SessionOptions, tasks: asyncio.TaskGroup) -> None:
         previous, self._options = self._options, options
         self._conversation.buffered = options.buffered
-        if (options.turn_detection, options.prefix_s) != (previous.turn_detection, previous.prefix_s):
+        if (_rules(options), options.prefix_s) != (_rules(previous), previous.prefix_s):
             await self._end_speech()
             await self._listen(tasks)
 
     async def _listen(self, tasks: asyncio.TaskGroup) -> None:
         """For a voice, or to nothing, as the options say."""
-        rules = self._options.turn_detection
-        detector = TurnDetector(rules, self._voice_model()) if rules else None
-        self._user.listen_with(detector, self._options.prefix_s)
+        rules = _rules(self._options)
+        self._wait = None
+        voice = Foreground(WithoutEcho(self._voice_model(), self._played)) if rules else None
+        self._user.listen_with(TurnDetector(rules, voice) if rules else None, self._options.prefix_s)
         self._conversation.hands_free = rules is not None
         if rules is not None:
             await self._apply(Event.HANDS_FREE_ON, tasks)
 
     async def _on_edge(self, edge: Edge, at_s: float, tasks: asyncio.TaskGroup) -> None:
-        if edge is Edge.ENDED:
+        if edge is Edge.PAUSED:
+            await self._judge()
+        elif edge is Edge.ENDED:
             await self._end_speech(at_s)
+            heard_s = self._wait.heard_s if self._wait else 0.0
+            self._heard_from = self._now() + heard_s - (self._user.received_s - at_s)
             await self._apply(Event.SPEECH_ENDED if self._options.answers_itself else Event.SPEECH_OVER, tasks)
+            self._heard_from = 0.0
         elif self._user.speaking:  # else the turn was full at the same moment
             self._speech_announced = True
             await self._wire.send(SpeechBegan(at_s, self._said_item))
-            await self._apply(Event.SPEECH_BEGAN if self._options.interrupts_itself else Event.SPEECH_BESIDE, tasks)
+            await self._apply(self._voice(), tasks)
+
+    async def _judge(self) -> None:
+        """Somebody has fallen silent in the turn: for how long, to have finished."""
+        self._wait = None
+        patience, model = self._options.patience, self._end_of_turn
+        if patience is None or model is None or self._questions.level < 1 or self.state is not State.LISTENING:
+            return
+        self._questions.take(1)
+        probability = await model.ask(self._user.last(CONTEXT_S))
+        self._metrics.pauses.labels("timer" if probability is None else "meaning").inc()
+        if probability is not None:
+            self._wait = patience.after(probability)
+            self._user.wait(self._wait.end_s if self._options.speech else self._wait.heard_s)  # text is read at once
+
+    def _voice(self) -> Event:
+        """What it means that somebody is noticed now."""
+        if not self._options.interrupts_itself:
+            return Event.SPEECH_BESIDE
+        return Event.SPEECH_BEGAN if self._unheard() is None else Event.SPEECH_WENT_ON
+
+    def _unheard(self) -> Audio | None:
+        """What the user said last, if nothing of an answer to it was heard, be it under way or waiting for results of its calls,
+        and the turn may be longer. Clients that keep items have it as one, and it stays one."""
+        if self._options.buffered or self._answers.heard is True:
+            return None
+        if self._answers.heard is None and not self._history.open_calls:
+            return None
+        audio = self._history.asked().audio
+        return audio if audio is not None and self._user.has_room_after(audio) else None
 
     async def _end_speech(self, at_s: float | None = None) -> None:
         """For the client, the speech that it was told of is over. Who still speaks will be noticed as somebody new."""
@@ -317,6 +366,8 @@ class Session:
         transition = self._conversation.on(event)
         if event in (Event.TURN_FULL, Event.TURN_CUT) and transition.command is not Command.NOTHING:
             await self._complain(TurnFull(self._limits.max_turn_s))
+        if event is Event.START and transition.command is not Command.REFUSE:
+            self._history.forget_calls()
         match transition.command:
             case Command.OPEN_TURN:
                 await self._open_turn()
@@ -334,7 +385,9 @@ class Session:
                 await self._answers.cut_off()
                 await self._open_turn()
             case Command.BARGE_IN | Command.CANCEL:
-                await self._answers.cut_off(by_voice=event is Event.SPEECH_BEGAN)
+                await self._answers.cut_off(by_voice=event in (Event.SPEECH_BEGAN, Event.SPEECH_WENT_ON))
+            case Command.GO_ON:
+                await self._go_on()
             case Command.FORGET:
                 await self._answers.cut_off()
                 self._history.clear()
@@ -349,6 +402,14 @@ class Session:
         await self._end_speech()
         await self._user.open()
         self._said_item = new_id()
+
+    async def _go_on(self) -> None:
+        """Cut the answer off as if it had never begun: what it answers is the beginning of the turn that is open now."""
+        if (audio := self._unheard()) is None:
+            raise RuntimeError("no answer that nobody heard: the turn table asked for the impossible")
+        await self._answers.cut_off(goes_on=True)
+        self._history.forget_turn()
+        await self._user.go_on_from(audio)
 
     async def _commit(self, tasks: asyncio.TaskGroup) -> None:
         await self._end_speech()
@@ -382,8 +443,25 @@ class Session:
             tool_exchanges=asked.tool_exchanges,
         )
         kind = Kind(own.remember, not options.buffered, options.paced, not options.transcription)
-        await self._answers.begin(request, kind, tasks, user_item=asked.user_item, beside=beside)
+        await self._answers.begin(
+            request,
+            kind,
+            tasks,
+            user_item=asked.user_item,
+            beside=beside,
+            heard_from=self._heard_from,
+            played=self._played if self._conversation.hands_free else None,
+        )
 
     async def _complain(self, problem: Problem) -> None:
         self._metrics.problems.inc()
         await self._wire.send(problem)
+
+
+def _rules(options: SessionOptions) -> VadRules | None:
+    """Of the detector: with patience it also notices pauses, before the timer ends them."""
+    rules = options.turn_detection
+    if rules is None or options.patience is None:
+        return rules
+    pause_s = PAUSE_S - FRAME_S  # so that the frame which makes it whole can end the turn
+    return dataclasses.replace(rules, pause_s=pause_s, min_silence_s=max(rules.min_silence_s, PAUSE_S))

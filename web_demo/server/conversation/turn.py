@@ -24,6 +24,7 @@ class Event(Enum):
     EMPTY_TURN = "end of an empty turn"  # the same, when nothing was said
     RESTART = "restart"
     SPEECH_BEGAN = "speech began"  # voice activity, hands-free
+    SPEECH_WENT_ON = "speech went on"  # the same, before anything of the last turn's answer was heard
     SPEECH_ENDED = "speech ended"
     SPEECH_BESIDE = "speech beside"  # as SPEECH_BEGAN, where that interrupts nothing
     SPEECH_OVER = "speech over"  # as SPEECH_ENDED, where the client asks for the answer
@@ -50,6 +51,9 @@ class Command(Enum):
     CANCEL = "cancel"  # end the answer, and no more
     INTERRUPT = "interrupt"  # cancel the answer, then open a turn
     BARGE_IN = "barge in"  # cancel the answer: what was just noticed, and its pre-roll, are the turn
+    GO_ON = (
+        "go on"  # cancel the answer and remember nothing of it: the last turn was not over, and is this one's beginning
+    )
     FORGET = "forget"  # cancel the answer if there is one, clear the history, open a turn
     REFUSE = "refuse"  # tell the client why
 
@@ -97,6 +101,7 @@ RULES: dict[tuple[State, Event], Transition] = {
     (State.READY, Event.END_TURN): Transition(State.ANSWERING, Command.ANSWER),
     (State.READY, Event.EMPTY_TURN): _stay(State.READY, Refusal.NOTHING_SAID),
     (State.READY, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.NOTHING),
+    (State.READY, Event.SPEECH_WENT_ON): Transition(State.LISTENING, Command.GO_ON),  # while calls wait for results
     (State.READY, Event.TURN_FULL): Transition(State.ANSWERING, Command.ANSWER),
     (State.LISTENING, Event.START): _stay(State.LISTENING, Refusal.ALREADY_OPEN),
     (State.LISTENING, Event.END_TURN): Transition(State.ANSWERING, Command.ANSWER),
@@ -108,6 +113,7 @@ RULES: dict[tuple[State, Event], Transition] = {
     (State.ANSWERING, Event.END_TURN): _stay(State.ANSWERING, Refusal.ALREADY_ANSWERING),
     (State.ANSWERING, Event.EMPTY_TURN): _stay(State.ANSWERING, Refusal.ALREADY_ANSWERING),
     (State.ANSWERING, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.BARGE_IN),
+    (State.ANSWERING, Event.SPEECH_WENT_ON): Transition(State.LISTENING, Command.GO_ON),
     (State.ANSWERING, Event.ANSWER_OVER): Transition(State.WAITING, Command.NOTHING),
     (State.WAITING, Event.START): Transition(State.LISTENING, Command.OPEN_TURN),
     (State.WAITING, Event.END_TURN): _stay(State.WAITING, Refusal.NO_TURN),
@@ -116,6 +122,7 @@ RULES: dict[tuple[State, Event], Transition] = {
     (State.TALKING_OVER, Event.END_TURN): _stay(State.TALKING_OVER, Refusal.ALREADY_ANSWERING),
     (State.TALKING_OVER, Event.EMPTY_TURN): _stay(State.TALKING_OVER, Refusal.ALREADY_ANSWERING),
     (State.TALKING_OVER, Event.SPEECH_BEGAN): Transition(State.LISTENING, Command.CANCEL),
+    (State.TALKING_OVER, Event.SPEECH_WENT_ON): Transition(State.LISTENING, Command.CANCEL),
     (State.TALKING_OVER, Event.SPEECH_ENDED): Transition(State.ANSWERING, Command.COMMIT),
     (State.TALKING_OVER, Event.TURN_FULL): Transition(State.ANSWERING, Command.COMMIT),
     (State.TALKING_OVER, Event.ANSWER_OVER): Transition(State.LISTENING, Command.NOTHING),

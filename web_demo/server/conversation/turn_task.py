@@ -18,6 +18,8 @@ from enum import Enum
 
 from utils.channel import Channel
 from utils.threads import off_loop
+from web_demo.audio.echo import Played
+from web_demo.audio.recording import Recording
 from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples, is_audible
 from web_demo.detokenizer.source import SpeechSource, TurnSpeech
 from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
@@ -48,6 +50,7 @@ SLICE_SAMPLES = WIRE_RATE  # encoded in one go: what a cancelled answer can have
 class Outcome(Enum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
+    TOO_EARLY = "too_early"  # cut off before anything was heard of it: the user was not done
     FAILED = "failed"
 
 
@@ -61,7 +64,8 @@ class _Window:
 
 class TurnTask:
     """One answer to `request`. `run` it once, as a task; cancel the task to end it, after `silence()`, which takes effect at once:
-    nothing more reaches the client.
+    nothing more reaches the client. Nothing of it is heard, and no function called, before `heard_from`. `played` is told
+    of the sound that goes out.
 
     Afterwards `outcome`, `transcript`, `calls` and `played()` say what came of it. `now` is the clock that paces it, in seconds.
     """
@@ -77,6 +81,8 @@ class TurnTask:
         metrics: S2sMetrics,
         prebuffer_s: float,
         now: Callable[[], float],
+        played: Played | None = None,
+        heard_from: float = 0.0,
     ) -> None:
         self.number = number
         self.request = request
@@ -85,6 +91,9 @@ class TurnTask:
         self._wire = wire
         self._metrics = metrics
         self._now = now
+        self._listener = played
+        self._unsent = Recording()  # of the sound that was made, for the listener's echo
+        self._heard_from = heard_from
         self._clock = SampleClock(WIRE_RATE, prebuffer_s)
         self._windows: Channel[_Window] = Channel(WINDOWS_AHEAD)
         self._audio: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
@@ -100,10 +109,15 @@ class TurnTask:
         self.calls: list[ToolCall] = []  # functions whose results the answer waits for
         self.outcome: Outcome | None = None
 
-    def silence(self) -> None:
+    def silence(self, outcome: Outcome = Outcome.INTERRUPTED) -> None:
         self._played = self.played()
         self.silenced = True
-        self.outcome = self.outcome or Outcome.INTERRUPTED
+        self.outcome = self.outcome or outcome
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything of it has reached the user: its sound, or its text where that is all there is."""
+        return self._sent > 0 or (not self.request.speech and bool(self.reply.text))
 
     def played(self) -> str:
         """The reply, as far as the user can have heard (or read) it."""
@@ -136,6 +150,11 @@ class TurnTask:
         if problem is not None and not self.silenced:
             self.outcome = Outcome.FAILED
             await self._send(AnswerFailed(self.number, problem, code))
+
+    async def _may_be_heard(self) -> None:
+        """Returns when it is late enough."""
+        if (wait_s := self._heard_from - self._now()) > 0:
+            await asyncio.sleep(wait_s)
 
     async def _send(self, event: ServerEvent) -> None:
         if not self.silenced:
@@ -171,6 +190,7 @@ class TurnTask:
                             self._trace("window")
                             await self._windows.put(_Window(codes=window))
                     case ToolCall():
+                        await self._may_be_heard()
                         self.calls.append(step)
                         await self._send(ToolCalled(self.number, step))
         await self._windows.put(_Window(codes=chunker.flush() if chunker else (), last=True))
@@ -218,6 +238,8 @@ class TurnTask:
             self.reply.add_sound(len(samples))
             self._audible = self._audible or is_audible(samples)
             self._produced += len(samples)
+            if self._listener is not None:
+                self._unsent.append(samples)
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
         if window.text:
@@ -240,6 +262,7 @@ class TurnTask:
 
     async def _play(self) -> None:
         async for audio in self._audio:
+            await self._may_be_heard()
             now = self._now()
             due = self._clock.due(self._sent, now)
             if due > now:
@@ -251,6 +274,8 @@ class TurnTask:
                 self._metrics.first_audio.observe(self._now() - self._began)
                 self._trace("sent")
             await self._wire.send(ReplyAudio(self.number, audio))
+            if self._listener is not None:
+                self._listener.add(self._unsent.take(audio.samples), self._clock.plays_at(self._sent))
             self._sent += audio.samples
             self._metrics.audio_out.inc(audio.samples / WIRE_RATE)
 

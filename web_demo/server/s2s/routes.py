@@ -58,6 +58,7 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire, c
         options=wire.options,
         transcriber=service.words.words if service.words is not None else None,
         client=client,
+        end_of_turn=service.end_of_turn,
     )
     service.sessions.add(session)
     service.metrics.sessions.set(len(service.sessions))

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from utils.threads import off_loop
+from web_demo.audio import end_of_turn
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
@@ -20,6 +21,7 @@ from web_demo.engines.choice import Choice, choose
 from web_demo.errors import SetupError
 from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.service import EngineHost
+from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s import words
@@ -42,10 +44,13 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             retry_after_s=30,
             refused=metrics.sessions_refused.inc,
         )
+        self.end_of_turn: EndOfTurn | None = None
         self.detokenizer = _speech_source(engine, metrics)
         self.words = words.create(settings) if engine.name != "embedded" else None  # which is a recogniser itself
 
     async def start_parts(self) -> None:
+        if (model := await off_loop(end_of_turn.find, self.settings.turn_model)) is not None:
+            self.end_of_turn = EndOfTurn(model)
         await asyncio.gather(self.detokenizer.start(), off_loop(self.engine.preload))
         if self.words is not None:
             await self.words.start()
@@ -54,6 +59,8 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
 
     async def close(self) -> None:
+        if self.end_of_turn is not None:
+            self.end_of_turn.close()
         await self.detokenizer.close()
         if self.words is not None:
             await self.words.close()
@@ -68,6 +75,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             **self.engine.parts,
             "sessions": len(self.sessions),
             "max_sessions": self.max_sessions,
+            "end_of_turn": self.end_of_turn.name if self.end_of_turn is not None else "timer",
             "languages": list(self.engine.capabilities.languages),
         }
 

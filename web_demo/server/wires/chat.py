@@ -177,8 +177,8 @@ def _fields(event: ServerEvent) -> dict[str, Any]:
             return {"message": message}
         case AnswerBegan(turn):
             return {"turn": turn}
-        case Interrupted(turn, played):
-            return {"turn": turn, "heard": played}
+        case Interrupted(turn, played, goes_on):
+            return {"turn": turn, "heard": played} | ({"goes_on": True} if goes_on else {})
         case ToolCalled(turn, call):
             return {"turn": turn, "id": call.call_id, "name": call.name, "arguments": dict(call.arguments)}
         case AnswerFailed(turn, message):

@@ -10,12 +10,14 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from tests.speech import Loudness
+from web_demo.audio.end_of_turn import EndModel
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, TooMuchSound, from_int16
 from web_demo.audio.vad import VadRules
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import Heard, SpeechCodes, SpeechText, TextDelta, ToolCall, ToolResult
 from web_demo.engines.fakes import SAMPLES_PER_CHARACTER, SAMPLES_PER_CODE, ScriptedS2s
 from web_demo.errors import EngineFailed
+from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
@@ -140,6 +142,7 @@ class FakeSynthesizer:
         self.said: list[str | tuple[int, ...]] = []
         self.open_error: Exception | None = None
         self.loudness = 0.1
+        self.voice: Samples | None = None  # at WIRE_RATE, what it says instead of a constant
 
     async def open(self, turn_id: str) -> "FakeSpeech":
         await asyncio.sleep(0)
@@ -168,7 +171,9 @@ class FakeSpeech:
         length = round((len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE) / speed)
         for start in range(0, length, WIRE_RATE // 2):
             await asyncio.sleep(0)
-            yield np.full(min(WIRE_RATE // 2, length - start), self._owner.loudness, np.float32)
+            size = min(WIRE_RATE // 2, length - start)
+            voice = self._owner.voice
+            yield np.full(size, self._owner.loudness, np.float32) if voice is None else voice[start : start + size]
             if "[fail]" in text:
                 raise EngineFailed("speech synthesis failed: told to")
             if "[defect]" in text:
@@ -191,6 +196,7 @@ class Talk:
         begins: SessionOptions,
         limits: SessionLimits,
         frame_s: float,
+        end_model: EndModel | None,
         **engine: object,
     ) -> None:
         self.wire = FakeWire(frame_s=frame_s)
@@ -204,6 +210,7 @@ class Talk:
             metrics=METRICS,
             limits=limits,
             options=begins,
+            end_of_turn=EndOfTurn(end_model) if end_model else None,
             voice_model=Loudness,
             now=asyncio.get_running_loop().time,
         )
@@ -303,6 +310,7 @@ async def talking(
     begins: SessionOptions | None = None,
     limits: SessionLimits | None = None,
     frame_s: float = 0.04,
+    end_model: EndModel | None = None,
     **engine: object,
 ) -> AsyncIterator[Talk]:
     """`begins`: the options of the session at its beginning, before it gets the others. Ends with a hang-up, unless there was one,
@@ -313,6 +321,7 @@ async def talking(
         begins=begins or SessionOptions(),
         limits=limits or SessionLimits(),
         frame_s=frame_s,
+        end_model=end_model,
         **engine,
     )
     if options is not None:
@@ -383,6 +392,11 @@ def call(turn):
     if turn.tool_exchanges:
         return say(turn.tool_exchanges[-1].results[0].content)(turn)
     return [Heard("?"), ToolCall("call1", "weather", {"city": "Paris"})]
+
+
+def slow(turn):
+    """Understands at once, and is silent for a minute."""
+    return [Heard("0.8 s"), 60.0, *say("late")(turn)[1:]]
 
 
 LONG = "x" * 200  # ten seconds

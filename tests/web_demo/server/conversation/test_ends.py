@@ -112,7 +112,9 @@ def test_an_interruption_at_any_step_ends_the_answer_and_the_next_turn_works(kin
             if ended and kind == "call":
                 assert history == (Exchange("?", ""),)  # its calls are forgotten with `start`
             else:
-                (exchange,) = history
+                assert len(history) == 1
+            for exchange in history:
+                assert exchange.user_text or exchange.user_audio
                 assert exchange.assistant_text == (whole if ended else cut[0].played)
                 assert whole.startswith(exchange.assistant_text)
 
@@ -273,6 +275,7 @@ def test_an_answer_that_hangs_can_be_interrupted():
 def test_an_engine_that_does_not_let_go_is_left_behind_after_a_deadline(caplog):
     async def stubborn(turn):
         try:
+            yield Heard("Count")
             yield TextDelta("One")
             await asyncio.sleep(3600)
         finally:
@@ -290,8 +293,7 @@ def test_an_engine_that_does_not_let_go_is_left_behind_after_a_deadline(caplog):
             assert CANCEL_DEADLINE_S <= loop.time() - began < CANCEL_DEADLINE_S + 5
             assert talk.text().startswith("One")
             (exchange,) = talk.engine.turns[-1].history  # remembered all the same, and in its place
-            assert exchange.assistant_text == ""
-            assert exchange.user_audio is not None  # nobody knows the words
+            assert exchange == Exchange("Count", "")
             await talk.pause(120.0)
             await talk.works()
             assert talk.engine.turns[-1].history == (exchange, Exchange("0.4 s", "next "))

@@ -5,7 +5,17 @@ from itertools import product
 
 import pytest
 
-from tests.web_demo.server.conversation.talk import HANDS_FREE, LONG, MESSAGE_S, Talk, call, first_then, say, talking
+from tests.web_demo.server.conversation.talk import (
+    HANDS_FREE,
+    LONG,
+    MESSAGE_S,
+    Talk,
+    call,
+    first_then,
+    say,
+    slow,
+    talking,
+)
 from tests.web_demo.server.conversation.virtual_time import run
 from web_demo.engines.base import ToolResult
 from web_demo.server.conversation.events import (
@@ -25,6 +35,7 @@ from web_demo.server.conversation.events import (
     SpeechEnded,
     Start,
     ToolResults,
+    Transcribed,
     TurnFull,
     Write,
 )
@@ -39,7 +50,7 @@ VAD = HANDS_FREE.turn_detection
 
 
 async def ready(talk: Talk, event: Event) -> None:
-    if event is Event.TOOLS_ANSWERED:
+    if event in (Event.TOOLS_ANSWERED, Event.SPEECH_WENT_ON):
         await talk.configure(turn_detection=VAD)
         await answered(talk)
         await talk.configure(turn_detection=talk.wanted)
@@ -66,7 +77,9 @@ async def listening(talk: Talk, event: Event) -> None:
 
 async def answering(talk: Talk, event: Event) -> None:
     await talk.ask(0.8)
-    if event is not Event.ANSWER_OVER:
+    if event is Event.SPEECH_WENT_ON:
+        await talk.wait_for(Transcribed)
+    elif event is not Event.ANSWER_OVER:
         await talk.wait_for(ReplyAudio)
     if event is Event.HANDS_FREE_ON and talk.wanted:
         await talk.configure(turn_detection=None)
@@ -76,7 +89,7 @@ async def answering(talk: Talk, event: Event) -> None:
 
 
 async def talking_over(talk: Talk, event: Event) -> None:
-    if talk.wanted and event not in (Event.SPEECH_BEGAN, Event.SPEECH_BESIDE):
+    if talk.wanted and event not in (Event.SPEECH_BEGAN, Event.SPEECH_WENT_ON, Event.SPEECH_BESIDE):
         await talk.ask(0.8)
         await talk.wait_for(ReplyAudio)
         await talk.configure(interrupts_itself=False)
@@ -85,9 +98,12 @@ async def talking_over(talk: Talk, event: Event) -> None:
             await talk.configure(turn_detection=None)
     else:
         await talk.configure(turn_detection=None)
+        if event is Event.SPEECH_WENT_ON:  # of a spoken turn, whose answer is not there yet
+            await talk.speak(0.8)
+            await talk.send(Commit())
         await talk.send(Start())
         await talk.send(Answer())
-        if event is not Event.ANSWER_OVER:
+        if event not in (Event.ANSWER_OVER, Event.SPEECH_WENT_ON):
             await talk.wait_for(ReplyAudio)
         if event is Event.COMMIT:
             await talk.speak(0.8)
@@ -139,6 +155,7 @@ HAPPENS: dict = {
     Event.EMPTY_TURN: lambda talk: talk.send(EndTurn()),
     Event.RESTART: lambda talk: talk.send(Restart()),
     Event.SPEECH_BEGAN: lambda talk: talk.speak(0.4),
+    Event.SPEECH_WENT_ON: lambda talk: talk.speak(0.4),
     Event.SPEECH_ENDED: voice_ends,
     Event.TURN_FULL: turn_fills,
     Event.SPEECH_BESIDE: voice_beside,
@@ -158,11 +175,14 @@ HAPPENS: dict = {
 
 def why_not(state: State, event: Event, hands_free: bool) -> str | None:
     """Why no client can bring this cell about."""
-    voice = event in (Event.SPEECH_BEGAN, Event.SPEECH_ENDED, Event.SPEECH_BESIDE, Event.SPEECH_OVER)
+    voices = Event.SPEECH_BEGAN, Event.SPEECH_WENT_ON, Event.SPEECH_BESIDE, Event.SPEECH_ENDED, Event.SPEECH_OVER
+    voice = event in voices
     if hands_free and state is State.WAITING:
         return "a hands-free session is ready when an answer is over"
     if voice and not hands_free:
         return "nobody listens for a voice"
+    if event is Event.SPEECH_WENT_ON and state is State.LISTENING:
+        return "nothing is being answered"
     if event is Event.ANSWER_OVER and state not in (State.ANSWERING, State.TALKING_OVER):
         return "there is no answer"
     deaf = State.READY, State.ANSWERING, State.WAITING
@@ -201,11 +221,13 @@ def expected(state: State, event: Event, hands_free: bool) -> Transition:
 def test_a_cell(state: State, event: Event, hands_free: bool):
     """`expected` is what the table says; that the table is right is the business of test_turn.py."""
     rule = expected(state, event, hands_free)
-    tools = event is Event.TOOLS_ANSWERED
     speaks = state in (State.ANSWERING, State.TALKING_OVER)
+    tools = event in (Event.TOOLS_ANSWERED, Event.SPEECH_WENT_ON)
     first = call if tools and not speaks else say(LONG if speaks else "yes")
     if event is Event.ANSWER_OVER and state is State.ANSWERING:
         first = say("a short one")
+    if event is Event.SPEECH_WENT_ON and speaks:
+        first = slow
 
     async def conversation():
         limits = SessionLimits(max_turn_s=MAX_TURN_S)
@@ -218,7 +240,7 @@ def test_a_cell(state: State, event: Event, hands_free: bool):
             await HAPPENS[event](talk)
             if rule.command in BRINGS_ANSWER:
                 await talk.answered(here)
-            check_command(talk, rule, event, here, turns)
+            check_command(talk, state, rule, event, here, turns)
             if rule.command not in BRINGS_ANSWER:  # an answer may be over by now
                 assert talk.session.state is rule.state
             await talk.session.idle()
@@ -229,9 +251,10 @@ def test_a_cell(state: State, event: Event, hands_free: bool):
     run(conversation())
 
 
-def check_command(talk: Talk, rule: Transition, event: Event, here: int, turns: int) -> None:
+def check_command(talk: Talk, state: State, rule: Transition, event: Event, here: int, turns: int) -> None:
     began, cut, problems = talk.of(AnswerBegan, here), talk.of(Interrupted, here), talk.of(Problem, here)
-    assert len(talk.of(SpeechBegan, here)) == (event in (Event.SPEECH_BEGAN, Event.SPEECH_BESIDE))
+    began_to_speak = Event.SPEECH_BEGAN, Event.SPEECH_WENT_ON, Event.SPEECH_BESIDE
+    assert len(talk.of(SpeechBegan, here)) == (event in began_to_speak)
     if event in (Event.SPEECH_ENDED, Event.SPEECH_OVER):
         assert len(talk.of(SpeechEnded, here)) == 1
     match rule.command:
@@ -256,6 +279,10 @@ def check_command(talk: Talk, rule: Transition, event: Event, here: int, turns: 
             assert [answer.turn for answer in cut] == [turns]
             assert talk.engine.live == 0
             assert talk.synthesizer.live == set()
+            assert (began, problems) == ([], [])
+        case Command.GO_ON:  # an answer that waits for calls was over already
+            assert cut == [Interrupted(turns, "", goes_on=True)][: state is State.ANSWERING]
+            assert talk.engine.live == 0
             assert (began, problems) == ([], [])
         case Command.FORGET:
             assert talk.engine.forgotten == [talk.session.id]

@@ -93,6 +93,11 @@ def test_a_voice_interrupts_the_answer():
     assert outcome(State.ANSWERING, Event.SPEECH_BEGAN) == (State.LISTENING, Command.BARGE_IN)
 
 
+@pytest.mark.parametrize("state", [State.ANSWERING, State.READY])
+def test_a_voice_that_comes_back_before_the_answer_was_heard_goes_on_with_the_turn(state):
+    assert outcome(state, Event.SPEECH_WENT_ON) == (State.LISTENING, Command.GO_ON)
+
+
 @pytest.mark.parametrize(
     ("state", "by_hand", "hands_free"),
     [
@@ -200,7 +205,7 @@ def test_on_any_walk_there_is_never_a_second_answer_and_never_a_deaf_end(seed, h
             case Command.INTERRUPT | Command.BARGE_IN | Command.CANCEL:
                 assert answers == 1, "an interruption of nothing"
                 answers -= 1
-            case Command.FORGET:
+            case Command.GO_ON | Command.FORGET:
                 answers = 0
         if event is Event.ANSWER_OVER:
             answers -= 1

@@ -19,6 +19,7 @@ from web_demo.server.common.realtime.session import (
     audio_output,
     updated,
 )
+from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import AnswerOptions, SessionOptions
 from web_demo.server.wires.chat_settings import language_of
 from web_demo.server.wires.realtime.items import Json
@@ -45,6 +46,7 @@ class Settings:
             self.begun,
             system_prompt=self.answering.instructions,
             turn_detection=turns.rules if turns else None,
+            patience=EAGERNESS[turns.eagerness] if turns and turns.type == "semantic_vad" else None,
             prefix_s=turns.prefix_s if turns else PADDING_S,
             language=(language_of(told.language) if told else None) or self.begun.language,
             speech=self.answering.speech,

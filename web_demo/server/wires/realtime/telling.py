@@ -101,7 +101,7 @@ class Telling:
             case ReplyText(turn) | ReplyAudio(turn) | ToolCalled(turn) | AnswerEnded(turn) | AnswerFailed(turn):
                 if response := self._responses.get(turn):
                     yield from self._answer(response, said)
-            case Interrupted(turn, played, by_voice):
+            case Interrupted(turn, played, _, by_voice):
                 if response := self._responses.pop(turn, None):
                     yield from response.cancelled(played, "turn_detected" if by_voice else "client_cancelled")
             case ItemAdded() | ItemDeleted() | ItemTruncated() | ItemFound():

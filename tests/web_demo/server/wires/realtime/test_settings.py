@@ -3,6 +3,7 @@
 import pytest
 
 from web_demo.server.common.realtime.fields import EventError, Fields
+from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import AnswerOptions
 from web_demo.server.wires.realtime.settings import Settings, begun
 
@@ -22,6 +23,14 @@ def test_a_session_begins_hands_free_and_keeps_all_sound():
     assert options.turn_detection is not None
     assert (options.buffered, options.answers_itself, options.interrupts_itself) == (True, True, True)
     assert (options.language, options.paced, options.transcription) == ("zh", False, False)
+
+
+@pytest.mark.parametrize("eagerness", ["low", "medium", "high", "auto"])
+def test_semantic_detection_has_the_patience_of_its_eagerness(eagerness):
+    options = detecting({"type": "semantic_vad", "eagerness": eagerness})
+    assert options.patience == EAGERNESS[eagerness]
+    assert options.turn_detection is not None
+    assert detecting({"type": "server_vad"}).patience is None
 
 
 def test_without_detection_the_client_commits_and_asks():
