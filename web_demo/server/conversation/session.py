@@ -184,6 +184,8 @@ class Session:
                     await self._apply(Event.TURN_FULL, tasks)
                     self._user.keep(rest, self._conversation.keep)
                     self._ignore_unwanted()
+                if self._user.noticing and self._answer is not None:
+                    self._answer.postpone()
                 if stretch.edge is not None:
                     await self._on_edge(stretch.edge, self._user.time_of(stretch), tasks)
         self._metrics.audio_in.inc(self._user.received_s - received_s)
