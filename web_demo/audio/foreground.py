@@ -10,7 +10,7 @@ import numpy as np
 from web_demo.audio.samples import Samples
 from web_demo.audio.vad import FRAME_S, FRAME_SAMPLES, VoiceModel
 
-BELOW_DB = 7.0  # the user's running level, a voice is in the background
+BELOW_DB = 9.0  # the user's running level, a voice is in the background
 HOLD_FRAMES = 16  # half a second: weak syllables are as near as the loud ones beside them
 LEARN = 0.03  # of the way to a new level, with each frame of the user's voice
 FORGET_DB_S = 0.25  # with each second of voices in the background: who has moved away is heard again

@@ -129,6 +129,11 @@ class Endpointer:
         self._paused = False  # this silence was noticed
         self._silence_s: float | None = None  # what `wait` asked for
 
+    @property
+    def noticing(self) -> bool:
+        """The last frames are a voice, and too few to begin anything."""
+        return not self.speaking and self._run > 0
+
     def wait(self, silence_s: float) -> None:
         """The silence under way, which brought Edge.PAUSED, ends the speech when it has lasted so long."""
         self._silence_s = silence_s
@@ -179,6 +184,11 @@ class TurnDetector:
     @property
     def speaking(self) -> bool:
         return self._ends.speaking
+
+    @property
+    def noticing(self) -> bool:
+        """A voice may be beginning at this moment."""
+        return self._ends.noticing
 
     def pre_roll(self, padding_s: float) -> int:
         """Samples before the end of the stretch that brings Edge.BEGAN which belong to the utterance: what it took to notice the

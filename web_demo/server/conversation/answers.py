@@ -86,6 +86,11 @@ class Answers:
         """Whether anything of the conversation's answer has reached the user; None where none is under way."""
         return self._current.task.heard if self._current is not None else None
 
+    def postpone(self) -> None:
+        """Somebody may be beginning to speak: what of the conversation's answer was not heard yet waits until that is known."""
+        if self._current is not None:
+            self._current.task.postpone()
+
     @property
     def full(self) -> bool:
         """As many answers as may be are under way beside the conversation's."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,10 +48,12 @@ class Patience:
         return Wait(end_s, end_s if probability >= self.sure else max(end_s, self.heard_s))
 
 
+NEVER = math.inf
+
 # As OpenAI's Realtime API names them; its "auto" is "medium".
 EAGERNESS = {
-    "low": Patience(longest_s=3.0, sure=1.01, heard_s=1.6),  # never sure
-    "medium": Patience(longest_s=1.5, sure=0.985, heard_s=1.1),
+    "low": Patience(longest_s=3.0, sure=NEVER, heard_s=1.6),
+    "medium": Patience(longest_s=1.5, sure=NEVER, heard_s=1.3),
     "high": Patience(longest_s=0.8, sure=FINISHED, heard_s=0.8),
 }
 EAGERNESS["auto"] = EAGERNESS["medium"]

@@ -270,6 +270,8 @@ class Session:
                     await self._apply(Event.TURN_FULL if self._options.answers_itself else Event.TURN_CUT, tasks)
                     self._user.keep(rest, self._conversation.keep)
                     self._ignore_unwanted()
+                if self._user.noticing:
+                    self._answers.postpone()
                 if stretch.edge is not None:
                     await self._on_edge(stretch.edge, self._user.time_of(stretch), tasks)
         self._metrics.audio_in.inc(self._user.received_s - received_s)

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 WINDOWS_AHEAD = 4  # sentences or windows that the engine may be ahead of the detokenizer
 AHEAD_SAMPLES = 2 * WIRE_RATE  # encoded audio that may wait for its time
+NOTICE_S = 0.2  # in which a voice is noticed that is beginning, with the way that its sound has
+POSTPONED_S = 0.6
 FIRST_SLICE_SAMPLES = WIRE_RATE // 5
 SLICE_SAMPLES = WIRE_RATE  # encoded in one go: what a cancelled answer can have encoded in vain
 
@@ -94,6 +96,7 @@ class TurnTask:
         self._listener = played
         self._unsent = Recording()  # of the sound that was made, for the listener's echo
         self._heard_from = heard_from
+        self._heard_at_last = max(heard_from, now()) + POSTPONED_S
         self._clock = SampleClock(WIRE_RATE, prebuffer_s)
         self._windows: Channel[_Window] = Channel(WINDOWS_AHEAD)
         self._audio: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
@@ -151,10 +154,15 @@ class TurnTask:
             self.outcome = Outcome.FAILED
             await self._send(AnswerFailed(self.number, problem, code))
 
+    def postpone(self) -> None:
+        """Somebody may be beginning to speak: what was not heard yet waits until that is known, for POSTPONED_S at most."""
+        self._heard_from = max(self._heard_from, min(self._now() + NOTICE_S, self._heard_at_last))
+
     async def _may_be_heard(self) -> None:
         """Returns when it is late enough."""
         if (wait_s := self._heard_from - self._now()) > 0:
             await asyncio.sleep(wait_s)
+            await self._may_be_heard()  # unless it was postponed meanwhile
 
     async def _send(self, event: ServerEvent) -> None:
         if not self.silenced:
@@ -262,7 +270,8 @@ class TurnTask:
 
     async def _play(self) -> None:
         async for audio in self._audio:
-            await self._may_be_heard()
+            if self._sent == 0:
+                await self._may_be_heard()
             now = self._now()
             due = self._clock.due(self._sent, now)
             if due > now:

@@ -66,6 +66,11 @@ class UserAudio:
         """Somebody was noticed, and is not done yet."""
         return self._detector is not None and self._detector.speaking
 
+    @property
+    def noticing(self) -> bool:
+        """Somebody may be beginning to speak at this moment."""
+        return self._detector is not None and self._detector.noticing
+
     def time_of(self, edge: Stretch) -> float:
         """Seconds into the sound of the session."""
         return self._detector_from_s + edge.at / SPEECH_RATE

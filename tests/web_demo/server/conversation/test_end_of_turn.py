@@ -25,10 +25,11 @@ from web_demo.server.conversation.events import (
     ToolCalled,
 )
 from web_demo.server.conversation.turn import State
+from web_demo.server.conversation.turn_task import POSTPONED_S
 
 BY_MEANING = replace(HANDS_FREE, patience=EAGERNESS["auto"])
 TIMER_S = HANDS_FREE.turn_detection.min_silence_s
-STEP_S = 0.1  # two messages and a frame: what it takes to notice anything
+STEP_S = 0.12  # two messages and a frame: what it takes to notice anything
 
 
 class Opinion:
@@ -79,7 +80,7 @@ def test_by_default_200_ms_are_waited_for_who_sounds_finished_and_a_second_and_a
     patience = EAGERNESS["auto"]
     assert patience.after(0.95).end_s == pytest.approx(0.2)
     assert patience.after(0.05).end_s == pytest.approx(1.5)
-    assert patience.after(0.995).heard_s == pytest.approx(0.2)
+    assert EAGERNESS["high"].after(0.95).heard_s == pytest.approx(0.2)
 
 
 def test_the_eager_wait_less():
@@ -138,6 +139,33 @@ def test_who_sounds_finished_and_was_not_may_go_on_while_the_answer_waits_to_be_
             await talk.answered()
             assert spoken_s(talk.engine.turns[-1].audio) == pytest.approx(2.0, abs=0.1)
             assert times(talk, ReplyAudio)[0] == pytest.approx(2.9 + EAGERNESS["auto"].heard_s, abs=STEP_S)
+
+    run(conversation())
+
+
+def test_nothing_is_heard_while_somebody_may_be_beginning_to_speak():
+    """The silence is over just before the answer would be heard, and it takes a moment to notice that."""
+
+    async def conversation():
+        heard_s = EAGERNESS["auto"].heard_s
+        async with talking(say("ok"), options=BY_MEANING, end_model=Opinion(0.95, 0.95)) as talk:
+            await speak_live(talk, 1.0)
+            await speak_live(talk, round((heard_s - 0.04) / 0.04) * 0.04, level=0.0)
+            await speak_live(talk, 1.0)
+            assert talk.of(Interrupted) == [Interrupted(1, "", goes_on=True)]
+
+    run(conversation())
+
+
+def test_what_only_seems_to_begin_does_not_hold_the_answer_back_for_long():
+    async def conversation():
+        async with talking(say("ok"), options=BY_MEANING, end_model=Opinion(0.95)) as talk:
+            await speak_live(talk, 1.0)
+            await speak_live(talk, 0.4, level=0.0)
+            for _ in range(40):
+                await talk.speak(0.04)  # clicks
+                await speak_live(talk, 0.08, level=0.0)
+            assert times(talk, ReplyAudio)[0] < 1.0 + EAGERNESS["auto"].heard_s + POSTPONED_S + 2 * STEP_S
 
     run(conversation())
 
