@@ -43,9 +43,12 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self.detokenizer = _speech_source(engine, metrics)
 
     async def start_parts(self) -> None:
-        if (model := await off_loop(end_of_turn.find, self.settings.turn_model)) is not None:
-            self.end_of_turn = EndOfTurn(model)
-        await asyncio.gather(self.detokenizer.start(), off_loop(self.engine.preload))
+        model, _, _ = await asyncio.gather(
+            off_loop(end_of_turn.find, self.settings.turn_model),
+            self.detokenizer.start(),
+            off_loop(self.engine.preload),
+        )
+        self.end_of_turn = EndOfTurn(model) if model is not None else None
         await self.engine.start()  # last: on a shared GPU the engine measures what is really left
         if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
