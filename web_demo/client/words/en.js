@@ -90,7 +90,7 @@ export default {
   spokenAnswersHint: "When off, answers are text alone, from the next one on",
   sensitivity: "Voice sensitivity",
   sensitivityHint: "Higher notices quieter speech, and more noise",
-  turnEnd: "Hands-free: your turn ends",
+  turnEnd: "Your turn ends",
   turnEndAuto: "when you sound finished",
   turnEndLow: "when you sound finished, and later",
   turnEndHigh: "when you sound finished, and sooner",

@@ -87,7 +87,7 @@ export default {
   spokenAnswersHint: "关闭后，从下一次回答起只有文字",
   sensitivity: "语音灵敏度",
   sensitivityHint: "越高越能听到轻声，也越容易受噪声影响",
-  turnEnd: "自由对话：怎样算说完",
+  turnEnd: "怎样算说完",
   turnEndAuto: "听起来说完了",
   turnEndLow: "听起来说完了，多等一会儿",
   turnEndHigh: "听起来说完了，少等一会儿",

@@ -49,9 +49,12 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self.words = words.create(settings) if engine.name != "embedded" else None  # which is a recogniser itself
 
     async def start_parts(self) -> None:
-        if (model := await off_loop(end_of_turn.find, self.settings.turn_model)) is not None:
-            self.end_of_turn = EndOfTurn(model)
-        await asyncio.gather(self.detokenizer.start(), off_loop(self.engine.preload))
+        model, _, _ = await asyncio.gather(
+            off_loop(end_of_turn.find, self.settings.turn_model),
+            self.detokenizer.start(),
+            off_loop(self.engine.preload),
+        )
+        self.end_of_turn = EndOfTurn(model) if model is not None else None
         if self.words is not None:
             await self.words.start()
         await self.engine.start()  # last: on a shared GPU the engine measures what is really left
