@@ -89,6 +89,13 @@ async def test_the_second_turn_is_the_same_with_and_without_the_kept_first_one()
         assert await answer(engine, second) == kept
 
 
+async def test_what_is_written_is_answered_by_voice_and_so_is_nothing_at_all() -> None:
+    async with running() as engine:
+        for request in (turn(1, audio=None, text="Hello?"), turn(2, audio=None), turn(3, text="and this")):
+            assert [step for step in await answer(engine, request) if isinstance(step, SpeechCodes)]
+        assert await engine.transcribe(sound(1)) is None
+
+
 async def test_closing_the_answer_frees_its_slot_within_one_step() -> None:
     async with running(slots=1, max_new_tokens=500, max_waiting=1) as engine:
         async with aclosing(engine.respond(turn(1, sampling=Sampling(seed=1)))) as steps:
