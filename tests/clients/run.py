@@ -187,6 +187,17 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def commands_of(options: argparse.Namespace) -> dict[str, list[str]]:
+    """How each program is run."""
+    commands = {name: [options.python, "-m", f"tests.clients.{name}"] for name in PYTHON_CLIENTS}
+    if wyoming := os.environ.get("WYOMING_PYTHON", ""):
+        commands["wyoming_client"] = [wyoming, "-m", "tests.clients.wyoming_client"]
+    if options.node:
+        # a browser's WebSocket is behind this option up to Node 21
+        commands |= {n: [options.node, "--experimental-websocket", f"tests/clients/{n}"] for n in NODE_CLIENTS}
+    return {name: commands[name] for name in options.only.split(",")} if options.only else commands
+
+
 async def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--python", required=True, help="of the environment that has the clients")
@@ -194,12 +205,7 @@ async def main() -> int:
     parser.add_argument("--only", default="", help="names of programs in tests/clients, with commas between")
     parser.add_argument("--verbose", action="store_true", help="show what the clients print")
     options = parser.parse_args()
-    commands = {name: [options.python, "-m", f"tests.clients.{name}"] for name in PYTHON_CLIENTS}
-    if options.node:
-        # a browser's WebSocket is behind this option up to Node 21
-        commands |= {n: [options.node, "--experimental-websocket", f"tests/clients/{n}"] for n in NODE_CLIENTS}
-    if options.only:
-        commands = {name: commands[name] for name in options.only.split(",")}
+    commands = commands_of(options)
     async with AsyncExitStack() as stack:
         llm = await stack.enter_async_context(language_model())
         s2s = await stack.enter_async_context(service("server", "--llm-base-url", llm, "--llm-model", "scripted"))
