@@ -26,7 +26,7 @@ from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.audio.vad import TurnDetector
 from web_demo.errors import InvalidRequest, ServiceError
-from web_demo.server.asr.hearing import MAX_WAIT_S, Hearing, Recognition, end_on_shutdown
+from web_demo.server.asr.hearing import MAX_WAIT_S, SLICE_S, Hearing, Recognition, end_on_shutdown
 from web_demo.server.asr.listener import Began, Listener, Noticed, Utterance
 from web_demo.server.asr.realtime.growing import GrowingText
 from web_demo.server.asr.service import SERVICE, AsrService
@@ -201,8 +201,13 @@ class TranscriptionSession:
             kept = await off_loop(self._ear.cut)
             self._ear = self._new_ear(round(kept.start_s * SPEECH_RATE) if kept else self._hearing.received)
             if kept is not None:
-                for noticed in await off_loop(self._ear.feed, kept.samples):
-                    await self._notice(noticed)
+                await self._hear_again(kept.samples)
+
+    async def _hear_again(self, samples: Samples) -> None:
+        size = round(SLICE_S * SPEECH_RATE)
+        for start in range(0, len(samples), size):
+            for noticed in await off_loop(self._ear.feed, samples[start : start + size]):
+                await self._notice(noticed)
 
     def _new_ear(self, start: int) -> Listener | Committing:
         """`start`: samples that came before what it will hear."""
@@ -213,7 +218,7 @@ class TranscriptionSession:
         return Listener(self._service.engine.max_segment_s, detector, padding_s=detection.prefix_s, start=start)
 
     async def _append(self, asked: ClientEvent) -> None:
-        await self._hearing.wait()
+        await self._hearing.wait(self._socket)
         given = asked.fields.data.get("audio")
         charged_s = charge_s(given, self._input.format) if isinstance(given, str) else 0.0
         self._hearing.charge(min(max(charged_s, LEAST_CHARGE_S), MAX_APPEND_S))
