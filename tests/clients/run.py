@@ -47,6 +47,7 @@ PYTHON_CLIENTS = (
     "litellm_client",
     "openwebui_replay",
     "phone",
+    "snippets",
 )
 NODE_CLIENTS = ("openai_js.mjs", "agents_js.mjs")
 START_S = 60.0
@@ -180,10 +181,12 @@ async def run_client(command: list[str], name: str, environment: dict[str, str],
 def table(results: list[Result]) -> str:
     lines = [f"| client | version | {' | '.join(FEATURES)} |", "| --- | --- |" + " --- |" * len(FEATURES)]
     for result in results:
+        if not set(result.features) & set(FEATURES):
+            continue
         marks = [
             {True: "yes", False: "**no**", None: "–"}[result.features.get(name, (None, ""))[0]] for name in FEATURES
         ]
-        lines.append(f"| {result.client} | {result.version} | {' | '.join(marks)} |")
+        lines.append(f"| {result.client} | {result.version or '–'} | {' | '.join(marks)} |")
     return "\n".join(lines)
 
 
