@@ -1,5 +1,6 @@
-"""The answers of one session: at most one of its conversation, and beside it a few in writing that the conversation knows nothing
-of. Each is a task of its own, and what it says becomes items of the conversation as it says it."""
+"""What one session has under way. Its answers: at most one of its conversation, and beside it a few in writing that this knows
+nothing of; each is a task of its own, and what it says becomes items of the conversation as it says it. And transcripts: what the
+user said, in words, for clients that want to read it, found out beside the answer and never before it."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from web_demo.audio.samples import Audio
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import S2sEngine, TurnRequest
+from web_demo.errors import ServiceError, Unavailable
 from web_demo.server.conversation.events import (
     AnswerBegan,
     Interrupted,
@@ -20,16 +23,18 @@ from web_demo.server.conversation.events import (
     ServerEvent,
     ToolCalled,
     Transcribed,
+    TranscriptionFailed,
 )
-from web_demo.server.conversation.history import AssistantSaid, FunctionCalled, History, new_id
+from web_demo.server.conversation.history import AssistantSaid, FunctionCalled, History, UserSaid, new_id
 from web_demo.server.conversation.metrics import S2sMetrics
-from web_demo.server.conversation.ports import AudioWriter, Outlet
+from web_demo.server.conversation.ports import AudioWriter, Outlet, Transcriber
 from web_demo.server.conversation.turn_task import Outcome, TurnTask
 
 log = logging.getLogger(__name__)
 
 CANCEL_DEADLINE_S = 5.0
 MAX_BESIDE = 4
+MOST_WAITING = 16  # transcripts of one session
 
 
 @dataclass(frozen=True)
@@ -200,3 +205,50 @@ class _Answer:
                 previous = self._history.add(called) if self.kind.remember else None
                 event = replace(event, item_id=called.id, previous=previous)
         await self._outlet.send(event)
+
+
+class Transcripts:
+    """Of one session, one after the other. The engine is asked first, then `transcriber`."""
+
+    def __init__(self, outlet: Outlet, history: History, engine: S2sEngine, transcriber: Transcriber | None) -> None:
+        self._outlet = outlet
+        self._history = history
+        self._engine = engine
+        self._transcriber = transcriber
+        self._turn = asyncio.Lock()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def begin(self, item: UserSaid, tasks: asyncio.TaskGroup) -> None:
+        if item.audio is not None:
+            work = self._transcribe(item.id, item.audio, too_many=len(self._under_way) >= MOST_WAITING)
+            task = tasks.create_task(work, name=f"transcript-{item.id}")
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def close(self) -> None:
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _transcribe(self, item_id: str, audio: Audio, *, too_many: bool) -> None:
+        try:
+            if too_many:
+                raise Unavailable(f"{MOST_WAITING} transcripts of this conversation are waited for already")
+            async with self._turn:
+                text = await self._words(audio)
+        except ServiceError as error:
+            await self._outlet.send(TranscriptionFailed(item_id, error.message))
+        except Exception:
+            log.exception("transcription failed item=%s", item_id)
+            await self._outlet.send(TranscriptionFailed(item_id, "the recogniser made a mistake"))
+        else:
+            if self._history.understood(item_id, text):
+                await self._outlet.send(Transcribed(None, text, item_id, audio.seconds))
+
+    async def _words(self, audio: Audio) -> str:
+        text = await self._engine.transcribe(audio)
+        if text is None:
+            if self._transcriber is None:
+                raise Unavailable("this service has no recogniser beside its speech model")
+            text = await self._transcriber(audio)
+        return text

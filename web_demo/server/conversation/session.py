@@ -18,7 +18,7 @@ from web_demo.audio.samples import WIRE_RATE
 from web_demo.audio.vad import Edge, TurnDetector, VoiceDetector, VoiceModel
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import S2sEngine, ToolResult, TurnRequest
-from web_demo.server.conversation.answers import Answers, Kind
+from web_demo.server.conversation.answers import Answers, Kind, Transcripts
 from web_demo.server.conversation.events import (
     AddItem,
     Answer,
@@ -57,7 +57,6 @@ from web_demo.server.conversation.history import FunctionReturned, History, Item
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.options import AnswerOptions, SessionOptions
 from web_demo.server.conversation.ports import Transcriber, Wire
-from web_demo.server.conversation.transcripts import Transcripts
 from web_demo.server.conversation.turn import RULES, Command, Conversation, Event, Keep, Refusal, State
 from web_demo.server.conversation.user_audio import UserAudio
 
