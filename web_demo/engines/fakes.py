@@ -75,7 +75,7 @@ class ScriptedS2s:
         finally:
             self.live -= 1
 
-    async def transcribe(self, audio: Audio) -> str | None:
+    async def transcribe(self, audio: Audio, client: str = "") -> str | None:
         """What its script has it hear in a turn of that sound, if anything."""
         heard = (step.text for step in self._script(TurnRequest("", "", audio)) if isinstance(step, Heard))
         return next(heard, None)

@@ -210,11 +210,14 @@ class _Answer:
 class Transcripts:
     """Of one session, one after the other. The engine is asked first, then `transcriber`."""
 
-    def __init__(self, outlet: Outlet, history: History, engine: S2sEngine, transcriber: Transcriber | None) -> None:
+    def __init__(
+        self, outlet: Outlet, history: History, engine: S2sEngine, transcriber: Transcriber | None, client: str
+    ) -> None:
         self._outlet = outlet
         self._history = history
         self._engine = engine
         self._transcriber = transcriber
+        self._client = client
         self._turn = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -246,9 +249,9 @@ class Transcripts:
                 await self._outlet.send(Transcribed(None, text, item_id, audio.seconds))
 
     async def _words(self, audio: Audio) -> str:
-        text = await self._engine.transcribe(audio)
+        text = await self._engine.transcribe(audio, self._client)
         if text is None:
             if self._transcriber is None:
                 raise Unavailable("this service has no recogniser beside its speech model")
-            text = await self._transcriber(audio)
+            text = await self._transcriber(audio, self._client)
         return text

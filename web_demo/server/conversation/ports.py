@@ -53,6 +53,6 @@ class Wire(Outlet, Protocol):
 
 
 class Transcriber(Protocol):
-    async def __call__(self, audio: Audio) -> str:
-        """The words in it. Raises the errors of `web_demo.errors`."""
+    async def __call__(self, audio: Audio, client: str) -> str:
+        """The words in it, for whose it is. Raises the errors of `web_demo.errors`."""
         ...

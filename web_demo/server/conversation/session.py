@@ -78,8 +78,8 @@ class SessionLimits:
 class Session:
     """`run` it once with what the client does; what it answers goes to `wire`. `turns` counts the answers so far.
 
-    `options` are those to begin with. `now` is the clock of everything that is paced or measured, in seconds; `voice_model` makes
-    one for each hands-free spell; `transcriber` knows the words of the user where the engine does not.
+    `options` are those to begin with, `client` is whose it is. `now` is the clock of everything that is paced or measured, in
+    seconds; `voice_model` makes one for each hands-free spell; `transcriber` knows the words of the user where the engine does not.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Session:
         limits: SessionLimits,
         options: SessionOptions,
         transcriber: Transcriber | None = None,
+        client: str = "",
         voice_model: Callable[[], VoiceModel] = VoiceDetector,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,6 +102,7 @@ class Session:
         self._metrics = metrics
         self._limits = limits
         self._options = options
+        self._client = client
         self._voice_model = voice_model
         self._conversation = Conversation()
         self._conversation.buffered = options.buffered
@@ -108,7 +110,7 @@ class Session:
         self._speech_announced = False
         self._said_item = new_id()  # the id of what the user is saying, once it is committed
         self._history = History(lambda: engine.capabilities.user_audio_history)
-        self._transcripts = Transcripts(wire, self._history, engine, transcriber)
+        self._transcripts = Transcripts(wire, self._history, engine, transcriber, client)
         self._answers = Answers(
             wire,
             self._history,
@@ -365,6 +367,7 @@ class Session:
         request = TurnRequest(
             turn_id=f"{self.id}.{self.turns}",
             conversation_id=self.id if own.remember else f"{self.id}.{self.turns}",
+            client=self._client,
             audio=asked.audio,
             text=asked.text,
             history=asked.history,

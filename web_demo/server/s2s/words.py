@@ -12,6 +12,7 @@ from web_demo.audio.samples import Audio, to_wav
 from web_demo.engines import registry
 from web_demo.engines.asr.turns import TurnRecogniser
 from web_demo.errors import Busy, EngineFailed, Unavailable
+from web_demo.server.common.budgets import FORWARDED_FOR
 from web_demo.server.s2s.settings import S2sSettings
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ class UserWords(Protocol):
     async def start(self) -> None: ...
     async def close(self) -> None: ...
 
-    async def words(self, audio: Audio) -> str:
-        """Raises the errors of `web_demo.errors`."""
+    async def words(self, audio: Audio, client: str) -> str:
+        """Of a turn of that client's. Raises the errors of `web_demo.errors`."""
         ...
 
 
@@ -43,13 +44,14 @@ class AsrService:
         if self._http is not None:
             await self._http.close()
 
-    async def words(self, audio: Audio) -> str:
+    async def words(self, audio: Audio, client: str) -> str:
         if self._http is None or self._http.closed:
             raise Unavailable("this service is not running")
         form = aiohttp.FormData()
         form.add_field("audio", await off_loop(to_wav, audio), filename="turn.wav", content_type="audio/wav")
         try:
-            async with self._http.post(self._url, data=form) as response:
+            headers = {FORWARDED_FOR: client} if client else {}  # so that all users are not one client there
+            async with self._http.post(self._url, data=form, headers=headers) as response:
                 if response.status == Busy.status:
                     raise Busy("the ASR service is busy")
                 if response.status != 200:

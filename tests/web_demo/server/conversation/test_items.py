@@ -389,7 +389,7 @@ def test_the_words_of_what_was_committed_come_beside_any_answer_and_once():
 def test_an_engine_without_words_has_another_recogniser_whose_failure_costs_a_transcript_only(fails):
     heard = []
 
-    async def transcriber(audio):
+    async def transcriber(audio, client):
         heard.append(audio.seconds)
         await asyncio.sleep(1.0)
         if len(heard) == 2:
@@ -412,7 +412,7 @@ def test_an_engine_without_words_has_another_recogniser_whose_failure_costs_a_tr
             assert "secret" not in failed.message
             assert [words.text for words in talk.of(Transcribed) if words.turn is None] == ["words"] * 2
 
-    async def no_words(audio):
+    async def no_words(audio, client):
         return None
 
     run(conversation())
@@ -429,7 +429,7 @@ def test_a_flood_of_commits_has_a_bounded_number_of_transcripts_under_way():
             await talk.pause(0.1)
             assert len(talk.of(TranscriptionFailed)) == 3
 
-    async def for_ever(audio):
+    async def for_ever(audio, client):
         await asyncio.sleep(3600)
 
     run(conversation())

@@ -24,7 +24,7 @@ class SpeechModel(ScriptedS2s):
     def __init__(self) -> None:
         super().__init__(lambda turn: [TextDelta("Yes. "), SpeechText("Yes.")])
 
-    async def transcribe(self, audio):
+    async def transcribe(self, audio, client=""):
         return None
 
 

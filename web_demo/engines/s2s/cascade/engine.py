@@ -144,12 +144,13 @@ class CascadeS2s:
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         heard = ""
         if turn.audio is not None:
-            heard = await self.transcribe(turn.audio)
+            heard = await self.transcribe(turn.audio, turn.client)
             if heard:
                 yield Heard(heard)
             elif not turn.text:
                 raise NothingHeard(NO_SPEECH[turn.language])
-        turn = replace(turn, history=tuple([await self._read(exchange) for exchange in turn.history]))
+        history = [await self._read(exchange, turn.client) for exchange in turn.history]
+        turn = replace(turn, history=tuple(history))
         asked = "\n".join(part for part in (heard, turn.text) if part)
         can = self._voice.capabilities
         voice_name = turn.voice if turn.voice in can.voices else self._voice_name
@@ -173,18 +174,18 @@ class CascadeS2s:
         if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
             yield SpeechText(NO_WORDS[turn.language], voice_name)
 
-    async def transcribe(self, audio: Audio) -> str:
+    async def transcribe(self, audio: Audio, client: str = "") -> str:
         if audio not in self._transcripts:
             async with self._being_heard.setdefault(audio, asyncio.Lock()):  # by an answer, and beside it
                 if audio not in self._transcripts:
-                    self._transcripts[audio] = await self._ears.words(audio)
+                    self._transcripts[audio] = await self._ears.words(audio, client)
         return self._transcripts[audio]
 
-    async def _read(self, exchange: Exchange) -> Exchange:
+    async def _read(self, exchange: Exchange, client: str) -> Exchange:
         """With the words of what was said and never answered."""
         if exchange.user_text or exchange.user_audio is None:
             return exchange
-        return replace(exchange, user_text=await self.transcribe(exchange.user_audio))
+        return replace(exchange, user_text=await self.transcribe(exchange.user_audio, client))
 
 
 def _description(engine: Engine) -> str:

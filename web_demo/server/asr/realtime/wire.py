@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -279,7 +279,7 @@ class TranscriptionSession:
         transcriber = self._service.transcriber
         try:
             if work.committed_by_client:
-                transcript = await transcriber.transcribe(audio, work.options, self._client)
+                transcript = await transcriber.transcribe(_blocks(audio.samples), work.options, self._client)
             else:
                 transcript = await transcriber.one(audio, work.options, self._client)
         except ServiceError as error:  # this item is lost, the next may not be
@@ -318,3 +318,8 @@ def _new_session() -> dict[str, Any]:
         },
         "include": None,
     }
+
+
+async def _blocks(samples: Samples) -> AsyncGenerator[Samples, None]:
+    """All of it at once: it was cut off at five minutes."""
+    yield samples

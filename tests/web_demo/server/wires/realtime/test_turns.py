@@ -369,7 +369,7 @@ async def test_silence_is_an_empty_transcript_and_no_response():
         assert (await client.done())["status_details"]["error"]["code"] == "nothing_heard"
 
 
-async def _nothing(audio: Audio) -> str:
+async def _nothing(audio: Audio, client: str) -> str:
     return ""
 
 
