@@ -47,6 +47,7 @@ PYTHON_CLIENTS = (
     "litellm_client",
     "openwebui_replay",
     "phone",
+    "snippets",
 )
 NODE_CLIENTS = ("openai_js.mjs", "agents_js.mjs")
 START_S = 60.0
@@ -180,11 +181,24 @@ async def run_client(command: list[str], name: str, environment: dict[str, str],
 def table(results: list[Result]) -> str:
     lines = [f"| client | version | {' | '.join(FEATURES)} |", "| --- | --- |" + " --- |" * len(FEATURES)]
     for result in results:
+        if not set(result.features) & set(FEATURES):
+            continue
         marks = [
             {True: "yes", False: "**no**", None: "–"}[result.features.get(name, (None, ""))[0]] for name in FEATURES
         ]
-        lines.append(f"| {result.client} | {result.version} | {' | '.join(marks)} |")
+        lines.append(f"| {result.client} | {result.version or '–'} | {' | '.join(marks)} |")
     return "\n".join(lines)
+
+
+def commands_of(options: argparse.Namespace) -> dict[str, list[str]]:
+    """How each program is run."""
+    commands = {name: [options.python, "-m", f"tests.clients.{name}"] for name in PYTHON_CLIENTS}
+    if wyoming := os.environ.get("WYOMING_PYTHON", ""):
+        commands["wyoming_client"] = [wyoming, "-m", "tests.clients.wyoming_client"]
+    if options.node:
+        # a browser's WebSocket is behind this option up to Node 21
+        commands |= {n: [options.node, "--experimental-websocket", f"tests/clients/{n}"] for n in NODE_CLIENTS}
+    return {name: commands[name] for name in options.only.split(",")} if options.only else commands
 
 
 async def main() -> int:
@@ -194,12 +208,7 @@ async def main() -> int:
     parser.add_argument("--only", default="", help="names of programs in tests/clients, with commas between")
     parser.add_argument("--verbose", action="store_true", help="show what the clients print")
     options = parser.parse_args()
-    commands = {name: [options.python, "-m", f"tests.clients.{name}"] for name in PYTHON_CLIENTS}
-    if options.node:
-        # a browser's WebSocket is behind this option up to Node 21
-        commands |= {n: [options.node, "--experimental-websocket", f"tests/clients/{n}"] for n in NODE_CLIENTS}
-    if options.only:
-        commands = {name: commands[name] for name in options.only.split(",")}
+    commands = commands_of(options)
     async with AsyncExitStack() as stack:
         llm = await stack.enter_async_context(language_model())
         s2s = await stack.enter_async_context(service("server", "--llm-base-url", llm, "--llm-model", "scripted"))

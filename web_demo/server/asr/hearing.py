@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 AHEAD_S = 60.0  # of sound, that may come at once
 RATE = 4.0  # times real time, that sound is taken at from there
-MAX_WAIT_S = 5.0  # a service that shuts down waits no longer for a stream
+MAX_WAIT_S = 5.0  # at a time: a service that shuts down waits no longer for a stream
 SLICE_S = 0.5  # of sound, that is looked at before others have their turn
 WAITING_UTTERANCES = 4  # with more than these the socket is not read until the engine has caught up
 
@@ -48,14 +48,15 @@ class Ear(Protocol):
 class Hearing:
     """The sound of one stream, at the rate that it may come at."""
 
-    def __init__(self) -> None:
-        self._budget = TokenBucket(AHEAD_S, RATE, time.monotonic)
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._budget = TokenBucket(AHEAD_S, RATE, now)
         self.received = 0  # samples
         self.damaged_packets = 0
 
-    async def wait(self) -> None:
+    async def wait(self, socket: web.WebSocketResponse) -> None:
         """Before more is read."""
-        await asyncio.sleep(min(self._budget.wait_s, MAX_WAIT_S))
+        while (wait_s := self._budget.wait_s) > 0 and not socket.closed:  # noqa: ASYNC110 - the time is known
+            await asyncio.sleep(min(wait_s, MAX_WAIT_S))
 
     def charge(self, seconds: float) -> None:
         self._budget.take(seconds)

@@ -132,7 +132,7 @@ class LiveStream:
 
     async def _take(self, data: bytes) -> None:
         """Raises InvalidRequest about what is no audio, after the rest of it was heard."""
-        await self._hearing.wait()
+        await self._hearing.wait(self._socket)
         charged_ms, damaged, problem = self._reader.charged_ms, self._hearing.damaged_packets, ""
         try:
             self._reader.push(data, MAX_MESSAGE_S * 1000 if isinstance(self._reader, OpusReader) else math.inf)

@@ -126,7 +126,7 @@ class LlmResponder:
 
     async def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[str | ToolCall, None]:
         """Thoughts are left out. A reply without words, and one that the limit cut off, end in words that say so."""
-        import httpx
+        import httpx2
         import openai
 
         answer = AnswerFilter(holds=self._opens_thinking is not False)
@@ -151,7 +151,7 @@ class LlmResponder:
                         said += text
                         yield text
                     ending = choice.finish_reason or ending
-        except (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError) as error:  # the last two: in mid-stream
+        except (openai.OpenAIError, httpx2.HTTPError, json.JSONDecodeError) as error:  # the last two: in mid-stream
             log.warning("language model failed: %s", error)
             if isinstance(error, openai.BadRequestError) and turn.tools and "tool" in str(error.body).lower():
                 raise EngineFailed("the language model takes no functions; this session offers it some") from error

@@ -26,7 +26,7 @@ from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.audio.vad import TurnDetector
 from web_demo.errors import InvalidRequest, ServiceError
-from web_demo.server.asr.hearing import MAX_WAIT_S, Hearing, Recognition, end_on_shutdown
+from web_demo.server.asr.hearing import MAX_WAIT_S, SLICE_S, Hearing, Recognition, end_on_shutdown
 from web_demo.server.asr.listener import Began, Listener, Noticed, Utterance
 from web_demo.server.asr.realtime.growing import GrowingText
 from web_demo.server.asr.service import SERVICE, AsrService
@@ -38,12 +38,13 @@ from web_demo.server.common.realtime.fields import EventError, Fields
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 8 << 20
+MAX_MESSAGE_BYTES = 16 << 20  # above it the connection ends; below it what is too large is refused in words
 MAX_APPEND_S = 60.0  # of sound in one event: as much as may come at once
 MAX_BUFFER_S = 300.0  # of sound that waits for the client's commit: of more, the last
 HEAVY_S = 30.0  # of sound in one piece of work, that weighs as much as an utterance
 LEAST_CHARGE_S = 0.005  # of one event of sound: a shorter one is work too
 EVENTS_AT_ONCE, EVENTS_PER_S = 200.0, 50.0  # besides sound; what comes faster is read more slowly
+UNIT_BYTES = 16 << 10  # of an answer to an event, that cost what an event costs
 SUBPROTOCOL = "realtime"
 
 
@@ -175,7 +176,9 @@ class TranscriptionSession:
         options = self._options_of(heard.transcription)
         await self._use(heard)
         self._session, self._options = fields, options
-        await self._send(events.event("session.updated", session=fields))
+        updated = events.event("session.updated", session=fields)
+        self._events.take(len(events.text_of(updated)) / UNIT_BYTES)
+        await self._send(updated)
 
     def _options_of(self, asked: session.Transcription | None) -> TranscriptionOptions:
         """Raises EventError about a language that the engine does not know, or a keyword that is none."""
@@ -201,8 +204,13 @@ class TranscriptionSession:
             kept = await off_loop(self._ear.cut)
             self._ear = self._new_ear(round(kept.start_s * SPEECH_RATE) if kept else self._hearing.received)
             if kept is not None:
-                for noticed in await off_loop(self._ear.feed, kept.samples):
-                    await self._notice(noticed)
+                await self._hear_again(kept.samples)
+
+    async def _hear_again(self, samples: Samples) -> None:
+        size = round(SLICE_S * SPEECH_RATE)
+        for start in range(0, len(samples), size):
+            for noticed in await off_loop(self._ear.feed, samples[start : start + size]):
+                await self._notice(noticed)
 
     def _new_ear(self, start: int) -> Listener | Committing:
         """`start`: samples that came before what it will hear."""
@@ -213,7 +221,7 @@ class TranscriptionSession:
         return Listener(self._service.engine.max_segment_s, detector, padding_s=detection.prefix_s, start=start)
 
     async def _append(self, asked: ClientEvent) -> None:
-        await self._hearing.wait()
+        await self._hearing.wait(self._socket)
         given = asked.fields.data.get("audio")
         charged_s = charge_s(given, self._input.format) if isinstance(given, str) else 0.0
         self._hearing.charge(min(max(charged_s, LEAST_CHARGE_S), MAX_APPEND_S))
@@ -278,6 +286,8 @@ class TranscriptionSession:
             if final:
                 await self._send(user_events.transcript_failed(work.item_id, error))
             return
+        if not final and work.item_id != self._item_id:
+            return  # it was committed or cleared meanwhile
         if work.item_id != self._growing[0]:
             self._growing = work.item_id, GrowingText()
         growing = self._growing[1]

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.common.realtime.fields import EventError, Fields
 
+MAX_EVENT_BYTES = 8 << 20  # two minutes of sound
+MAX_PARTS = 20_000  # commas and brackets: base64 has none, and other events have few
 MAX_DEPTH = 32  # of objects and lists in one another
 MAX_EVENT_ID = 512  # characters; it is sent back
 
@@ -27,11 +29,15 @@ class ClientEvent:
 
 
 def read(message: str | bytes) -> ClientEvent:
-    """One message of a client. Raises EventError, with the client's `event_id` where there is one."""
+    """One message of a client. Raises EventError, with the client's `event_id` where there is one; about what would be too much to
+    read, before any work on it."""
+    if isinstance(message, str):
+        message = message.encode()
+    _require_reasonable(message)
     try:
         data = json.loads(message, parse_constant=_no_number)
         _require_flat(data, MAX_DEPTH)
-        if b"\\u" in (message.encode() if isinstance(message, str) else message):
+        if b"\\u" in message:
             json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # "\ud800" is JSON, but no text: it could not be sent back
         raise EventError("the message holds half a character (an unpaired surrogate)", code="invalid_json") from error
@@ -86,6 +92,15 @@ def text_of(sent: Event) -> str:
 def new_id(kind: str) -> str:
     """An id such as `item_…`, that nobody guesses."""
     return f"{kind}_{secrets.token_hex(10)}"
+
+
+def _require_reasonable(message: bytes) -> None:
+    if len(message) > MAX_EVENT_BYTES:
+        raise EventError(
+            f"the event has {len(message)} bytes; at most {MAX_EVENT_BYTES} are taken", code="event_too_large"
+        )
+    if sum(message.count(mark) for mark in (b",", b"[", b"{")) > MAX_PARTS:
+        raise EventError("the event has too many parts", code="event_too_large")
 
 
 def _no_number(name: str) -> NoReturn:

@@ -26,8 +26,6 @@ from web_demo.server.wires.realtime.telling import Telling
 
 SUBPROTOCOLS = ("realtime",)  # what a browser's client is answered with; its key stands in another one that it offers
 NOT_HERE = "this address is for conversations: transcription is /v1/realtime?intent=transcription of the ASR service"
-MAX_EVENT_BYTES = 8 << 20  # two minutes of sound
-MAX_PARTS = 20_000  # commas and brackets: base64 has none, and other events have few
 EVENTS_AHEAD, EVENTS_PER_S = 1000.0, 400.0
 UNIT_BYTES = 16 << 10  # of an event, or of an answer to it, that cost what an event costs
 
@@ -89,7 +87,6 @@ class RealtimeWire:
                     await asyncio.sleep(wait_s)
 
     async def _steps(self, message: bytes) -> AsyncGenerator[ClientEvent, None]:
-        _require_reasonable(message)
         asked = read(message)
         self._telling.asking = (asked.type, asked.event_id)
         async with aclosing(self._asking.steps(asked)) as steps:
@@ -120,13 +117,3 @@ class RealtimeWire:
 
 
 _NO = ("false", "0", "no", "off")
-
-
-def _require_reasonable(message: bytes) -> None:
-    """Before any work on it. Raises EventError."""
-    if len(message) > MAX_EVENT_BYTES:
-        raise EventError(
-            f"the event has {len(message)} bytes; at most {MAX_EVENT_BYTES} are taken", code="event_too_large"
-        )
-    if sum(message.count(mark) for mark in (b",", b"[", b"{")) > MAX_PARTS:
-        raise EventError("the event has too many parts", code="event_too_large")

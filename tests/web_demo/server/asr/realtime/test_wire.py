@@ -9,6 +9,7 @@ from tests.web_demo.server.asr.helpers import ScriptedAsr, eventually, go, healt
 from tests.web_demo.server.asr.realtime.talk import TRANSCRIPTION, URL, pcm, silence, talking
 from web_demo.audio.pcm import Coding
 from web_demo.errors import EngineFailed
+from web_demo.server.asr import hearing
 from web_demo.server.asr.realtime import wire
 from web_demo.server.common.service import LIFE
 
@@ -311,8 +312,6 @@ async def test_a_client_that_leaves_stops_its_recognition():
 
 
 async def test_sound_that_comes_too_fast_is_read_more_slowly_and_heard_whole(monkeypatch):
-    from web_demo.server.asr import hearing
-
     monkeypatch.setattr(hearing, "AHEAD_S", 0.5)
     monkeypatch.setattr(hearing, "RATE", 40.0)
     async with serving() as client, talking(client) as talk:

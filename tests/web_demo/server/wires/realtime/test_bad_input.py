@@ -11,8 +11,8 @@ from openai.types.realtime import RealtimeClientEvent
 from tests.talk import LONG, s2s, say, serving, tone
 from tests.web_demo.server.wires.realtime.client import connected
 from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server.common.realtime.events import MAX_EVENT_BYTES
 from web_demo.server.wires.realtime.asking import TYPES
-from web_demo.server.wires.realtime.wire import MAX_EVENT_BYTES
 
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
 

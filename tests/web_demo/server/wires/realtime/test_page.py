@@ -7,6 +7,7 @@ import pytest
 
 from tests.talk import s2s, say, serving
 from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server.common.realtime import events
 from web_demo.server.conversation import history
 from web_demo.server.conversation.answers import MAX_BESIDE
 from web_demo.server.conversation.session import LEAST_COMMIT_S
@@ -46,7 +47,7 @@ def test_the_code_that_is_named_exists():
 
 
 def test_the_numbers_are_those_of_the_code():
-    assert f"at most {wire.MAX_EVENT_BYTES >> 20} MiB and {wire.MAX_PARTS} commas" in PAGE
+    assert f"at most {events.MAX_EVENT_BYTES >> 20} MiB and {events.MAX_PARTS} commas" in PAGE
     assert f"may come {AHEAD_S:g} s ahead" in PAGE
     assert f"more than {wire.EVENTS_PER_S:g} events a second" in PAGE
     assert f"{items.MAX_TEXT} characters" in PAGE
