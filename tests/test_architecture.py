@@ -30,12 +30,13 @@ MAY_IMPORT["utils.cosyvoice_detokenizer"] = {"web_demo.engines"}  # another such
 
 # The services know the models by their engines alone.
 ENGINES = set(MAY_IMPORT) - {"web_demo.models"}
-COMMON = ENGINES | {"web_demo.server.common"}
+COMMON = ENGINES | {"web_demo.media", "web_demo.server.common"}
 CONVERSATION = ENGINES | {"web_demo.server.conversation"}
 MAY_IMPORT |= {
+    "web_demo.media": {"web_demo.errors", "utils", "web_demo.audio"},
     "web_demo.server.protocal": set(),
     "web_demo.server.conversation": ENGINES,
-    "web_demo.server.common": ENGINES,
+    "web_demo.server.common": ENGINES | {"web_demo.media"},
     "web_demo.server.wires": COMMON | CONVERSATION | {"web_demo.server.protocal"},
     "web_demo.server.asr": COMMON,
     "web_demo.server.tts": COMMON,
@@ -54,6 +55,7 @@ MAY_IMPORT["web_demo"] = set()
 WITHOUT: dict[str, set[str]] = {
     "web_demo.audio": {"aiohttp", "torch"},
     "web_demo.children": {"aiohttp", "torch"},
+    "web_demo.media": {"aiohttp", "torch"},
     "web_demo.text": {"aiohttp", "torch", "numpy"},
     "web_demo.detokenizer": {"aiohttp", "torch"},
     "web_demo.models": {"aiohttp"},

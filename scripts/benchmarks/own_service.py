@@ -57,6 +57,10 @@ class OwnService:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def memory_mb(self) -> float:
         return resident_mb(self._process.pid)
 

@@ -26,7 +26,7 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     app = make_app(settings, service, metrics, bodies_bytes=api.BODIES_BYTES)
     app[SERVICE] = service
     api.add_routes(app)
-    voices.add_routes(app, service.health, service.engine, service.speakers, settings)
+    voices.add_routes(app, service.health, service.engine, service.speakers, service.decoders, settings)
     return app
 
 

@@ -232,8 +232,24 @@ async def read_form(request: web.Request, limits: BodyLimits, *, file_field: str
         except (ValueError, AssertionError) as error:  # what aiohttp's reader raises for a malformed body
             raise InvalidRequest(f"the multipart body is malformed: {str(error)[:200]}") from None
         except OSError as error:
-            raise Unavailable(f"the upload cannot be kept in the temp folder: {error.strerror}") from error
+            raise _not_kept(error) from error
         yield form
+
+
+@asynccontextmanager
+async def spooled(content: bytes) -> AsyncIterator[FilePart]:
+    """`content`, which came inside of something else, as the file of a form. Raises Unavailable when the temp folder is full."""
+    with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as file:
+        try:
+            await off_loop(file.write, content)
+            file.seek(0)
+        except OSError as error:
+            raise _not_kept(error) from error
+        yield FilePart(len(content), file)
+
+
+def _not_kept(error: OSError) -> Unavailable:
+    return Unavailable(f"the upload cannot be kept in the temp folder: {error.strerror}")
 
 
 async def _read_parts(request: web.Request, body: Body, file: IO[bytes], file_field: str, limits: BodyLimits) -> Form:

@@ -15,7 +15,9 @@ from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
 from web_demo.errors import InvalidRequest, NotFound, SetupError
+from web_demo.media.decoders import Decoders
 from web_demo.server.common.budgets import Budget, client_of, half
+from web_demo.server.common.forms import spooled
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
@@ -48,12 +50,17 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.speakers = SpeakerStore(settings.speakers_dir)
+        self.decoders = Decoders()  # their process is started by the first recording
         self.places = Budget(
             lambda: settings.max_requests,
             per_client=lambda: half(settings.max_requests),
             refused=metrics.requests.labels("busy").inc,
         )
         self.turns = Turns(engine.capabilities.max_concurrency)
+
+    async def close(self) -> None:
+        await super().close()
+        await self.decoders.close()
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -100,7 +107,8 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
                 f"prompt_text has {len(asked.prompt_text)} characters; 30 s of speech have at most "
                 f"{prompts.MAX_PROMPT_CHARS}"
             )
-        audio = await off_loop(prompts.decode, await off_loop(self._recording, asked))
+        async with spooled(await off_loop(self._recording, asked)) as recording:
+            audio = await prompts.decode(self.decoders, recording)
         return VoicePrompt(audio, asked.prompt_text)
 
     def _recording(self, asked: SynthesisRequest) -> bytes:

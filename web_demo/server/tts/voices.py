@@ -13,6 +13,7 @@ from utils.threads import off_loop
 from web_demo.audio.samples import to_wav
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
+from web_demo.media.decoders import Decoders
 from web_demo.server.common.budgets import FORWARDED_FOR, client_of
 from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.forms import read_form
@@ -38,10 +39,13 @@ def require_cloning(engine: TtsEngine) -> None:
 class Voices:
     """The handlers. One change of the store at a time."""
 
-    def __init__(self, health: Health, engine: TtsEngine, store: SpeakerStore, settings: TtsSettings) -> None:
+    def __init__(
+        self, health: Health, engine: TtsEngine, store: SpeakerStore, decoders: Decoders, settings: TtsSettings
+    ) -> None:
         self._health = health
         self._engine = engine
         self._store = store
+        self._decoders = decoders
         self._asr_url = settings.asr_url.rstrip("/")
         # The services of one installation share their key.
         self._asr_headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
@@ -62,7 +66,7 @@ class Voices:
             name = check_name(form.get("name"))
             if name in self._engine.capabilities.voices:
                 raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
-            audio = await off_loop(decode, await off_loop(form.file.read))
+            audio = await decode(self._decoders, form.file)
         transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio), client_of(request))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
@@ -112,9 +116,14 @@ def _shown(speaker: Speaker) -> dict[str, object]:
 
 
 def add_routes(
-    app: web.Application, health: Health, engine: TtsEngine, store: SpeakerStore, settings: TtsSettings
+    app: web.Application,
+    health: Health,
+    engine: TtsEngine,
+    store: SpeakerStore,
+    decoders: Decoders,
+    settings: TtsSettings,
 ) -> None:
-    voices = Voices(health, engine, store, settings)
+    voices = Voices(health, engine, store, decoders, settings)
     app.router.add_get("/api/speakers", voices.list)
     app.router.add_post("/api/speakers", voices.add)
     app.router.add_delete("/api/speakers/{name}", voices.delete)
