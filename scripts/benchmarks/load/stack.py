@@ -24,6 +24,7 @@ MODULES = {
     "s2s": "web_demo.server.server",
 }  # in the order of their start: the last one is told where the others are
 START_S = 60.0
+READY_S = 180.0  # on a machine that is busy
 STOP_S = 10.0
 DRAIN_S = 5.0
 _LISTENING = re.compile(r"listening url=(\S+)")
