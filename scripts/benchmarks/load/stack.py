@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from scripts.benchmarks.own_service import ROOT, family
 
@@ -23,8 +23,7 @@ MODULES = {
     "tts": "web_demo.server.tts_server",
     "s2s": "web_demo.server.server",
 }  # in the order of their start: the last one is told where the others are
-START_S = 60.0
-READY_S = 180.0  # on a machine that is busy
+READY_S = 180.0  # a machine that is busy takes its time
 STOP_S = 10.0
 DRAIN_S = 5.0
 _LISTENING = re.compile(r"listening url=(\S+)")
@@ -91,7 +90,7 @@ class Program:
 
     def url(self) -> str:
         """Waits until it listens. Raises SystemExit."""
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline and self.process.poll() is None:
             if found := _LISTENING.search(self.log):
                 return found[1]
@@ -114,6 +113,7 @@ class OwnStack:
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> OwnStack:
+        signal.signal(signal.SIGTERM, _leave)  # whoever ends this run ends its services too
         self._folder = tempfile.TemporaryDirectory(prefix="fun-audio-stack-")
         try:
             for name in MODULES:
@@ -165,6 +165,10 @@ class OwnStack:
                         os.kill(pid, signal.SIGKILL)
             program.process.wait()
         self._folder.cleanup()
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _runs(pid: int) -> bool:

@@ -296,6 +296,11 @@ class Session:
     async def _run_answer(self, answer: TurnTask) -> None:
         try:
             await answer.run()
+        except asyncio.CancelledError as error:
+            error.__traceback__ = (
+                None  # a frame in it keeps the error, and so itself, and this session with all its sound
+            )
+            raise
         finally:
             if self._answer is answer:  # else `_end_answer` sees to it
                 self._remember(answer)
@@ -326,6 +331,7 @@ class Session:
         if tell:
             await self._wire.send(Interrupted(answer.number, answer.played()))
         _, pending = await asyncio.wait({task}, timeout=CANCEL_DEADLINE_S)
+        self._answering = None
         if pending:
             log.error("an answer did not end within %g s turn=%s", CANCEL_DEADLINE_S, answer.request.turn_id)
         self._remember(answer)
