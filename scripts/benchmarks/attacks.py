@@ -59,6 +59,7 @@ from scripts.benchmarks.report import Report, quantile
 
 TIMES = 2.0  # of the quiet time
 UNNOTICED_S = 0.1
+GROWS_MB = 60.0  # where the attack says nothing: what the user himself needs, with a decoder of his recording
 LEFT_MB = 30.0
 REST_S = 2.0  # after an attack, before the user is measured in quiet
 AGAIN_S = 30.0  # after an accident, until the user is served
@@ -109,7 +110,7 @@ def broken(attack: Attack, runs: list[Measured], *, speed: bool) -> list[str]:
         found += [act for act in ACTS if quantile([run.times(act) for run in runs], 0.5) > TIMES]
     if not attack.slows:
         found += latest.wrong
-    found += [f"grew {name}" for name, mb in latest.grew_mb.items() if mb > attack.grows_mb.get(name, LEFT_MB)]
+    found += [f"grew {name}" for name, mb in latest.grew_mb.items() if mb > attack.grows_mb.get(name, GROWS_MB)]
     found += [f"left {name}" for name, mb in latest.left_mb.items() if mb > LEFT_MB and not attack.slows]
     found += [f"saw {outcome}" for outcome in latest.outcomes if outcome not in attack.outcomes]
     return found
@@ -346,7 +347,7 @@ async def run_fuzz(urls: Mapping[str, str], stack: OwnStack | None, args: argpar
             saw = await fuzz.fuzz(urls, args.fuzz, args.seed)
         took_s = time.monotonic() - began
         await until_served(user)
-    wrong = {outcome: number for outcome, number in saw.items() if outcome in fuzz.WRONG}
+    wrong = {outcome: number for outcome, number in saw.items() if outcome.startswith(fuzz.WRONG)}
     uncaught = {name: program.mistakes for name, program in stack.programs.items()} if stack else {}
     died = stack.died() if stack else []
     grew, left = memory.beyond(memory.most), memory.beyond(memory.now())

@@ -145,13 +145,15 @@ class OwnStack:
 
     def stop(self) -> float:
         """Asks all to stop; the seconds until no process was left. Raises SystemExit after STOP_S."""
-        families = [pid for program in self.programs.values() for pid in family(program.process.pid)]
+        families = {pid: name for name, program in self.programs.items() for pid in family(program.process.pid)}
         began = time.monotonic()
         for program in self.programs.values():
             program.process.send_signal(signal.SIGTERM)
         while left := [pid for pid in families if _runs(pid)]:
             if time.monotonic() - began > STOP_S:
-                raise SystemExit(f"the stack did not stop in {STOP_S:g} s: {len(left)} processes are left")
+                raise SystemExit(
+                    f"the stack did not stop in {STOP_S:g} s: left are {sorted(families[pid] for pid in left)}"
+                )
             for program in self.programs.values():
                 program.process.poll()
             time.sleep(0.05)
