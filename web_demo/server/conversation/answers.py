@@ -122,6 +122,10 @@ class Answers:
     async def _run(self, answer: _Answer) -> None:
         try:
             await answer.task.run()
+        except asyncio.CancelledError as error:
+            # a frame in it keeps the error, and so itself, and the session with all its sound
+            error.__traceback__ = None
+            raise
         finally:
             if self._current is answer:  # else `cut_off` sees to it
                 self._remember(answer)
@@ -176,6 +180,7 @@ class Answers:
             if pending:
                 turn_id = answer.task.request.turn_id
                 log.error("an answer did not end within %g s turn=%s", CANCEL_DEADLINE_S, turn_id)
+            answer.running = None
         self._remember(answer)
 
     def _task(self, answer: _Answer, request: TurnRequest, heard_from: float, played: Played | None) -> TurnTask:
