@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.operations import gpus, modes, mps, pidfile, replicas, scheme_b, services, stack, verify
+from scripts.operations import gpus, modes, mps, pidfile, services, stack, verify
+from scripts.operations.layouts import replicas, scheme_b
 from scripts.operations.services import Launch, Options, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -262,7 +262,7 @@ async def test_people_talking_at_once_over_sockets_each_get_their_own_answer(ses
             return talker.texts()[-1], (np.abs(talker.sound().samples) > 0.05).sum() / 24_000
 
     engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, LIMITS)
-    async with serving(s2s(engine)) as server:
+    async with serving(s2s(engine, max_sessions_per_client=sessions)) as server:
         alone = [await talk(server, number) for number in range(2)]
         together = await asyncio.gather(*(talk(server, number) for number in range(sessions)))
         assert [text for text, _ in together[:2]] == [text for text, _ in alone]
