@@ -29,6 +29,7 @@ from web_demo.server.conversation.events import (
 from web_demo.server.conversation.history import AssistantSaid, FunctionCalled, History, UserSaid, new_id
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.ports import AudioWriter, Outlet, Transcriber
+from web_demo.server.conversation.reply import SpokenReply
 from web_demo.server.conversation.turn_task import Outcome, TurnTask
 
 log = logging.getLogger(__name__)
@@ -109,14 +110,14 @@ class Answers:
     ) -> None:
         """`user_item`: the id of what it answers. `beside`: the conversation's own answer may go on. `heard_from` and `played` are
         TurnTask's."""
-        answer = _Answer(self.count, kind, user_item, self._outlet, self._history)
-        answer.task = self._task(answer, request, heard_from, played)
+        items = _Items(kind, self._outlet, self._history, answers=user_item, audio=request.audio)
+        answer = _Answer(self.count, kind, items, self._task(items, request, kind, heard_from, played))
         if beside:
             self._beside[answer.number] = answer
         else:
             self._current = answer
             self._idle.clear()
-        await self._outlet.send(AnswerBegan(answer.number, answer.item_id))
+        await self._outlet.send(AnswerBegan(answer.number, items.item_id))
         answer.running = tasks.create_task(self._run(answer), name=f"answer-{request.turn_id}")
 
     async def _run(self, answer: _Answer) -> None:
@@ -145,7 +146,7 @@ class Answers:
         played = answer.task.played()
         if outcome is Outcome.FAILED and not played and answer.kind.forget_failed:
             self._history.forget_turn()
-        self._history.said(answer.item_id, played)
+        self._history.said(answer.items.item_id, played)
         self._history.prune()
 
     async def cut_off(self, *, tell: bool = True, by_voice: bool = False, goes_on: bool = False) -> None:
@@ -171,6 +172,7 @@ class Answers:
 
     async def _end(self, answer: _Answer, *, tell: bool, by_voice: bool = False, goes_on: bool = False) -> None:
         answer.task.silence(Outcome.TOO_EARLY if goes_on else Outcome.INTERRUPTED)
+        answer.items.closed = True
         if answer.running is not None:
             answer.running.cancel()
         if tell:
@@ -183,33 +185,36 @@ class Answers:
             answer.running = None
         self._remember(answer)
 
-    def _task(self, answer: _Answer, request: TurnRequest, heard_from: float, played: Played | None) -> TurnTask:
+    def _task(
+        self, items: _Items, request: TurnRequest, kind: Kind, heard_from: float, played: Played | None
+    ) -> TurnTask:
         return TurnTask(
-            answer.number,
+            self.count,
             request,
             engine=self._engine,
             detokenizer=self._detokenizer,
-            wire=answer,
+            wire=items,
+            reply=items.reply,
             metrics=self._metrics,
-            prebuffer_s=self._prebuffer_s if answer.kind.paced else math.inf,
+            prebuffer_s=self._prebuffer_s if kind.paced else math.inf,
             now=self._now,
             heard_from=heard_from,
             played=played,
         )
 
 
-class _Answer:
-    """One answer with its items. An `Outlet` for its task."""
+class _Items:
+    """What one answer says, as items of the conversation. The `Outlet` of its task, which it does not know: whoever knew the other
+    would keep it, and the sound of the session, until the next collection of everything."""
 
-    task: TurnTask  # set right after it is made, since each needs the other
-
-    def __init__(self, number: int, kind: Kind, user_item: str, outlet: Outlet, history: History) -> None:
-        self.number = number
-        self.kind = kind
+    def __init__(self, kind: Kind, outlet: Outlet, history: History, *, answers: str, audio: Audio | None) -> None:
+        """`answers`: the id of the user's item, and `audio` its sound."""
         self.item_id = new_id()
-        self.running: asyncio.Task[None] | None = None
-        self._user_item = user_item
+        self.reply = SpokenReply()
+        self.closed = False  # nothing more of it reaches the client
+        self._kind = kind
         self._outlet, self._history = outlet, history
+        self._user_item, self._user_s = answers, audio.seconds if audio is not None else 0.0
         self._shown = not kind.remember
 
     @property
@@ -220,21 +225,29 @@ class _Answer:
         match event:
             case Transcribed(turn, text):
                 news = self._history.understood(self._user_item, text)
-                if not news and not self.kind.repeats_transcript:
+                if not news and not self._kind.repeats_transcript:
                     return
-                audio = self.task.request.audio
-                event = Transcribed(turn, text, self._user_item, audio.seconds if audio is not None else 0.0)
+                event = Transcribed(turn, text, self._user_item, self._user_s)
             case ReplyText() | ReplyAudio() if not self._shown:
                 self._shown = True
-                item = AssistantSaid(self.item_id, reply=self.task.reply, under_way=True)
+                item = AssistantSaid(self.item_id, reply=self.reply, under_way=True)
                 await self._outlet.send(ItemAdded(item, self._history.add(item)))
-                if self.task.silenced:  # meanwhile
+                if self.closed:  # meanwhile
                     return
             case ToolCalled(_, call):
                 called = FunctionCalled(new_id(), call)
-                previous = self._history.add(called) if self.kind.remember else None
+                previous = self._history.add(called) if self._kind.remember else None
                 event = replace(event, item_id=called.id, previous=previous)
         await self._outlet.send(event)
+
+
+@dataclass(eq=False)
+class _Answer:
+    number: int
+    kind: Kind
+    items: _Items
+    task: TurnTask
+    running: asyncio.Task[None] | None = None
 
 
 class Transcripts:

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from utils.bucket import TokenBucket
 from web_demo.audio.echo import Played, WithoutEcho
@@ -133,7 +134,7 @@ class Session:
             metrics=metrics,
             prebuffer_s=limits.prebuffer_s,
             now=now,
-            over=lambda: self._conversation.on(Event.ANSWER_OVER),
+            over=partial(self._conversation.on, Event.ANSWER_OVER),  # not of this session: it must be freed at its end
         )
 
     @property

@@ -67,7 +67,7 @@ class _Window:
 class TurnTask:
     """One answer to `request`. `run` it once, as a task; cancel the task to end it, after `silence()`, which takes effect at once:
     nothing more reaches the client. Nothing of it is heard, and no function called, before `heard_from`. `played` is told
-    of the sound that goes out.
+    of the sound that goes out; `reply` grows with what is said.
 
     Afterwards `outcome`, `transcript`, `calls` and `played()` say what came of it. `now` is the clock that paces it, in seconds.
     """
@@ -80,6 +80,7 @@ class TurnTask:
         engine: S2sEngine,
         detokenizer: SpeechSource,
         wire: Outlet,
+        reply: SpokenReply,
         metrics: S2sMetrics,
         prebuffer_s: float,
         now: Callable[[], float],
@@ -100,35 +101,35 @@ class TurnTask:
         self._clock = SampleClock(WIRE_RATE, prebuffer_s)
         self._windows: Channel[_Window] = Channel(WINDOWS_AHEAD)
         self._audio: Channel[EncodedAudio] = Channel(AHEAD_SAMPLES, lambda audio: audio.samples)
-        self.silenced = False
+        self._silenced = False
         self._played = ""  # when it was silenced; its engine may go on for a moment
         self._began = now()
         self._sent = 0  # samples
         self._produced = 0
         self._traced: dict[str, float] | None = None  # when the answer's speech codes came to which stage
         self._audible = False  # whether any of that was more than silence
-        self.reply = SpokenReply()
+        self._reply = reply
         self.transcript = ""  # what the engine understood of the user
         self.calls: list[ToolCall] = []  # functions whose results the answer waits for
         self.outcome: Outcome | None = None
 
     def silence(self, outcome: Outcome = Outcome.INTERRUPTED) -> None:
         self._played = self.played()
-        self.silenced = True
+        self._silenced = True
         self.outcome = self.outcome or outcome
 
     @property
     def heard(self) -> bool:
         """Whether anything of it has reached the user: its sound, or its text where that is all there is."""
-        return self._sent > 0 or (not self.request.speech and bool(self.reply.text))
+        return self._sent > 0 or (not self.request.speech and bool(self._reply.text))
 
     def played(self) -> str:
         """The reply, as far as the user can have heard (or read) it."""
-        if self.silenced:
+        if self._silenced:
             return self._played
         if self.outcome is Outcome.FINISHED or not self.request.speech:
-            return self.reply.text
-        return self.reply.played(self._clock.played(self._sent, self._now()))
+            return self._reply.text
+        return self._reply.played(self._clock.played(self._sent, self._now()))
 
     async def run(self) -> None:
         """Raises nothing but cancellation: what goes wrong is told to the client and logged here."""
@@ -139,7 +140,7 @@ class TurnTask:
                 tasks.create_task(self._think(), name=f"think-{self.request.turn_id}")
                 tasks.create_task(self._speak(), name=f"speak-{self.request.turn_id}")
                 tasks.create_task(self._play(), name=f"play-{self.request.turn_id}")
-            await self._send(AnswerEnded(self.number, self.reply.text))
+            await self._send(AnswerEnded(self.number, self._reply.text))
             self.outcome = self.outcome or Outcome.FINISHED
         except* ServiceError as group:
             error = _first(group)
@@ -150,7 +151,7 @@ class TurnTask:
         except* Exception as group:
             problem = "the engine made a mistake while answering; please ask again"
             log.exception("turn failed turn=%s", self.request.turn_id, exc_info=group)
-        if problem is not None and not self.silenced:
+        if problem is not None and not self._silenced:
             self.outcome = Outcome.FAILED
             await self._send(AnswerFailed(self.number, problem, code))
 
@@ -165,7 +166,7 @@ class TurnTask:
             await self._may_be_heard()  # unless it was postponed meanwhile
 
     async def _send(self, event: ServerEvent) -> None:
-        if not self.silenced:
+        if not self._silenced:
             await self._wire.send(event)
 
     async def _think(self) -> None:
@@ -183,7 +184,7 @@ class TurnTask:
                         if first_text:
                             first_text = False
                             self._metrics.stage.labels("text").observe(self._now() - transcribed_at)
-                        self.reply.add_text(text)
+                        self._reply.add_text(text)
                         await self._send(ReplyText(self.number, text))
                     case SpeechText() | SpeechCodes() if not self.request.speech:
                         continue
@@ -227,7 +228,7 @@ class TurnTask:
 
     async def _speak_window(self, speech: TurnSpeech, window: _Window) -> None:
         if window.text:
-            self.reply.begin_utterance(window.text)
+            self._reply.begin_utterance(window.text)
         asked = self._now()
         first = True
         deadline = self._clock.runs_dry_at(self._produced, asked)
@@ -243,7 +244,7 @@ class TurnTask:
                 first = False
                 self._metrics.stage.labels("sound").observe(self._now() - asked)
                 self._trace("first")
-            self.reply.add_sound(len(samples))
+            self._reply.add_sound(len(samples))
             self._audible = self._audible or is_audible(samples)
             self._produced += len(samples)
             if self._listener is not None:
@@ -251,7 +252,7 @@ class TurnTask:
             for slice_ in _slices(samples, first=self._sent == 0):
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
         if window.text:
-            self.reply.end_utterance()
+            self._reply.end_utterance()
 
     def _trace(self, stage: str, since: float | None = None) -> None:
         """The first time that a turn of speech codes comes to a stage: the time since the one before it."""
@@ -276,7 +277,7 @@ class TurnTask:
             due = self._clock.due(self._sent, now)
             if due > now:
                 await asyncio.sleep(due - now)
-            if self.silenced:
+            if self._silenced:
                 return
             self._metrics.lateness.observe(max(self._now() - max(due, now), 0.0))
             if self._sent == 0:
