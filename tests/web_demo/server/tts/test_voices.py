@@ -201,6 +201,18 @@ async def test_a_recording_in_the_request_comes_as_base64_or_upload_in_any_forma
     assert engine.requests[1].speed == 1.5
 
 
+async def test_of_a_recording_that_padding_makes_longer_than_30_s_the_engine_gets_30_s(
+    client: aiohttp.ClientSession, engine: ToneTts
+) -> None:
+    voice = recording("cards_001").at(WIRE_RATE).samples
+    padded = Audio(np.resize(voice, round(30.05 * WIRE_RATE)), WIRE_RATE)
+    url = f"data:audio/wav;base64,{base64.b64encode(to_wav(padded)).decode()}"
+    asked = await client.post("/api/synthesize", json={"text": "hello", "prompt_wav": url, "prompt_text": TEXT})
+    assert asked.status == 200, await asked.text()
+    assert engine.requests[0].prompt is not None
+    assert engine.requests[0].prompt.audio.seconds == 30.0
+
+
 async def test_a_recording_inside_the_opened_folder_is_used(engine: ToneTts) -> None:
     async with serving(TtsSettings(port=0, prompt_dir=FOLDER), engine) as client:
         for path in ("cards_001.wav", str(FOLDER / "cards_001.wav")):
