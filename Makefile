@@ -4,7 +4,7 @@
 check: ## ruff, mypy, shellcheck, hadolint
 	./scripts/run_tests.sh --check
 
-test-fast: ## rules and small parts, under 20 seconds
+test-fast: ## rules and small parts, about 20 seconds
 	./scripts/run_tests.sh --fast
 
 test: ## everything

@@ -12,9 +12,9 @@ readonly PAGE_TESTS=tests/web_demo/client
 readonly FAST=(
     tests/test_architecture.py tests/test_documents.py tests/utils/test_{bucket,channel,sentences,threads}.py
     tests/web_demo/audio tests/web_demo/engines/test_{choice,registry}.py tests/web_demo/engines/asr/test_{batching,languages}.py
-    tests/web_demo/engines/tts/test_{text,normalize}.py tests/web_demo/engines/s2s/cascade/test_responder.py
+    tests/web_demo/engines/tts/test_text.py tests/web_demo/text/test_{frontend,markdown,plain,scripts}.py tests/web_demo/engines/s2s/cascade/test_thoughts.py
     tests/web_demo/engines/s2s/funaudiochat/test_{frames,prompt,tools}.py tests/web_demo/server/conversation
-    tests/web_demo/server/common tests/web_demo/engines/asr/test_cuts.py
+    tests/web_demo/server/common/test_{access,budgets,settings}.py tests/web_demo/server/common/realtime
     tests/web_demo/server/tts/test_{encode,settings,speech}.py tests/web_demo/server/wires/test_chat_{settings,words}.py
     tests/web_demo/server/test_{protocal,protocol_page,funaudiochat_infer}.py
     tests/web_demo/models/funaudiochat/engine/test_{scheduler,pages}.py tests/web_demo/models/cosyvoice3/engine/test_cursor.py
@@ -30,7 +30,7 @@ hadolint, the page's tests (node) and pytest, which gets the arguments. The stat
 Debian or Ubuntu it also installs missing system packages that tests need.
 
   --check   the linters and the type checker alone
-  --fast    the tests of rules and small parts alone, under 20 seconds
+  --fast    the tests of rules and small parts alone, about 20 seconds
 HELP
     exit 0
 fi
