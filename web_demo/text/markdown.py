@@ -12,9 +12,8 @@ import re
 
 from web_demo.text.scripts import Script, script_of
 
-MAX_HELD = (
-    400  # characters of an unfinished line that wait for their end: beyond it, marks that were opened are dropped
-)
+# Characters of an unfinished line that wait for their end: beyond it, marks that were opened are dropped.
+MAX_HELD = 400
 
 _FENCE = re.compile(r"\s{0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r"\s{0,3}#{1,6}(?:\s+(.*?))?(?:\s+#+)?\s*$")

@@ -22,9 +22,8 @@ from web_demo.text.plain import plain
 from web_demo.text.scripts import has_words
 
 BACKEND = BackendSpec("web_demo.engines.tts.espeak:create_backend")
-CONCURRENCY = (
-    8  # sentences on their way to the child, which speaks one at a time, some hundred times faster than real time
-)
+# Sentences on their way to the child, which speaks one at a time, some hundred times faster than real time.
+CONCURRENCY = 8
 
 
 class Settings(Protocol):

@@ -51,9 +51,8 @@ class Command(Enum):
     CANCEL = "cancel"  # end the answer, and no more
     INTERRUPT = "interrupt"  # cancel the answer, then open a turn
     BARGE_IN = "barge in"  # cancel the answer: what was just noticed, and its pre-roll, are the turn
-    GO_ON = (
-        "go on"  # cancel the answer and remember nothing of it: the last turn was not over, and is this one's beginning
-    )
+    # Cancel the answer and remember nothing of it: the last turn was not over, and is this one's beginning.
+    GO_ON = "go on"
     FORGET = "forget"  # cancel the answer if there is one, clear the history, open a turn
     REFUSE = "refuse"  # tell the client why
 

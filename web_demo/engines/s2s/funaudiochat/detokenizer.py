@@ -31,12 +31,10 @@ from web_demo.models.runtime.device import choose_dtype
 log = logging.getLogger(__name__)
 
 MAX_SLOTS = 256
-MAX_BATCH = (
-    32  # windows computed at once: larger batches gain a tenth, and keep a new turn's first one waiting for longer
-)
-FIRST_TOKENS = (
-    17  # 0.68 s: with the look-ahead four frames of the speech model, and more than a listener waits for to begin
-)
+# Windows computed at once: larger batches gain a tenth, and keep a new turn's first one waiting for longer.
+MAX_BATCH = 32
+# 0.68 s: with the look-ahead four frames of the speech model, and more than a listener waits for to begin.
+FIRST_TOKENS = 17
 
 
 class CosyVoiceBackend:
