@@ -41,7 +41,13 @@ class Cluster:
     @staticmethod
     def replica(name: str, folder: Path) -> Launch:
         port = free_port()
-        command = (sys.executable, "-m", "web_demo.server.server", "--engine", "embedded", "--port", str(port))
+        own = (
+            "--engine",
+            "embedded",
+            "--max-sessions-per-client",
+            "4",
+        )  # all talk from here, and a busy machine holds four
+        command = (sys.executable, "-m", "web_demo.server.server", *own, "--port", str(port))
         return Launch(name, name, command, "127.0.0.1", port, folder / f"{name}.log")
 
     def signal(self, name: str, number: signal.Signals) -> None:
