@@ -12,7 +12,6 @@ compute capability without its point. Prints a line a kernel; exits 1 when one d
 from __future__ import annotations
 
 import sys
-from itertools import product
 from typing import Any
 
 import triton
@@ -77,10 +76,10 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
         for number in (0, 3):
             sizes = {"BY_MASS": by_mass, "PASS": number, "PASSES": 6, "DIGIT_BITS": 5, "TILE": 256} | blocks
             found.append((triton_sample._wide_pass_kernel, wide, sizes, {}))
-    kept = [(HIDDEN, tl.bfloat16)]
-    if capability >= 89:  # the first with conversions from and to 8 bits
-        kept.append(("*fp8e4nv", tl.float16))
-    for (cache, wide), (count, kv_heads, dim) in product(kept, (BACKBONE, CRQ, TINY)):
+    kept = [(HIDDEN, tl.bfloat16, one) for one in (BACKBONE, CRQ, TINY)]
+    if capability >= 89:  # the first with conversions from and to 8 bits, in which the speech head's caches may be
+        kept.append(("*fp8e4nv", tl.float16, CRQ))
+    for cache, wide, (count, kv_heads, dim) in kept:
         sizes, caches = {"HEADS": count, "KV_HEADS": kv_heads, "DIM": dim}, {"keys": cache, "values": cache}
         found.append((fused._store_kv_kernel, heads | caches, sizes, {}))
         sizes = sizes | {"WIDE": wide}
