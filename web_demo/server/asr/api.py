@@ -8,14 +8,11 @@ from utils.threads import off_loop
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr.formats import transcribe_json
 from web_demo.server.asr.service import SERVICE
+from web_demo.server.common.answers import json_response
 from web_demo.server.common.forms import boolean, read_form
 
 
-def add_routes(app: web.Application) -> None:
-    app.router.add_post("/api/transcribe", _transcribe)
-
-
-async def _transcribe(request: web.Request) -> web.Response:
+async def transcribe(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     service.require_room(request)
     async with read_form(request, service.body_limits, file_field="audio") as form:
@@ -30,4 +27,4 @@ async def _transcribe(request: web.Request) -> web.Response:
             transcript = await service.transcriber.transcribe(decoded.audio, options, client)
             label = service.language_label(form.get("language"), transcript.language)
             body = await off_loop(transcribe_json, transcript, label, decoded.audio.seconds, decoded.damage, with_cues)
-            return web.json_response(body)
+            return json_response(body)

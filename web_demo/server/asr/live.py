@@ -136,11 +136,7 @@ def _source(query: Mapping[str, str]) -> Source:
     return PcmSource(hertz)
 
 
-def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/transcribe/stream", _handle)
-
-
-async def _handle(request: web.Request) -> web.WebSocketResponse:
+async def handle(request: web.Request) -> web.WebSocketResponse:
     service = request.app[SERVICE]
     source = _source(request.query)
     options = service.options(request.query.get("language", ""), request.query.get("hotwords", ""))

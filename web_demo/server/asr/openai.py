@@ -1,4 +1,4 @@
-"""The OpenAI-compatible face: `POST /v1/audio/transcriptions` and `GET /v1/models`.
+"""The OpenAI-compatible face: `POST /v1/audio/transcriptions`.
 
 https://platform.openai.com/docs/api-reference/audio/createTranscription (read in 2026)
 """
@@ -19,19 +19,15 @@ from web_demo.errors import InvalidRequest
 from web_demo.server.asr import formats
 from web_demo.server.asr.service import SERVICE, AsrService
 from web_demo.server.asr.transcriber import join_transcripts
+from web_demo.server.common.answers import json_response
 from web_demo.server.common.forms import Form, boolean, read_form
-from web_demo.server.common.openai import add_models, send_events
+from web_demo.server.common.openai import send_events
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 GRANULARITIES = ("segment", "word")
 
 
-def add_routes(app: web.Application) -> None:
-    add_models(app, app[SERVICE].engine)
-    app.router.add_post("/v1/audio/transcriptions", _transcriptions)
-
-
-async def _transcriptions(request: web.Request) -> web.StreamResponse:
+async def transcriptions(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.require_room(request)
     async with read_form(request, service.body_limits, file_field="file") as form:
@@ -83,8 +79,8 @@ def _answer(transcript: Transcript, duration_s: float, shape: str, granularities
     if shape == "vtt":
         return web.Response(text=formats.vtt(transcript), content_type="text/vtt")
     if shape == "verbose_json":
-        return web.json_response(formats.verbose_json(transcript, duration_s, granularities))
-    return web.json_response({"text": transcript.text})
+        return json_response(formats.verbose_json(transcript, duration_s, granularities))
+    return json_response({"text": transcript.text})
 
 
 async def _events(pieces: AsyncGenerator[Transcript, None]) -> AsyncGenerator[Mapping[str, Any] | str, None]:

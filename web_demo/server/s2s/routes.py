@@ -11,6 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import ServiceError
+from web_demo.server import protocal
+from web_demo.server.common.api.routes import Field, Route
 from web_demo.server.common.service import LIFE
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.service import SERVICE, S2sService
@@ -18,10 +20,6 @@ from web_demo.server.wires.chat import ChatWire
 from web_demo.server.wires.connection import Connection, ServedWire
 
 log = logging.getLogger(__name__)
-
-
-def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/chat", conversation(ChatWire))
 
 
 def conversation(make_wire: Callable[[Connection], ServedWire]) -> Handler:
@@ -74,3 +72,22 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -
             session.turns,
             session.received_s,
         )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/chat",
+        conversation(ChatWire),
+        "A conversation in speech and text. Its messages are those of web_demo/server/PROTOCOL.md.",
+        query=(
+            Field("text_temperature", "of the answers", kind="number"),
+            Field("text_topk", "how many words to choose among", kind="integer"),
+            Field("repetition_penalty", "1 is none", kind="number"),
+            Field("text_seed", "for the same answer again", kind="integer"),
+        ),
+        headers=(Field("Accept-Language", "of what the service itself says: en or zh"),),
+        socket=True,
+        message_bytes=protocal.MAX_AUDIO_BYTES,
+    ),
+)

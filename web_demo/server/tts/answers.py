@@ -13,6 +13,7 @@ from utils.threads import off_loop
 from web_demo.audio.samples import Samples
 from web_demo.errors import NoSound
 from web_demo.server.common import hangup
+from web_demo.server.common.answers import json_response
 from web_demo.server.common.openai import send_events
 from web_demo.server.tts.encode import CONTENT_TYPES, Encoder, encoder, join_samples, whole_wav
 
@@ -24,7 +25,7 @@ async def whole(chunks: AsyncIterator[Samples], rate: int) -> web.Response:
         raise NoSound("the voice gave no sound for this text")
     audio = await off_loop(lambda: base64.b64encode(whole_wav(samples, rate)).decode())
     duration = round(len(samples) / rate, 3)
-    return web.json_response({"audio": audio, "sample_rate": rate, "duration": duration, "success": True})
+    return json_response({"audio": audio, "sample_rate": rate, "duration": duration, "success": True})
 
 
 async def sound_file(

@@ -13,6 +13,7 @@ from utils.threads import off_loop
 from web_demo.audio.samples import to_wav
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest
+from web_demo.server.common.answers import json_response
 from web_demo.server.common.budgets import FORWARDED_FOR, client_of
 from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.forms import read_form
@@ -50,7 +51,7 @@ class Voices:
     async def list(self, request: web.Request) -> web.Response:
         built_in = [{"name": name, "kind": "built-in"} for name in self._engine.capabilities.voices]
         added = [_shown(speaker) for speaker in self._store.list()]
-        return web.json_response({"speakers": built_in + added, "success": True})
+        return json_response({"speakers": built_in + added, "success": True})
 
     async def add(self, request: web.Request) -> web.Response:
         self._health.require()
@@ -71,12 +72,12 @@ class Voices:
         async with self._changing:
             await off_loop(self._store.add, speaker, VoicePrompt(audio, transcript))
         log.info("voice added seconds=%.1f", audio.seconds)
-        return web.json_response({"speaker": _shown(speaker), "success": True}, status=201)
+        return json_response({"speaker": _shown(speaker), "success": True}, status=201)
 
     async def delete(self, request: web.Request) -> web.Response:
         async with self._changing:
             await off_loop(self._store.remove, request.match_info["name"])
-        return web.json_response({"success": True})
+        return json_response({"success": True})
 
     async def _transcribe(self, wav: bytes, client: str) -> str:
         """What our own recogniser hears in the recording of `client`."""
@@ -111,10 +112,16 @@ def _shown(speaker: Speaker) -> dict[str, object]:
     }
 
 
-def add_routes(
-    app: web.Application, health: Health, engine: TtsEngine, store: SpeakerStore, settings: TtsSettings
-) -> None:
-    voices = Voices(health, engine, store, settings)
-    app.router.add_get("/api/speakers", voices.list)
-    app.router.add_post("/api/speakers", voices.add)
-    app.router.add_delete("/api/speakers/{name}", voices.delete)
+VOICES = web.AppKey("voices", Voices)
+
+
+async def list_all(request: web.Request) -> web.Response:
+    return await request.app[VOICES].list(request)
+
+
+async def add(request: web.Request) -> web.Response:
+    return await request.app[VOICES].add(request)
+
+
+async def delete(request: web.Request) -> web.Response:
+    return await request.app[VOICES].delete(request)

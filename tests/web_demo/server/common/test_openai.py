@@ -16,6 +16,7 @@ from tests.web_demo.server.asr.helpers import serving as serving_asr
 from tests.web_demo.server.tts.fakes import ToneTts
 from tests.web_demo.server.tts.fakes import serving as serving_tts
 from web_demo.errors import EngineFailed, InvalidRequest
+from web_demo.server.common.answers import json_bytes
 from web_demo.server.common.forms import boolean
 
 
@@ -43,7 +44,7 @@ async def test_the_openai_package_finds_the_model_that_is_served_and_no_other(ki
     assert (refusal.value.code, refusal.value.type, refusal.value.param) == (
         "not_found",
         "invalid_request_error",
-        None,
+        "model",
     )
 
 
@@ -52,6 +53,43 @@ async def test_a_model_with_slashes_in_its_name_is_found() -> None:
     engine.model = "FunAudioLLM/Fun-CosyVoice3-0.5B-2512"
     async with serving("tts", engine) as (url, _), openai.AsyncOpenAI(base_url=f"{url}v1", api_key="none") as remote:
         assert (await remote.models.retrieve(engine.model)).id == engine.model
+
+
+@both
+async def test_the_models_are_listed_as_open_webui_asks_for_them(kind: str) -> None:
+    async with serving(kind) as (url, model), aiohttp.ClientSession() as http:
+        async with http.get(f"{url}v1/audio/models") as response:
+            assert await response.json() == {"models": [{"id": model, "name": model}]}
+        async with http.get(f"{url}v1/audio/voices") as response:
+            voices = (await response.json())["voices"]
+    assert voices == ([{"id": name, "name": name} for name in ("中文女", "中文男")] if kind == "tts" else [])
+
+
+@both
+@pytest.mark.parametrize("path", ["v1/models", "v1/models/MODEL", "v1/audio/voices", "health"])
+async def test_a_slash_at_the_end_changes_nothing(kind: str, path: str) -> None:
+    async with serving(kind) as (url, model), aiohttp.ClientSession() as http:
+        path = path.replace("MODEL", model)
+        async with http.get(f"{url}{path}") as plain, http.get(f"{url}{path}/") as slashed:
+            assert (slashed.status, await slashed.text()) == (200, await plain.text())
+
+
+async def test_a_post_with_a_slash_at_its_end_is_answered_and_not_sent_elsewhere() -> None:
+    async with serving("tts") as (url, _), aiohttp.ClientSession() as http:
+        body = {"input": "hi", "voice": "alloy"}
+        async with http.post(f"{url}v1/audio/speech/", json=body, allow_redirects=False) as response:
+            assert response.status == 200
+
+
+async def test_json_is_written_in_utf_8_and_half_a_character_stays_an_escape() -> None:
+    async with serving("tts") as (url, _), aiohttp.ClientSession() as http:
+        async with http.get(f"{url}api/speakers") as response:
+            assert response.charset == "utf-8"
+            assert "中文女".encode() in await response.read()
+        async with http.post(f"{url}v1/audio/speech", json={"input": "hi", "voice": "没有"}) as response:
+            assert "没有".encode() in await response.read()
+    assert json.loads(json_bytes({"a": "\ud800中"})) == {"a": "\ud800中"}
+    assert json_bytes({"a": "\ud800中"}) == '{"a": "\\ud800中"}'.encode()
 
 
 @both

@@ -1,0 +1,99 @@
+"""The addresses of the ASR service."""
+
+from __future__ import annotations
+
+from web_demo.server.asr import api, live, openai
+from web_demo.server.common.api.routes import FORM, Answer, Body, Field, Route
+
+MAX_FORM_BYTES = 1 << 30  # `--max-upload-mb` says how much less
+
+_LANGUAGE = Field("language", "of the recording: a code, any tag such as zh-CN, a name, or auto")
+_ITN = Field("itn", "write numbers as digits, where the engine can", kind="boolean", default=True)
+_SEGMENTS = Field(
+    "segments", "stretches of speech with their times", kind="array", of=(Field("segment", "", kind="object"),)
+)
+
+ROUTES = (
+    Route(
+        "POST",
+        "/api/transcribe",
+        api.transcribe,
+        "The text of a recording.",
+        bodies=(
+            Body(
+                (
+                    Field("audio", "the recording, in any usual format", kind="file", required=True),
+                    _LANGUAGE,
+                    Field("hotwords", "words to listen for, with commas between them"),
+                    _ITN,
+                    Field("cues", "with subtitles", kind="boolean", default=False),
+                ),
+                MAX_FORM_BYTES,
+                FORM,
+            ),
+        ),
+        answers=(
+            Answer(
+                about="the text",
+                fields=(
+                    Field("text", "what is said", required=True),
+                    Field("language", "of it", required=True),
+                    Field("success", "true", kind="boolean", required=True),
+                    Field("duration", "of the recording, in seconds", kind="number"),
+                    _SEGMENTS,
+                    Field("cues", "subtitles", kind="array"),
+                    Field("ignored_hotwords", "those that the engine cannot use", kind="array"),
+                    Field("warning", "what was wrong with the recording"),
+                ),
+            ),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/transcribe/stream",
+        live.handle,
+        'Live captions. Send sound in binary messages, then the text message {"type": "end"}; partial, final and done come back.',
+        query=(
+            Field("format", "of the sound", choices=("pcm16", "opus"), default="pcm16"),
+            Field("rate", "of pcm16, in Hz", kind="integer", default=16_000),
+            _LANGUAGE,
+            Field("hotwords", "words to listen for, with commas between them"),
+        ),
+        socket=True,
+    ),
+    Route(
+        "POST",
+        "/v1/audio/transcriptions",
+        openai.transcriptions,
+        "The text of a recording, as OpenAI's clients ask for it.",
+        bodies=(
+            Body(
+                (
+                    Field("file", "the recording, in any usual format", kind="file", required=True),
+                    Field("model", "taken, and without effect: there is one"),
+                    _LANGUAGE,
+                    Field("languages[]", "to choose from", kind="array"),
+                    Field("prompt", "free text: what Whisper has as its prompt, others as hotwords"),
+                    Field("keywords[]", "hotwords", kind="array"),
+                    Field("response_format", "of the answer", choices=openai.FORMATS, default="json"),
+                    Field(
+                        "timestamp_granularities[]",
+                        "times in verbose_json",
+                        kind="array",
+                        choices=openai.GRANULARITIES,
+                    ),
+                    Field("stream", "server-sent events while it is recognised", kind="boolean", default=False),
+                ),
+                MAX_FORM_BYTES,
+                FORM,
+            ),
+        ),
+        answers=(
+            Answer(about="the text", fields=(Field("text", "what is said", required=True),)),
+            Answer("text/plain", "the text alone"),
+            Answer("application/x-subrip", "subtitles"),
+            Answer("text/vtt", "subtitles"),
+            Answer("text/event-stream", "events, as the text is recognised"),
+        ),
+    ),
+)
