@@ -25,6 +25,7 @@ from web_demo.server.common.openai import send_events
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 GRANULARITIES = ("segment", "word")
+GRANULARITY_FIELDS = ("timestamp_granularities[]", "timestamp_granularities")
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:
@@ -60,7 +61,7 @@ def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
     shape = form.get("response_format") or "json"
     if shape not in FORMATS:
         raise InvalidRequest(f"response_format must be one of {', '.join(FORMATS)}; got {shape[:40]!r}")
-    granularities = form.values.get("timestamp_granularities[]") or form.values.get("timestamp_granularities") or []
+    granularities = [value for name in GRANULARITY_FIELDS for value in form.values.get(name, ())]
     for name in granularities:
         if name not in GRANULARITIES:
             raise InvalidRequest(f"timestamp_granularities[] takes {' and '.join(GRANULARITIES)}; got {name[:40]!r}")

@@ -70,17 +70,15 @@ ROUTES = (
             Body(
                 (
                     Field("file", "the recording, in any usual format", kind="file", required=True),
-                    Field("model", "taken, and without effect: there is one"),
+                    Field("model", "without effect: there is one", unused=True),
                     _LANGUAGE,
                     Field("languages[]", "to choose from", kind="array"),
                     Field("prompt", "free text: what Whisper has as its prompt, others as hotwords"),
                     Field("keywords[]", "hotwords", kind="array"),
                     Field("response_format", "of the answer", choices=openai.FORMATS, default="json"),
-                    Field(
-                        "timestamp_granularities[]",
-                        "times in verbose_json",
-                        kind="array",
-                        choices=openai.GRANULARITIES,
+                    *(
+                        Field(name, "times in verbose_json", kind="array", choices=openai.GRANULARITIES)
+                        for name in openai.GRANULARITY_FIELDS
                     ),
                     Field("stream", "server-sent events while it is recognised", kind="boolean", default=False),
                 ),

@@ -33,11 +33,10 @@ ROUTES = (
         "POST",
         "/api/synthesize",
         api.synthesize,
-        "Speech of a text. A JSON object with base64, or, with `stream` or the header Accept: audio/wav, a WAV file.",
+        "Speech of a text. A JSON object with base64, or, with stream or the header Accept: audio/wav, a WAV file.",
         query=(
             Field("explain", "the words that a voice would be given, without speaking", kind="boolean", default=False),
         ),
-        headers=(Field("Accept", "audio/wav: the file itself"),),
         bodies=(
             Body(
                 (
@@ -75,7 +74,7 @@ ROUTES = (
             Body(
                 (
                     Field("input", "the text to speak", required=True),
-                    Field("model", "taken, and without effect: there is one"),
+                    Field("model", "without effect: there is one", unused=True),
                     Field("voice", "its name, or an object with its id", kind="any", default="中文女"),
                     Field(
                         "instructions",

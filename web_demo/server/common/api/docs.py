@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -71,7 +72,7 @@ def page(told: Mapping[str, Any]) -> str:
     """The HTML of an OpenAPI document as `openapi.document` makes it."""
     operations = [
         (f"{method.upper()} {path}", operation)
-        for path, methods in told["paths"].items()
+        for path, methods in sorted(told["paths"].items(), key=lambda item: not item[0].startswith(("/api/", "/v1/")))
         for method, operation in methods.items()
     ]
     title = escape(told["info"]["title"])
@@ -133,4 +134,6 @@ def _kind(schema: Mapping[str, Any]) -> str:
     kind = " | ".join(map(str, schema["enum"])) if "enum" in schema else str(schema.get("type", "any"))
     if kind == "array" and "enum" in (items := schema.get("items", {})):
         kind = f"any of {' | '.join(items['enum'])}"
-    return f"{kind}, by default {schema['default']}" if "default" in schema else kind
+    if "default" in schema:
+        return f"{kind}, by default {json.dumps(schema['default'], ensure_ascii=False)}"
+    return kind

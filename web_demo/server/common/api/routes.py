@@ -23,7 +23,8 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Field:
-    """A parameter of a request, or a field of an answer. `of`: what an array holds, or the fields of an object."""
+    """A parameter of a request, or a field of an answer. `of`: what an array holds, or the fields of an object. `unused`: clients
+    send it, and nothing depends on it."""
 
     name: str
     about: str
@@ -32,6 +33,7 @@ class Field:
     default: Any = None
     choices: tuple[str, ...] = ()
     of: tuple[Field, ...] = ()
+    unused: bool = False
 
 
 @dataclass(frozen=True)
