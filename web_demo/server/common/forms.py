@@ -103,7 +103,7 @@ def boolean(name: str, value: Any, *, default: bool = False) -> bool:
     if text == "":
         return default
     if text not in _BOOLEANS:
-        raise InvalidRequest(f"{name} must be true or false, got {value!r:.50}")
+        raise InvalidRequest(f"{name} must be true or false, got {value!r:.50}", param=name)
     return _BOOLEANS[text]
 
 

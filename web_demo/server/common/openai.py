@@ -16,6 +16,8 @@ from web_demo.server.common import errors, hangup
 from web_demo.server.common.answers import json_bytes, json_response
 from web_demo.server.common.api.routes import Answer, Field, Route
 
+IGNORED_HEADER = "X-Ignored-Parameters"  # names of parameters that came and are without effect
+
 Card = Mapping[str, Any]
 
 
@@ -108,10 +110,17 @@ def _list_of(name: str, fields: tuple[Field, ...]) -> Field:
     return Field(name, "all of them", kind="array", required=True, of=fields)
 
 
-async def send_events(request: web.Request, events: AsyncIterable[Mapping[str, Any] | str]) -> web.StreamResponse:
+async def send_events(
+    request: web.Request, events: AsyncIterable[Mapping[str, Any] | str], told: Mapping[str, str] | None = None
+) -> web.StreamResponse:
     """Server-sent events as they are made: JSON objects, or a text as it is. The status is out before the first, so an
-    error is the last of them."""
-    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    error is the last of them. `told`: headers of the answer."""
+    headers = {
+        "Content-Type": "text/event-stream",
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+        **(told or {}),
+    }
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     try:

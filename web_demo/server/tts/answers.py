@@ -29,12 +29,13 @@ async def whole(chunks: AsyncIterator[Samples], rate: int) -> web.Response:
 
 
 async def sound_file(
-    request: web.Request, chunks: AsyncGenerator[Samples, None], kind: str, rate: int
+    request: web.Request, chunks: AsyncGenerator[Samples, None], kind: str, rate: int, told: Mapping[str, str]
 ) -> web.StreamResponse:
-    """The file itself. Nothing is sent before there is sound, so that an early failure still has its own status."""
+    """The file itself, with the headers `told`. Nothing is sent before there is sound, so that an early failure still has its own
+    status."""
     first = await _first(chunks)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Sample-Rate": str(rate)}
-    response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPES[kind], **headers})
+    response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPES[kind], **headers, **told})
     await response.prepare(request)
     async with aclosing(_file(first, chunks, kind, rate)) as file:
         async for data in file:
@@ -44,12 +45,12 @@ async def sound_file(
 
 
 async def events(
-    request: web.Request, chunks: AsyncGenerator[Samples, None], kind: str, rate: int
+    request: web.Request, chunks: AsyncGenerator[Samples, None], kind: str, rate: int, told: Mapping[str, str]
 ) -> web.StreamResponse:
     """OpenAI's `stream_format: sse`: `speech.audio.delta` events with base64 audio, then `speech.audio.done`."""
     first = await _first(chunks)
     async with aclosing(_events(first, chunks, kind, rate)) as made:
-        return await send_events(request, made)
+        return await send_events(request, made, told)
 
 
 async def _events(

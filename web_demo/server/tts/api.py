@@ -14,6 +14,7 @@ from web_demo.errors import ServiceError
 from web_demo.server.common.answers import json_response
 from web_demo.server.common.forms import BODIES, BodyLimits, boolean, read_form, read_json
 from web_demo.server.common.hangup import HungUp, is_gone
+from web_demo.server.common.openai import IGNORED_HEADER
 from web_demo.server.tts import answers, prompts, requests
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.requests import SynthesisRequest
@@ -99,6 +100,7 @@ async def _write(
 ) -> web.StreamResponse:
     if not wants_file:
         return await answers.whole(chunks, rate)
+    told = {IGNORED_HEADER: ", ".join(asked.ignored)} if asked.ignored else {}
     if asked.framing == "sse":
-        return await answers.events(request, chunks, asked.format, rate)
-    return await answers.sound_file(request, chunks, asked.format, rate)
+        return await answers.events(request, chunks, asked.format, rate, told)
+    return await answers.sound_file(request, chunks, asked.format, rate, told)

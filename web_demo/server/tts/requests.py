@@ -30,7 +30,8 @@ OPENAI_VOICES = {
 @dataclass(frozen=True)
 class SynthesisRequest:
     """`pieces`: of the text, in words, as the engine gets them; `language`: of the text, "" for unknown. `prompt_wav` as it
-    was sent: a path or a data: URL; `prompt_audio`: the recording itself. `text_failures` as in `text.frontend.Words`."""
+    was sent: a path or a data: URL; `prompt_audio`: the recording itself. `text_failures` as in `text.frontend.Words`. `ignored`:
+    parameters that came and are without effect, which the client is told."""
 
     pieces: tuple[str, ...]
     characters: int
@@ -45,6 +46,7 @@ class SynthesisRequest:
     stream: bool = False
     format: str = "wav"
     framing: Literal["audio", "sse"] = "audio"
+    ignored: tuple[str, ...] = ()
 
     @property
     def has_prompt(self) -> bool:
@@ -71,7 +73,7 @@ def from_api(body: Mapping[str, Any], can: Capabilities, max_chars: int, prompt_
         **vars(_text(body, "text", can, max_chars, voice)),
         voice=voice,
         speed=_speed(body, can),
-        instruction=_instruction(body, "instruction"),
+        instruction=_instruction(body),
         prompt_wav=_string(body, "prompt_wav"),
         prompt_audio=prompt_audio,
         prompt_text=_string(body, "prompt_text").strip(),
@@ -80,20 +82,24 @@ def from_api(body: Mapping[str, Any], can: Capabilities, max_chars: int, prompt_
 
 
 def from_openai(body: Mapping[str, Any], can: Capabilities, max_chars: int) -> SynthesisRequest:
-    """`body`: https://platform.openai.com/docs/api-reference/audio/createSpeech; any `model` is taken for ours."""
+    """`body`: https://platform.openai.com/docs/api-reference/audio/createSpeech; any `model` is taken for ours. Clients send
+    `instructions` to every voice: where they cannot be followed they are ignored, and never an error."""
     voice = body.get("voice") or DEFAULT_VOICE
     if isinstance(voice, Mapping):
         voice = voice.get("id")
     if not isinstance(voice, str):
-        raise InvalidRequest('voice must be a string, or an object such as {"id": "中文女"}')
+        raise InvalidRequest('voice must be a string, or an object such as {"id": "中文女"}', param="voice")
+    instruction = plain(_string(body, "instructions"))
+    followed = can.instructions and len(instruction) <= MAX_INSTRUCTION_CHARS
     return SynthesisRequest(
         **vars(_text(body, "input", can, max_chars, voice)),
         voice=voice,
         speed=_speed(body, can),
-        instruction=_instruction(body, "instructions"),
+        instruction=instruction if followed else "",
         stream=True,
         format=_choice(body, "response_format", tuple(CONTENT_TYPES), "mp3"),
         framing="sse" if _choice(body, "stream_format", ("audio", "sse"), "audio") == "sse" else "audio",
+        ignored=("instructions",) if instruction and not followed else (),
     )
 
 
@@ -103,9 +109,9 @@ def _text(body: Mapping[str, Any], name: str, can: Capabilities, max_chars: int,
     text = body.get(name)
     if not isinstance(text, str):
         came = "nothing" if text is None else type(text).__name__
-        raise InvalidRequest(f"{name} must be a string with the text to speak, got {came}")
+        raise InvalidRequest(f"{name} must be a string with the text to speak, got {came}", param=name)
     if len(text) > max_chars:
-        raise TooLarge(f"{name} has {len(text)} characters; at most {max_chars} are taken in one request")
+        raise TooLarge(f"{name} has {len(text)} characters; at most {max_chars} are taken in one request", param=name)
     said_before = _string(body, "prompt_text")
     of_voice = language_of(said_before) if said_before else voice_language(OPENAI_VOICES.get(voice, voice), can)
     made = words(
@@ -116,7 +122,7 @@ def _text(body: Mapping[str, Any], name: str, can: Capabilities, max_chars: int,
     )
     found = tuple(pieces(made.text, can))
     if not found:
-        raise InvalidRequest(f"{name} holds nothing that can be spoken: no letter and no digit")
+        raise InvalidRequest(f"{name} holds nothing that can be spoken: no letter and no digit", param=name)
     return _Text(found, len(text), made.language, made.failures)
 
 
@@ -124,7 +130,9 @@ def _language(body: Mapping[str, Any]) -> str:
     name = _string(body, "language")
     code = language_code(name)
     if not code and name.strip().lower() not in ("", "auto"):
-        raise InvalidRequest(f"language must be a code or a name such as zh or English, or auto, got {name!r:.50}")
+        raise InvalidRequest(
+            f"language must be a code or a name such as zh or English, or auto, got {name!r:.50}", param="language"
+        )
     return code
 
 
@@ -133,14 +141,14 @@ def _string(body: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name} must be a string, got {type(value).__name__}")
+        raise InvalidRequest(f"{name} must be a string, got {type(value).__name__}", param=name)
     return value
 
 
-def _instruction(body: Mapping[str, Any], name: str) -> str:
-    value = plain(_string(body, name))
+def _instruction(body: Mapping[str, Any]) -> str:
+    value = plain(_string(body, "instruction"))
     if len(value) > MAX_INSTRUCTION_CHARS:
-        raise TooLarge(f"{name} has {len(value)} characters; at most {MAX_INSTRUCTION_CHARS} are taken")
+        raise TooLarge(f"instruction has {len(value)} characters; at most {MAX_INSTRUCTION_CHARS} are taken")
     return value
 
 
@@ -163,5 +171,5 @@ def _choice(body: Mapping[str, Any], name: str, choices: tuple[str, ...], defaul
     if value is None:
         return default
     if value not in choices:
-        raise InvalidRequest(f"{name} must be one of {', '.join(choices)}, got {value!r:.50}")
+        raise InvalidRequest(f"{name} must be one of {', '.join(choices)}, got {value!r:.50}", param=name)
     return str(value)

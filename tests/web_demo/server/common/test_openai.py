@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -127,6 +128,52 @@ async def test_a_failure_after_the_first_event_is_the_last_event_and_is_counted(
     assert 'service_errors_total{code="engine_failed"} 1.0' in metrics
     if kind == "tts":
         assert 'tts_requests_total{outcome="engine_failed"} 1.0' in metrics
+
+
+# --- what is told and what is wrong ---
+
+
+@pytest.mark.parametrize("framing", ["audio", "sse"])
+@pytest.mark.parametrize(
+    ("able", "said", "ignored"), [(True, "slowly", False), (False, "slowly", True), (True, "x" * 501, True)]
+)
+async def test_instructions_are_followed_or_told_to_be_without_effect_and_never_refused(
+    framing: str, able: bool, said: str, ignored: bool
+) -> None:
+    engine = ToneTts()
+    engine.capabilities = replace(engine.capabilities, instructions=able)
+    body = {"input": "hi", "voice": "alloy", "instructions": said, "stream_format": framing}
+    async with serving("tts", engine) as (url, _), aiohttp.ClientSession() as http:
+        response = await http.post(f"{url}v1/audio/speech", json=body)
+        assert response.status == 200, await response.text()
+        assert response.headers.get("X-Ignored-Parameters") == ("instructions" if ignored else None)
+        await response.read()
+    assert engine.requests[0].instruction == ("" if ignored else said)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": None}, "input"),
+        ({"input": "x" * 6000}, "input"),
+        ({"voice": 3}, "voice"),
+        ({"voice": "nobody"}, "voice"),
+        ({"speed": 99}, "speed"),
+        ({"response_format": "midi"}, "response_format"),
+        ({"stream_format": "carrier pigeon"}, "stream_format"),
+        ({"language": "?"}, "language"),
+        ({"markdown": "maybe"}, "markdown"),
+        ({"instructions": 1}, "instructions"),
+    ],
+)
+async def test_an_error_names_its_parameter(wrong: dict[str, Any], param: str) -> None:
+    body = {"input": "hi", "voice": "alloy", "model": "tts-1", **wrong}
+    async with serving("tts") as (url, _), openai.AsyncOpenAI(base_url=f"{url}v1", api_key="none") as remote:
+        asking = remote.post("/audio/speech", body=body, cast_to=object)
+        with pytest.raises(openai.APIStatusError) as refusal:
+            await asking
+    assert (refusal.value.param, refusal.value.type) == (param, "invalid_request_error")
 
 
 # --- booleans ---
