@@ -1,9 +1,8 @@
-"""Passes a WebSocket on to another service, message by message both ways, until one side closes it."""
+"""Passes a WebSocket on to another service, message by message both ways, as they are, until one side closes it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -23,7 +22,8 @@ MAX_REASON_BYTES = 120
 NOT_TO_BE_SENT = (1005, 1006, 1015)  # RFC 6455, 7.4.1: only told, never sent
 
 
-Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+Far = aiohttp.ClientWebSocketResponse[Any]
+Near = web.WebSocketResponse[Any]
 
 
 class _Refused(Exception):
@@ -49,11 +49,17 @@ async def forward(
     aiohttp.ClientError when the service does not answer, InvalidRequest for a request that asks for no WebSocket."""
     if not web.WebSocketResponse().can_prepare(request):
         raise InvalidRequest("this address is a WebSocket")
-    offered = [name.strip() for name in request.headers.get(PROTOCOLS, "").split(",") if name.strip()]
+    lines = request.headers.getall(PROTOCOLS, ())
+    offered = [name for line in lines for part in line.split(",") if (name := part.strip())]
     headers = {name: value for name, value in headers.items() if name not in ("Content-Length", "Content-Type")}
     try:
         far = await client.ws_connect(
-            url, headers=headers, protocols=offered, max_msg_size=route.message_bytes, heartbeat=HEARTBEAT_S
+            url,
+            headers=headers,
+            protocols=offered,
+            max_msg_size=route.message_bytes,
+            heartbeat=HEARTBEAT_S,
+            decode_text=False,
         )
     except _Refused as refused:
         return web.Response(status=refused.status, body=refused.body, headers=refused.headers)
@@ -64,13 +70,14 @@ async def forward(
             heartbeat=HEARTBEAT_S,
             timeout=CLOSE_S,
             compress=False,
+            decode_text=False,
         )
         await near.prepare(request)
         await _exchange(request, near, far)
     return near
 
 
-async def _exchange(request: web.Request, near: web.WebSocketResponse, far: aiohttp.ClientWebSocketResponse) -> None:
+async def _exchange(request: web.Request, near: Near, far: Far) -> None:
     """Until one side closes, and the other was told so, or this service shuts down."""
     ends = [
         asyncio.create_task(_pass(request, near, far), name="socket-up"),
@@ -89,14 +96,11 @@ async def _exchange(request: web.Request, near: web.WebSocketResponse, far: aioh
             raise result
 
 
-async def _pass(request: web.Request, source: Socket, target: Socket) -> None:
+async def _pass(request: web.Request, source: Near | Far, target: Near | Far) -> None:
     """What `source` says, to `target`, and at last that it closed. Raises HungUp or ConnectionError when `target` takes
     nothing."""
     while (message := await source.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
-        send: Callable[[Any], Awaitable[None]] = (
-            target.send_str if message.type is WSMsgType.TEXT else target.send_bytes
-        )
-        await hangup.taken(request, send(message.data))
+        await hangup.taken(request, target.send_frame(message.data, message.type))
     code = source.close_code
     await target.close(
         code=WSCloseCode.GOING_AWAY if code is None or code in NOT_TO_BE_SENT else code,
