@@ -8,11 +8,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines.asr.cuts import cuts, join_texts
-from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
+from web_demo.engines.base import AsrEngine, Segment, Transcript, TranslatingAsr, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.voiced import with_voice
 from web_demo.server.common.budgets import Turns
@@ -22,11 +23,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TranscriptionOptions:
-    """What a client may ask for. `language` is a code of the engine's, or None for its default."""
+    """What a client may ask for. `language` is a code of the engine's, or None for its default. `translate`: into English, by an
+    engine that declares it."""
 
     language: str | None = None
     hotwords: tuple[str, ...] = ()
     itn: bool = True
+    translate: bool = False
 
 
 class Transcriber:
@@ -77,11 +80,16 @@ class Transcriber:
         """One utterance, straight to the engine."""
         async with self._turns.turn(client):
             with self._metrics.engine_seconds.time():
-                transcript = await self._engine.transcribe(
-                    audio, language=options.language, hotwords=options.hotwords, itn=options.itn
-                )
+                transcript = await self._recognise(audio, options)
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
+
+    async def _recognise(self, audio: Audio, options: TranscriptionOptions) -> Transcript:
+        if options.translate:
+            return await cast(TranslatingAsr, self._engine).translate(audio, hotwords=options.hotwords)
+        return await self._engine.transcribe(
+            audio, language=options.language, hotwords=options.hotwords, itn=options.itn
+        )
 
     async def _piece(
         self, audio: Audio, span: tuple[int, int], options: TranscriptionOptions, client: str
