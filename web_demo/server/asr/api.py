@@ -8,6 +8,7 @@ from utils.threads import off_loop
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr.formats import transcribe_json
 from web_demo.server.asr.service import SERVICE
+from web_demo.server.common import asker
 from web_demo.server.common.answers import json_response
 from web_demo.server.common.forms import boolean, read_form
 
@@ -20,7 +21,12 @@ async def transcribe(request: web.Request) -> web.Response:
             raise InvalidRequest(
                 "the form has no audio; send the file in the field 'audio', as in curl -F audio=@a.wav"
             )
-        options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"))
+        options = service.options(
+            form.get("language"),
+            form.get("hotwords"),
+            form.get("itn"),
+            asker=asker.language_of(request.headers.get("Accept-Language", "")),
+        )
         with_cues = boolean("cues", form.get("cues"))
         with service.admitted(request) as client:
             decoded = await service.decode(form.file)
