@@ -34,6 +34,7 @@ _ERROR: Json = {
 _KEYS: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "query": {"type": "apiKey", "in": "query", "name": "api_key", "description": "of WebSockets, for browsers"},
 }
 
 
@@ -72,7 +73,8 @@ def _operation(route: Route, *, keyed: bool) -> Json:
     if route.bodies:
         operation["requestBody"] = _request_body(route.bodies)
     if keyed:
-        operation["security"] = [] if route.open else [{name: []} for name in _KEYS]
+        ways = [] if route.open else [name for name in _KEYS if route.socket or name != "query"]
+        operation["security"] = [{name: []} for name in ways]
     return operation
 
 
