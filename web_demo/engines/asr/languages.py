@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from web_demo.errors import InvalidRequest
+from web_demo.text.language import SUBTAGS
 
 # ISO 639 code -> (Chinese name, as the Fun-ASR models are told it; English name)
 NAMES: dict[str, tuple[str, str]] = {
@@ -53,15 +54,6 @@ _OTHER_NAMES = {
     "汉语": "zh", "普通话": "zh", "国语": "zh", "mandarin": "zh", "英语": "en", "日语": "ja", "韩语": "ko", "广东话": "yue",
     "tagalog": "fil",
 }  # fmt: skip
-# Other subtags for the same languages: of three letters (ISO 639-2 and -3) where there are two, and withdrawn ones.
-_OTHER_SUBTAGS = {
-    "zho": "zh", "chi": "zh", "cmn": "zh", "eng": "en", "jpn": "ja", "kor": "ko", "vie": "vi", "ind": "id", "in": "id",
-    "tha": "th", "msa": "ms", "may": "ms", "zsm": "ms", "tl": "fil", "tgl": "fil", "ara": "ar", "arb": "ar", "hin": "hi",
-    "bul": "bg", "hrv": "hr", "ces": "cs", "cze": "cs", "dan": "da", "nld": "nl", "dut": "nl", "est": "et", "fin": "fi",
-    "ell": "el", "gre": "el", "hun": "hu", "gle": "ga", "lav": "lv", "lvs": "lv", "lit": "lt", "mlt": "mt", "pol": "pl",
-    "por": "pt", "ron": "ro", "rum": "ro", "slk": "sk", "slo": "sk", "slv": "sl", "swe": "sv", "fra": "fr", "fre": "fr",
-    "deu": "de", "ger": "de", "spa": "es", "ita": "it", "rus": "ru", "tur": "tr", "ukr": "uk", "iw": "he", "heb": "he",
-}  # fmt: skip
 _NAMED = {**{name: code for code, names in NAMES.items() for name in names}, **_OTHER_NAMES}
 _TAG = re.compile(r"(?P<primary>[a-z]{2,3})(?P<rest>(-[a-z0-9]{1,8})*)")  # BCP 47, as far as it matters here
 NANO = ("zh", "en", "ja")  # what Fun-ASR-Nano-2512 was trained on
@@ -79,7 +71,7 @@ def code_of(language: str) -> str | None:
         return None
     if tag["rest"].startswith("-yue"):
         return "yue"
-    return _OTHER_SUBTAGS.get(tag["primary"], tag["primary"])
+    return SUBTAGS.get(tag["primary"], tag["primary"])
 
 
 def language_name(code: str, language: str) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from tests.web_demo.server.asr.helpers import serving as serving_asr
 from tests.web_demo.server.tts.fakes import ToneTts
 from tests.web_demo.server.tts.fakes import serving as serving_tts
 from web_demo.errors import EngineFailed, InvalidRequest
+from web_demo.server.common import answers
 from web_demo.server.common.answers import json_bytes
 from web_demo.server.common.forms import boolean
 
@@ -91,6 +93,14 @@ async def test_json_is_written_in_utf_8_and_half_a_character_stays_an_escape() -
             assert "没有".encode() in await response.read()
     assert json.loads(json_bytes({"a": "\ud800中"})) == {"a": "\ud800中"}
     assert json_bytes({"a": "\ud800中"}) == '{"a": "\\ud800中"}'.encode()
+
+
+def test_every_service_writes_its_json_in_the_one_place() -> None:
+    """aiohttp's own writes "中" as an escape."""
+    folder = Path(answers.__file__).parents[1]
+    sources = {path: path.read_text("utf-8") for path in folder.rglob("*.py") if path != Path(answers.__file__)}
+    assert len(sources) > 40
+    assert [path.name for path, source in sources.items() if "web.json_response" in source] == []
 
 
 @both
