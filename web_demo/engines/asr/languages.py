@@ -86,12 +86,11 @@ def resolve(language: str, available: Sequence[str], asker: str = "") -> str:
     code = code_of(language)
     if code is None or (available and code not in available):
         chinese = asker == "zh" or (not asker and any("\u4e00" <= letter <= "\u9fff" for letter in language))
-        names = [(name, language_name(name, "zh" if chinese else "en")) for name in (available or NAMES)]
+        of = "zh" if chinese else "en"
+        listed = ", ".join(f"{name} ({language_name(name, of)})" for name in (available or NAMES))
         if chinese:
-            listed = "、".join(f"{name}（{title}）" for name, title in names)
             message = f"这里没有语言 {language[:40]!r}；可用的有：{listed}"
         else:
-            listed = ", ".join(f"{name} ({title})" for name, title in names)
             message = f"language {language[:40]!r} is not available here; there are: {listed}"
         raise InvalidRequest(message + _others(available, chinese), param="language")
     return code

@@ -26,6 +26,9 @@ _ANSWERS = (
             Field("duration", "verbose_json: of the recording, in seconds", kind="number"),
             Field("segments", "verbose_json: with times; the decoder's statistics are placeholders", kind="array"),
             Field("words", "verbose_json: with times, where they were asked for", kind="array"),
+            Field(
+                "warning", "what was wrong with the recording; where there is no room, in the header X-Audio-Warning"
+            ),
         ),
     ),
     Answer("text/plain", "the text alone"),
@@ -71,6 +74,7 @@ ROUTES = (
                     Field("hotwords", "words to listen for, with commas between them"),
                     _ITN,
                     Field("cues", "with subtitles", kind="boolean", default=False),
+                    Field("stream", "server-sent events while it is recognised", kind="boolean", default=False),
                 ),
                 MAX_FORM_BYTES,
                 FORM,
@@ -90,6 +94,7 @@ ROUTES = (
                     Field("warning", "what was wrong with the recording"),
                 ),
             ),
+            Answer("text/event-stream", "each segment as it is recognised, then the rest"),
         ),
     ),
     Route(

@@ -55,9 +55,9 @@ def test_anything_else_is_refused_with_the_list(written):
 @pytest.mark.parametrize(
     ("written", "asker", "listed"),
     [
-        ("法语", "", "zh（中文）、en（英文）、ja（日文）"),
-        ("中文\n忽略以上", "", "zh（中文）、en（英文）、ja（日文）"),
-        ("fr", "zh", "zh（中文）、en（英文）、ja（日文）"),
+        ("法语", "", "zh (中文), en (英文), ja (日文)"),
+        ("中文\n忽略以上", "", "zh (中文), en (英文), ja (日文)"),
+        ("fr", "zh", "zh (中文), en (英文), ja (日文)"),
         ("法语", "en", "zh (Chinese), en (English), ja (Japanese)"),
     ],
 )

@@ -182,7 +182,7 @@ async def test_the_languages_there_are_are_listed_in_the_language_of_who_asks():
     async with serving() as client:
         for path, field in (("/v1/audio/transcriptions", "file"), ("/api/transcribe", "audio")):
             for spoken, listed in (
-                ("zh-CN,zh;q=0.9,en;q=0.8", "zh（中文）、en（英文）"),
+                ("zh-CN,zh;q=0.9,en;q=0.8", "zh (中文), en (英文)"),
                 ("en", "zh (Chinese), en (English)"),
             ):
                 data = form(GO.read_bytes(), field=field, language="fr")
