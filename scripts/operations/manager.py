@@ -12,9 +12,10 @@ import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from scripts.operations import gpus, modes, pidfile, scheme_b, services, stack, verify
+from scripts.operations import gpus, modes, mps, pidfile, scheme_b, services, stack, verify
 from scripts.operations.services import Launch, Options, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,11 @@ def positive(text: str) -> float:
 
 
 def _add_start_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-mps",
+        action="store_true",
+        help="on a GPU, do not start CUDA MPS: answers come later, and a fault of one program on the GPU stays its own",
+    )
     parser.add_argument("--timeout-s", type=positive, default=600.0, help="how long loading may take (default 600)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be started, and start nothing")
 
@@ -175,13 +181,34 @@ def start(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
         say("note: listening beyond this machine without a key; set FUN_AUDIO_API_KEY unless the network is trusted")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    running = stack.start(launches, RUN_DIR, timeout_s=args.timeout_s, say=say)
+    running = _start_all(launches, environment, args)
     say("")
     for item in running:
         launch = item.launch
         say(f"{launch.title:<17} {launch.url}{launch.use}  PID {item.child.pid}  log {launch.log}")
     say("stop them with ./scripts/stop_services.sh")
     return 0
+
+
+def _start_all(
+    launches: Sequence[Launch], environment: Mapping[str, str], args: argparse.Namespace
+) -> list[stack.Running]:
+    shared = {}
+    if not args.no_mps and gpus.look(environment):
+        shared = mps.begin(RUN_DIR, LOG_DIR, environment, say)
+    launches = [replace(launch, environment={**launch.environment, **shared}) for launch in launches]
+    try:
+        return stack.start(launches, RUN_DIR, timeout_s=args.timeout_s, say=say)
+    except BaseException:
+        if shared and not any(RUN_DIR.glob(f"*{pidfile.SUFFIX}")):  # else another start's services use it
+            mps.end(RUN_DIR, environment, say)
+        raise
+
+
+def _stop(environment: Mapping[str, str], grace_s: float) -> bool:
+    clean = stack.stop(RUN_DIR, grace_s=grace_s, say=say)
+    mps.end(RUN_DIR, environment, say)
+    return clean
 
 
 def is_loopback(host: str) -> bool:
@@ -208,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "start" | "start-vllm":
                 return start(args, os.environ)
             case "stop":
-                return 0 if stack.stop(RUN_DIR, grace_s=args.timeout_s, say=say) else 1
+                return 0 if _stop(os.environ, args.timeout_s) else 1
             case "verify":
                 return 0 if verify.verify(RUN_DIR, os.environ, say) else 1
             case _:

@@ -93,6 +93,7 @@ class TurnTask:
         self._began = now()
         self._sent = 0  # samples
         self._produced = 0
+        self._traced: dict[str, float] | None = None  # when the answer's speech codes came to which stage
         self._audible = False  # whether any of that was more than silence
         self._reply = SpokenReply()
         self.transcript = ""  # what the engine understood of the user
@@ -161,8 +162,11 @@ class TurnTask:
                         self._metrics.text_failures.inc(failures)
                         await self._windows.put(_Window(text=text, voice=voice))
                     case SpeechCodes(codes):
-                        chunker = chunker or Chunker(self._detokenizer.ready.hop_tokens)
+                        if chunker is None:
+                            chunker = Chunker(self._detokenizer.ready.hop_tokens)
+                            self._trace("codes", since=transcribed_at)
                         for window in chunker.push(codes):
+                            self._trace("window")
                             await self._windows.put(_Window(codes=window))
                     case ToolCall():
                         self.calls.append(step)
@@ -202,6 +206,7 @@ class TurnTask:
             if first:
                 first = False
                 self._metrics.stage.labels("sound").observe(self._now() - asked)
+                self._trace("first")
             self._reply.add_sound(len(samples))
             self._audible = self._audible or is_audible(samples)
             self._produced += len(samples)
@@ -209,6 +214,17 @@ class TurnTask:
                 await self._queue(await off_loop(self._wire.writer.write, slice_))
         if window.text:
             self._reply.end_utterance()
+
+    def _trace(self, stage: str, since: float | None = None) -> None:
+        """The first time that a turn of speech codes comes to a stage: the time since the one before it."""
+        if since is not None:
+            self._traced = {}
+        if self._traced is None or stage in self._traced:
+            return
+        now = self._now()
+        before = since if since is not None else max(self._traced.values())
+        self._traced[stage] = now
+        self._metrics.stage.labels(stage).observe(now - before)
 
     async def _queue(self, encoded: Sequence[EncodedAudio]) -> None:
         for audio in encoded:
@@ -225,6 +241,7 @@ class TurnTask:
             self._metrics.lateness.observe(max(self._now() - max(due, now), 0.0))
             if self._sent == 0:
                 self._metrics.first_audio.observe(self._now() - self._began)
+                self._trace("sent")
             await self._wire.send(ReplyAudio(self.number, audio))
             self._sent += audio.samples
             self._metrics.audio_out.inc(audio.samples / WIRE_RATE)

@@ -209,7 +209,7 @@ async def test_the_text_is_whole_characters() -> None:
 
 def settings(**changes: Any) -> Any:
     values = {"model_path": CHECKPOINT, "tts_model_path": Path("tts"), "tts_gpu": 1, "device": "cpu"}
-    values |= {"dtype": "auto", "max_sessions": 9}
+    values |= {"dtype": "auto", "speech_cache": "auto", "max_sessions": 9}
     return SimpleNamespace(**(values | changes))
 
 
@@ -226,13 +226,21 @@ def test_without_weights_or_a_gpu_it_says_why_it_cannot_run(tmp_path: Path) -> N
 def test_the_detokenizer_child_gets_its_own_gpu_and_a_slot_for_each_session() -> None:
     engine = funaudiochat.create(settings(device="cuda:0"))
     assert registry.load(engine.speech.factory)
-    assert engine.speech.options == {"model_path": "tts", "device": "cuda:1", "slots": 9, "beside": ""}
+    assert engine.speech.options == {
+        "model_path": "tts",
+        "device": "cuda:1",
+        "slots": 9,
+        "beside": "",
+        "beside_cache": "auto",
+    }
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "cuda"])
 def test_on_the_same_gpu_the_detokenizer_knows_who_needs_the_rest(device: str) -> None:
-    engine = funaudiochat.create(settings(device=device, tts_gpu=device.count("1"), dtype="float8"))
-    assert engine.speech.options["beside"] == "float8"
+    engine = funaudiochat.create(
+        settings(device=device, tts_gpu=device.count("1"), dtype="float8", speech_cache="float8")
+    )
+    assert (engine.speech.options["beside"], engine.speech.options["beside_cache"]) == ("float8", "float8")
 
 
 @pytest.mark.parametrize("sessions", [2, 8])
