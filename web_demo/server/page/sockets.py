@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -18,7 +20,6 @@ PROTOCOLS = "Sec-WebSocket-Protocol"
 HEARTBEAT_S = 20.0
 CLOSE_S = 5.0
 MAX_REFUSAL_BYTES = 16 * 1024
-MAX_REASON_BYTES = 120
 NOT_TO_BE_SENT = (1005, 1006, 1015)  # RFC 6455, 7.4.1: only told, never sent
 
 
@@ -78,31 +79,33 @@ async def forward(
 
 
 async def _exchange(request: web.Request, near: Near, far: Far) -> None:
-    """Until one side closes, and the other was told so, or this service shuts down."""
-    ends = [
-        asyncio.create_task(_pass(request, near, far), name="socket-up"),
-        asyncio.create_task(_pass(request, far, near), name="socket-down"),
-        asyncio.create_task(request.app[LIFE].draining.wait(), name="socket-drain"),
-    ]
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in ends:
-            task.cancel()
-        results = await asyncio.gather(*ends, return_exceptions=True)
-    await asyncio.gather(*(side.close(code=WSCloseCode.GOING_AWAY) for side in (near, far) if not side.closed))
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, ConnectionError | hangup.HungUp):
-            raise result
-
-
-async def _pass(request: web.Request, source: Near | Far, target: Near | Far) -> None:
-    """What `source` says, to `target`, and at last that it closed. Raises HungUp or ConnectionError when `target` takes
-    nothing."""
-    while (message := await source.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
-        await hangup.taken(request, target.send_frame(message.data, message.type))
-    code = source.close_code
-    await target.close(
-        code=WSCloseCode.GOING_AWAY if code is None or code in NOT_TO_BE_SENT else code,
-        message=message.extra.encode()[:MAX_REASON_BYTES] if isinstance(message.extra, str) else b"",
+    """Until one side closes, of which the other is told, or this service shuts down."""
+    up = asyncio.create_task(_pass(near, far.send_frame), name="socket-up")
+    down = asyncio.create_task(
+        _pass(far, lambda *frame: hangup.taken(request, near.send_frame(*frame))), name="socket-down"
     )
+    draining = asyncio.create_task(request.app[LIFE].draining.wait(), name="socket-drain")
+    code, why = WSCloseCode.GOING_AWAY.value, b""
+    try:
+        await asyncio.wait((up, down, draining), return_when=asyncio.FIRST_COMPLETED)
+        for ended in (up, down):
+            if ended.done():
+                code, why = ended.result()
+    except (hangup.HungUp, ConnectionError):
+        pass  # the other side is told that this one went away
+    finally:
+        for task in (up, down, draining):
+            task.cancel()
+        await asyncio.gather(up, down, draining, return_exceptions=True)
+    with suppress(TimeoutError):  # aiohttp waits for the answer to a close, past all that still comes before it
+        async with asyncio.timeout(CLOSE_S):
+            await asyncio.gather(near.close(code=code, message=why), far.close(code=code, message=why))
+
+
+async def _pass(source: Near | Far, send: Callable[[bytes, WSMsgType], Awaitable[None]]) -> tuple[int, bytes]:
+    """What `source` says; with what code and reason it closes, as they can be passed on."""
+    while (message := await source.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+        await send(message.data, message.type)
+    code = source.close_code
+    why = message.extra.encode() if isinstance(message.extra, str) else b""
+    return WSCloseCode.GOING_AWAY.value if code is None or code in NOT_TO_BE_SENT else code, why

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -12,6 +13,7 @@ import openai
 import pytest
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
 
 from tests.talk import Server, serving, until
 from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, go
@@ -21,6 +23,7 @@ from web_demo.engines.base import TextDelta
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr_server import create_app as create_asr
+from web_demo.server.common import hangup
 from web_demo.server.common.api.routes import Route, add_routes
 from web_demo.server.common.service import HEALTH, LIFE
 from web_demo.server.page.forward import FORWARDER, MAX_PER_CLIENT
@@ -174,6 +177,67 @@ async def test_the_end_of_this_service_ends_the_sockets_through_it() -> None:
         assert (await socket.receive()).type is WSMsgType.CLOSE
         assert socket.close_code == WSCloseCode.GOING_AWAY
         await until(lambda: it.asr_app[LIFE]._in_flight == 0)
+
+
+@asynccontextmanager
+async def in_place_of_asr(it: Stack, handler: Handler) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_get("/api/transcribe/stream", handler)
+    async with TestServer(app, host="127.0.0.1") as server:
+        it.server.app[FORWARDER].targets["asr"] = str(server.make_url("/")).rstrip("/")
+        yield
+
+
+async def test_code_reason_and_subprotocol_come_through_both_ways() -> None:
+    closed: list[tuple[int | None, object]] = []
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=("realtime",))
+        await socket.prepare(request)
+        message = await socket.receive()
+        if message.type is WSMsgType.TEXT:
+            await socket.close(code=4321, message="为什么".encode())
+        else:
+            closed.append((message.data, message.extra))
+        return socket
+
+    async with stack() as it, in_place_of_asr(it, handle):
+        url, protocols = it.url("/api/transcribe/stream"), ("openai-beta.x", "realtime")
+        async with it.http.ws_connect(url, protocols=protocols) as socket:
+            assert socket.protocol == "realtime"
+            await socket.send_str("close, please")
+            message = await socket.receive()
+            assert (message.data, message.extra) == (4321, "为什么")
+        async with it.http.ws_connect(url, protocols=protocols) as socket:
+            await socket.close(code=4000, message=b"enough")
+        await until(lambda: closed == [(4000, "enough")])
+
+
+async def test_a_listener_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hangup, "WRITE_TIMEOUT_S", 0.3)
+    ended = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        try:
+            with suppress(ConnectionError):
+                while not socket.closed:
+                    await socket.send_bytes(bytes(1 << 16))
+        finally:
+            ended.set()
+        return socket
+
+    async with stack() as it, in_place_of_asr(it, endless):
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.server.port, limit=1 << 10)
+        writer.write(
+            b"GET /api/transcribe/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nX-API-Key: k-1\r\n\r\n"
+        )
+        assert b" 101 " in await reader.readline()
+        await until(lambda: it.server.app[FORWARDER].taken == 0)
+        await asyncio.wait_for(ended.wait(), 20)
+        writer.close()
 
 
 async def test_a_message_over_the_bound_ends_the_socket_and_no_other() -> None:
