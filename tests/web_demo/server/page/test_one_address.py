@@ -26,6 +26,7 @@ from web_demo.server.asr_server import create_app as create_asr
 from web_demo.server.common import hangup
 from web_demo.server.common.api.routes import Route, add_routes
 from web_demo.server.common.service import HEALTH, LIFE
+from web_demo.server.page import sockets
 from web_demo.server.page.forward import FORWARDER, MAX_PER_CLIENT
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
@@ -215,6 +216,7 @@ async def test_code_reason_and_subprotocol_come_through_both_ways() -> None:
 
 async def test_a_listener_that_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hangup, "WRITE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(sockets, "CLOSE_S", 0.3)
     ended = asyncio.Event()
 
     async def endless(request: web.Request) -> web.WebSocketResponse:
