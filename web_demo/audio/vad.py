@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -190,25 +189,53 @@ class TurnDetector:
         return self.stretches(samples, self.probabilities(samples))
 
 
+class SpanFinder:
+    """Where speech is in a 16 kHz stream, as (start, end) sample positions, padded by `pad_s`, in order, disjoint.
+
+    `begun` is the start of speech that has not ended yet.
+    """
+
+    def __init__(self, rules: VadRules | None = None, pad_s: float = 0.15) -> None:
+        self._detector = TurnDetector(rules)
+        self._pad = round(pad_s * SPEECH_RATE)
+        self._previous_end = 0
+        self.fed = 0  # samples
+        self.begun: int | None = None
+
+    def feed(self, samples: Samples) -> list[tuple[int, int]]:
+        """Speech whose end was noticed in `samples`, or before."""
+        self.fed += len(samples)
+        return self._found(samples)
+
+    def end(self) -> list[tuple[int, int]]:
+        """The stream has ended: so has the speech in it."""
+        spans = self._found(np.zeros(-self.fed % FRAME_SAMPLES, np.float32))
+        if self.begun is not None:
+            spans.append((self.begun, self.fed))
+            self.begun = None
+        return spans
+
+    def _found(self, samples: Samples) -> list[tuple[int, int]]:
+        spans = []
+        for stretch in self._detector.feed(samples):
+            if stretch.edge is Edge.BEGAN:
+                self.begun = max(stretch.at - self._pad, self._previous_end)
+            elif stretch.edge is Edge.ENDED and self.begun is not None:
+                self._previous_end = min(stretch.at + self._pad, self.fed)
+                spans.append((self.begun, self._previous_end))
+                self.begun = None
+        return spans
+
+
 def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float = 0.15) -> Iterator[tuple[int, int]]:
-    """(start, end) sample positions of the speech in a whole 16 kHz recording, padded by `pad_s`, in order, disjoint.
+    """What a SpanFinder finds in a whole 16 kHz recording.
 
     Lazy: a span comes out when the speech after it is still to be looked at.
     """
-    detector = TurnDetector(rules)
-    pad = round(pad_s * SPEECH_RATE)
-    start = previous_end = 0
-    blocks = (samples[at : at + BLOCK_SAMPLES] for at in range(0, len(samples), BLOCK_SAMPLES))
-    end_of_frame = np.zeros(-len(samples) % FRAME_SAMPLES, np.float32)
-    for stretch in (stretch for block in chain(blocks, (end_of_frame,)) for stretch in detector.feed(block)):
-        if stretch.edge is Edge.BEGAN:
-            start = max(stretch.at - pad, previous_end)
-        elif stretch.edge is Edge.ENDED:
-            end = min(stretch.at + pad, len(samples))
-            yield start, end
-            previous_end = end
-    if detector.speaking:
-        yield start, len(samples)
+    finder = SpanFinder(rules, pad_s)
+    for at in range(0, len(samples), BLOCK_SAMPLES):
+        yield from finder.feed(samples[at : at + BLOCK_SAMPLES])
+    yield from finder.end()
 
 
 def has_speech(samples: Samples) -> bool:

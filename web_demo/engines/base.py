@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from web_demo.audio.samples import Audio, Samples
-from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.backend import BackendSpec, Mark
 from web_demo.detokenizer.source import SpeechSource
 
 # --- what every engine declares ---------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ class Capabilities:
     hotwords: bool = False
     prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
-    timestamps: Literal["none", "segment", "word"] = "none"
+    timestamps: Literal["none", "segment", "word"] = "none"  # of what is recognised; of speech: "word" for marks
     translation: bool = False  # of speech in any language into English text: a TranslatingAsr
     voices: tuple[str, ...] = ()
     cloning: bool = False  # speaks with the voice of a reference recording
@@ -128,13 +128,15 @@ class VoicePrompt:
 @dataclass(frozen=True)
 class SpeechRequest:
     """`text` is words (`web_demo/text/frontend.py`), at most `max_piece_chars` of the engine's capabilities long: longer
-    ones are cut before, in one place (`engines/tts/text.py`), and asked for piece by piece."""
+    ones are cut before, in one place (`engines/tts/text.py`), and asked for piece by piece. `marks` given: an engine with times of
+    words (`timestamps`) has put into it what it says when, at the end."""
 
     text: str
     voice: str  # "": the engine's default
     speed: float = 1.0
     prompt: VoicePrompt | None = None
     instruction: str = ""  # how to speak, where the engine can be told
+    marks: list[Mark] | None = field(default=None, compare=False)
 
 
 class TtsEngine(Engine, Protocol):
@@ -199,6 +201,9 @@ class TurnRequest:
     turn_id: str  # unique in the process
     conversation_id: str  # the same for all turns of a session: the key of caches kept between turns
     audio: Audio  # what the user said, SPEECH_RATE
+    client: str = (
+        ""  # whose it is: many conversations may be one client's, and engines that have turns are fair to clients
+    )
     history: tuple[Exchange, ...] = ()  # oldest first
     system_prompt: str = ""  # "": the engine's own default
     language: str = "en"  # of the texts that an engine itself has to say

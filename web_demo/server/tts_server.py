@@ -29,7 +29,7 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     service = TtsService(settings, *engine_for(settings, engine, choose_engine), TtsMetrics(metrics))
     app = make_app(settings, service, metrics, bodies_bytes=api.BODIES_BYTES)
     app[SERVICE] = service
-    app[VOICES] = Voices(service.health, service.engine, service.speakers, settings)
+    app[VOICES] = Voices(service.health, service.engine, service.speakers, service.decoders, settings)
     add_routes(app, (*ROUTES, *catalogue_routes(OwnCatalogue(service.engine, service.voices))))
     return app
 

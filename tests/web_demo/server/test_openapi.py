@@ -160,14 +160,14 @@ REQUESTS: dict[tuple[str, str, str], dict[str, Any]] = {
     ("POST", "/v1/audio/translations", JSON): {"input_audio": SPOKEN},
     ("POST", "/api/synthesize", JSON): {"text": "Hi.", "prompt_wav": SPOKEN, "prompt_text": HEARD},
     ("POST", "/api/synthesize", FORM): {"text": "Hi.", "prompt_wav": GO, "prompt_text": HEARD},
-    ("POST", "/v1/audio/speech", JSON): {"input": "Hi."},
+    ("POST", "/v1/audio/speech", JSON): {"input": "Hi.", "response_format": "wav"},
     ("POST", "/api/speakers", FORM): {"name": "me", "audio": GO, "transcript": HEARD},
     ("GET", "/api/chat", ""): {},
 }
 
 
 def ways(route: Route) -> list[str]:
-    return [body.media for body in route.bodies] or [""] * bool(route.query)
+    return [body.media for body in route.bodies] or [""] * bool(route.query)  # a socket has a page for its messages
 
 
 TOLD = {

@@ -124,7 +124,8 @@ export default {
   cancel: "Cancel",
   result: "Transcript",
   noSpeech: "No speech was found in it.",
-  ignoredHotwords: "Ignored, not in the recogniser's dictionary: {words}",
+  ignoredHotwords: "Ignored, not in the recogniser's dictionary: {words}.",
+  audioWarning: "About the recording: {warning}.",
   downloadSubtitles: "Save subtitles (srt)",
   tookTime: "{audio} of audio in {seconds} s",
 

@@ -121,7 +121,8 @@ export default {
   cancel: "取消",
   result: "转写结果",
   noSpeech: "没有听到人声。",
-  ignoredHotwords: "以下热词不在词典中，已忽略：{words}",
+  ignoredHotwords: "以下热词不在词典中，已忽略：{words}。",
+  audioWarning: "关于这段录音：{warning}。",
   downloadSubtitles: "保存字幕 (srt)",
   tookTime: "{audio} 的音频，用时 {seconds} 秒",
 

@@ -17,15 +17,16 @@ from web_demo.engines.asr.cuts import join_texts
 from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
+from web_demo.media.decoders import Decoding
 from web_demo.server.asr import formats
-from web_demo.server.asr.service import SERVICE, AsrService
-from web_demo.server.asr.transcriber import join_transcripts
+from web_demo.server.asr.service import SERVICE, AsrService, warning
 from web_demo.server.common import asker
 from web_demo.server.common.answers import json_response
 from web_demo.server.common.forms import BodyLimits, Form, boolean, read_form, read_json_form
 from web_demo.server.common.openai import send_events
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+WARNING_HEADER = "X-Audio-Warning"  # for answers that have no room for a warning
 GRANULARITIES = ("segment", "word")
 STREAMED = ("json", "text", "verbose_json")  # a subtitle file has no parts that a client could show
 JSON_LIMITS = BodyLimits(
@@ -71,14 +72,16 @@ async def _recognised(request: web.Request, *, translate: bool) -> web.StreamRes
         )
         options = replace(options, translate=translate)
         with service.admitted(request) as client:
-            decoded = await service.decode(form.file)
-            if stream:
-                async with aclosing(_events(service.transcriber.pieces(decoded.audio, options, client))) as events:
-                    return await send_events(request, events)
-            transcript = await service.transcriber.transcribe(decoded.audio, options, client)
+            async with service.decoding(form.file) as sound:
+                if stream:
+                    pieces = service.transcriber.pieces(sound.blocks(), options, client)
+                    async with aclosing(_events(pieces, sound)) as events:
+                        return await send_events(request, events)
+                transcript = await service.transcriber.transcribe(sound.blocks(), options, client)
+            said = warning(sound, transcript.text)
             if translate:
                 transcript = replace(transcript, language="english")  # as OpenAI calls it
-            return await off_loop(_answer, transcript, decoded.audio.seconds, shape, granularities, translate)
+            return await off_loop(_answer, transcript, sound.seconds, shape, granularities, translate, said)
 
 
 def _form(request: web.Request, service: AsrService) -> AbstractAsyncContextManager[Form]:
@@ -123,30 +126,40 @@ def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
 
 
 def _answer(
-    transcript: Transcript, duration_s: float, shape: str, granularities: list[str], translate: bool
+    transcript: Transcript, duration_s: float, shape: str, granularities: list[str], translate: bool, said: str
 ) -> web.Response:
+    headers = {WARNING_HEADER: said} if said else {}
     if shape == "text":
-        return web.Response(text=transcript.text + "\n")
+        return web.Response(text=transcript.text + "\n", headers=headers)
     if shape == "srt":
-        return web.Response(text=formats.srt(transcript), content_type="application/x-subrip")
+        return web.Response(text=formats.srt(transcript), content_type="application/x-subrip", headers=headers)
     if shape == "vtt":
-        return web.Response(text=formats.vtt(transcript), content_type="text/vtt")
+        return web.Response(text=formats.vtt(transcript), content_type="text/vtt", headers=headers)
+    body: formats.Json = {"text": transcript.text, "usage": formats.usage(duration_s)}
     if shape == "verbose_json":
         task = "translate" if translate else "transcribe"
-        return json_response(formats.verbose_json(transcript, duration_s, granularities, task))
-    return json_response({"text": transcript.text, "usage": formats.usage(duration_s)})
+        body = formats.verbose_json(transcript, duration_s, granularities, task)
+    return json_response(body | {"warning": said} if said else body)
 
 
-async def _events(pieces: AsyncGenerator[Transcript, None]) -> AsyncGenerator[Mapping[str, Any] | str, None]:
-    """A delta for each piece as it is ready, then the whole text."""
-    parts: list[Transcript] = []
-    text = ""
+async def _events(
+    pieces: AsyncGenerator[Transcript, None], sound: Decoding
+) -> AsyncGenerator[Mapping[str, Any] | str, None]:
+    """The segments of each piece as it is ready and what the text grows by, then the whole text."""
+    texts: list[str] = []
+    count = 0
     async with aclosing(pieces):
         async for part in pieces:
-            parts.append(part)
-            grown = join_texts((text, part.text))
-            if grown != text:
-                yield {"type": "transcript.text.delta", "delta": grown[len(text) :]}
-            text = grown
-    yield {"type": "transcript.text.done", "text": join_transcripts(parts, "").text}
+            for segment in part.segments:
+                times = {"start": segment.start_s, "end": segment.end_s, "text": segment.text}
+                yield {"type": "transcript.text.segment", "id": f"seg_{count}", **times}
+                count += 1
+            last = texts[-1] if texts else ""
+            if delta := join_texts((last, part.text))[len(last) :]:
+                yield {"type": "transcript.text.delta", "delta": delta}
+                texts.append(part.text.strip())
+    text = join_texts(texts)
+    done = {"type": "transcript.text.done", "text": text}
+    said = warning(sound, text)
+    yield done | {"warning": said} if said else done
     yield "[DONE]"

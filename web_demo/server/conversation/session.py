@@ -63,8 +63,8 @@ class SessionLimits:
 class Session:
     """`run` it once with what the client does; what it answers goes to `wire`. `turns` counts the answers so far.
 
-    `options` are those to begin with. `now` is the clock of everything that is paced or measured, in seconds; `voice_model` makes
-    one for each hands-free spell.
+    `options` are those to begin with, `client` is whose it is. `now` is the clock of everything that is paced or measured, in
+    seconds; `voice_model` makes one for each hands-free spell.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Session:
         metrics: S2sMetrics,
         limits: SessionLimits,
         options: SessionOptions,
+        client: str = "",
         voice_model: Callable[[], VoiceModel] = VoiceDetector,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +88,7 @@ class Session:
         self._metrics = metrics
         self._limits = limits
         self._options = options
+        self._client = client
         self._voice_model = voice_model
         self._now = now
         self._conversation = Conversation()
@@ -252,6 +254,7 @@ class Session:
         request = TurnRequest(
             turn_id=self._next_turn_id(),
             conversation_id=self.id,
+            client=self._client,
             audio=await self._user.take(),
             history=tuple(self._history),
             system_prompt=self._options.system_prompt,

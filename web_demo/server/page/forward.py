@@ -73,7 +73,7 @@ class Forwarder:
     def __init__(self, targets: Iterable[Target]) -> None:
         self.targets = {target.name: target.url.rstrip("/") for target in targets}
         self.places = {
-            name: Budget(lambda: MAX_AT_ONCE, per_client=MAX_PER_CLIENT, of=f"ways through to {name.upper()}")
+            name: Budget(lambda: MAX_AT_ONCE, per_client=lambda: MAX_PER_CLIENT, of=f"ways through to {name.upper()}")
             for name in self.targets
         }
 

@@ -31,18 +31,18 @@ def conversation(make_wire: Callable[[Connection], ServedWire]) -> Handler:
         wire = make_wire(connection)
         with ExitStack() as place:
             try:
-                place.enter_context(service.admitted(request))
+                client = place.enter_context(service.admitted(request))
             except ServiceError as error:
                 log.info("connection refused peer=%s: %s", request.remote, error)
                 await connection.refuse(wire, error.message)
             else:
-                await _hold(service, connection, wire)
+                await _hold(service, connection, wire, client)
         return connection.socket
 
     return answer
 
 
-async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -> None:
+async def _hold(service: S2sService, connection: Connection, wire: ServedWire, client: str) -> None:
     """The session, from its first message to its end."""
     request = connection.request
     session = Session(
@@ -52,6 +52,7 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -
         metrics=service.metrics,
         limits=service.settings.limits,
         options=wire.options,
+        client=client,
     )
     service.sessions.add(session)
     service.metrics.sessions.set(len(service.sessions))

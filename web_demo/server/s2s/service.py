@@ -18,7 +18,7 @@ from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import SetupError
-from web_demo.server.common.budgets import Budget, client_of
+from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.service import EngineHost
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
@@ -35,7 +35,11 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self.metrics = metrics
         self.sessions: set[Session] = set()
         self._places = Budget(
-            lambda: self.max_sessions, of="sessions", retry_after_s=30, refused=metrics.sessions_refused.inc
+            lambda: self.max_sessions,
+            per_client=lambda: settings.max_sessions_per_client or half(self.max_sessions),
+            of="sessions",
+            retry_after_s=30,
+            refused=metrics.sessions_refused.inc,
         )
         self.detokenizer = _speech_source(engine, metrics)
 
@@ -68,11 +72,12 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         return min(self.settings.max_sessions, *able)
 
     @contextmanager
-    def admitted(self, request: web.Request) -> Iterator[None]:
-        """A place for one session. Raises Busy, or Unavailable when there is nothing to serve with."""
+    def admitted(self, request: web.Request) -> Iterator[str]:
+        """A place for one session; whose it is. Raises Busy, or Unavailable when there is nothing to serve with."""
         self.health.require()
-        with self._places.admit(client_of(request)):
-            yield
+        client = client_of(request)
+        with self._places.admit(client):
+            yield client
 
 
 def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:

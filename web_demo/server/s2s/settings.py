@@ -48,6 +48,9 @@ class S2sSettings(ServiceSettings):
         default=Path("pretrained_models/Fun-CosyVoice3-0.5B-2512"), metadata=option("weights of the detokenizer")
     )
     max_sessions: int = field(default=64, metadata=option("conversations at once", least=1))
+    max_sessions_per_client: int = field(
+        default=0, metadata=option("conversations of one address (default: half of those that can be)", least=0)
+    )
     max_turn_s: float = field(
         default=SessionLimits.max_turn_s, metadata=option("longest user turn in seconds", least=1, most=3600)
     )

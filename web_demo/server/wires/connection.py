@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 16 << 20  # above it the connection ends; below it an oversized message is refused in words
 KEEPALIVE_S = 8.0  # the public client hangs up after 30 s of silence
+HEARTBEAT_S = 30.0  # a peer that answers no ping half of this later is gone
 SEND_TIMEOUT_S = 15.0  # a client that takes nothing for so long is gone
 SEND_BUFFER_BYTES = (
     8 * 1024
@@ -54,7 +55,7 @@ class Connection:
         self.request = request
         self.socket = web.WebSocketResponse(
             max_msg_size=MAX_MESSAGE_BYTES,
-            heartbeat=30.0,
+            heartbeat=HEARTBEAT_S,
             compress=False,  # Opus does not shrink
             writer_limit=SEND_BUFFER_BYTES,
             decode_text=False,  # bad UTF-8 is answered in words instead of ending the connection

@@ -129,6 +129,26 @@ async def test_a_full_service_refuses_in_words_and_serves_again_when_somebody_le
             await third.wait_for(lambda m: isinstance(m, Handshake))
 
 
+async def test_one_client_has_half_of_the_sessions_and_a_proxy_tells_clients_apart():
+    one, two = {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0.113.2"}
+    async with serving(s2s(ScriptedS2s(say("ok")), max_sessions=2)) as server, talking(server, headers=one) as first:
+        await first.wait_for(lambda m: isinstance(m, Handshake))
+        async with talking(server, headers=one) as again:
+            assert "1 sessions are yours" in await again.error()
+        async with talking(server, headers=two) as other:
+            await other.wait_for(lambda m: isinstance(m, Handshake))
+
+
+async def test_an_operator_may_let_one_client_have_more():
+    async with (
+        serving(s2s(ScriptedS2s(say("ok")), max_sessions=2, max_sessions_per_client=2)) as server,
+        talking(server) as first,
+        talking(server) as second,
+    ):
+        for talker in (first, second):
+            await talker.wait_for(lambda m: isinstance(m, Handshake))
+
+
 async def test_a_silent_session_gets_a_message_now_and_then(monkeypatch):
     monkeypatch.setattr(connection, "KEEPALIVE_S", 0.1)
     async with serving(s2s(ScriptedS2s(say("ok")))) as server, talking(server) as talker:

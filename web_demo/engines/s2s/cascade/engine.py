@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from utils.threads import off_loop
+from utils.turns import Turns
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.engines import registry
 from web_demo.engines.asr.cuts import cuts, join_texts
@@ -87,7 +88,7 @@ class CascadeS2s:
         self._voice = voice
         self._voice_name = voice_name
         self._transcripts: WeakKeyDictionary[Audio, str] = WeakKeyDictionary()
-        self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
+        self._turns = Turns(recogniser.capabilities.max_concurrency)
         self._sessions = UNLIMITED
         self.speech = voice.capabilities.backend or EngineVoice(voice)
 
@@ -116,7 +117,7 @@ class CascadeS2s:
 
     async def start(self) -> None:
         await self._recogniser.start()
-        self._places = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)  # some know it only now
+        self._turns = Turns(self._recogniser.capabilities.max_concurrency)  # some know it only now
         if not self._recogniser.device.startswith("http"):  # somebody else's machine is not ours to measure
             self._sessions = await measured_sessions(self._recogniser)
             log.info("sessions=%d: as many as this machine hears soon when all speak", self._sessions)
@@ -135,7 +136,7 @@ class CascadeS2s:
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         heard = self._transcripts.get(turn.audio)  # known where the turn goes on after calls of functions
         if heard is None:
-            heard = self._transcripts[turn.audio] = await self._transcribe(turn.audio)
+            heard = self._transcripts[turn.audio] = await self._transcribe(turn.audio, turn.client)
         if not heard:
             raise InvalidRequest(NO_SPEECH[turn.language])
         yield Heard(heard)
@@ -160,16 +161,20 @@ class CascadeS2s:
         if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
             yield SpeechText(NO_WORDS[turn.language], self._voice_name)
 
-    async def _transcribe(self, audio: Audio) -> str:
-        """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, side by side."""
+    async def _transcribe(self, audio: Audio, client: str) -> str:
+        """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, as many side by side as it
+        does at once: the rest waits here, so that other conversations of the same client get in between."""
         if audio.seconds <= self._recogniser.max_segment_s:
-            return await self._piece(audio)
+            return await self._piece(audio, client)
         sound = await off_loop(audio.at, SPEECH_RATE)
         spans = await off_loop(lambda: list(cuts(sound.samples, self._recogniser.max_segment_s)))
-        pieces = [
-            asyncio.create_task(self._piece(Audio(sound.samples[start:end], SPEECH_RATE)), name="recognise")
-            for start, end in spans
-        ]
+        side_by_side = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)
+
+        async def recognise(start: int, end: int) -> str:
+            async with side_by_side:
+                return await self._piece(Audio(sound.samples[start:end], SPEECH_RATE), client)
+
+        pieces = [asyncio.create_task(recognise(*span), name="recognise") for span in spans]
         try:
             return join_texts([await piece for piece in pieces])
         finally:
@@ -177,8 +182,8 @@ class CascadeS2s:
                 piece.cancel()
             await asyncio.gather(*pieces, return_exceptions=True)
 
-    async def _piece(self, audio: Audio) -> str:
-        async with self._places:
+    async def _piece(self, audio: Audio, client: str) -> str:
+        async with self._turns.turn(client):
             return (await self._recogniser.transcribe(audio)).text
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from utils.sentences import CLOSERS, NARROW_ENDS, WIDE_ENDS
 from web_demo.engines.base import ToolCall, ToolExchange, TurnRequest
-from web_demo.engines.s2s.cascade.thoughts import AnswerFilter
+from web_demo.engines.s2s.cascade.thoughts import AnswerFilter, may_begin_a_thought
 from web_demo.engines.s2s.functions import MAX_TOOL_ROUNDS, function_of, offered_call, written_calls
 from web_demo.errors import EngineFailed, SetupError
 
@@ -30,7 +30,8 @@ MAX_REPLY_TOKENS = 2048  # thoughts count, and are most of what a thinking model
 LLM_TIMEOUT_S = 60.0  # of silence
 
 # Models whose prompt ends with the opening tag of a thought, so that a server that leaves thoughts in the text sends the closing
-# one alone. Of others it is learned from their first reply.
+# one alone: their first reply is held back until that tag, or to its end, which tells how they are here. Of other models a first
+# reply that begins as thoughts do is held back too.
 _OPENS_THINKING = re.compile(
     r"(?i)\bqwq|\bthinking\b|\br1\b|qwen-?3\.[5-9]|deepseek-v(?:3\.[1-9]|[4-9])|minimax-m\d|exaone-deep"
 )
@@ -128,7 +129,7 @@ class LlmResponder:
         import httpx
         import openai
 
-        answer = AnswerFilter(holds=self._may_open_thinking)
+        answer = AnswerFilter(holds=self._opens_thinking is not False)
         calls = _StreamedCalls()
         ending = ""
         said = ""
@@ -143,7 +144,10 @@ class LlmResponder:
                         answer.thought = True
                         text = answer.release()  # the server takes thoughts out of the text
                     calls.add(choice.delta.tool_calls or ())
-                    if text := text + answer.push(_content(choice.delta)):
+                    text += answer.push(_content(choice.delta))
+                    if answer.holds and not self._is_known_to_think and not may_begin_a_thought(answer.held):
+                        text += answer.release()
+                    if text:
                         said += text
                         yield text
                     ending = choice.finish_reason or ending
@@ -152,13 +156,14 @@ class LlmResponder:
             if isinstance(error, openai.BadRequestError) and turn.tools and "tool" in str(error.body).lower():
                 raise EngineFailed("the language model takes no functions; this session offers it some") from error
             raise EngineFailed(f"the language model did not answer ({_reason(error)}); please ask again") from error
-        if answer.holds and ending == "length":
+        if answer.holds and ending == "length" and self._is_known_to_think:
             answer.thought = True  # cut off before the tag that would have closed it
         else:
-            self._opens_thinking = answer.unopened
             if text := answer.flush():
                 said += text
                 yield text
+            if answer.unopened or (said.strip() and ending != "length"):
+                self._opens_thinking = answer.unopened
         called = [*calls.of(turn), *written_calls(answer.calls, turn)]
         for call in called:
             yield call
@@ -196,10 +201,8 @@ class LlmResponder:
             return stream
 
     @property
-    def _may_open_thinking(self) -> bool:
-        if self._opens_thinking is None:
-            return _OPENS_THINKING.search(self._model) is not None
-        return self._opens_thinking
+    def _is_known_to_think(self) -> bool:
+        return self._opens_thinking or _OPENS_THINKING.search(self._model) is not None
 
 
 class _StreamedCalls:

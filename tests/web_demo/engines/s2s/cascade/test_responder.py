@@ -230,13 +230,23 @@ async def test_an_answer_without_words_or_cut_by_the_limit_ends_in_words(deltas,
         assert "\u4e00" <= (await said(llm, "hello", turn(language="zh")))[-2] <= "\u9fff"
 
 
-async def test_thoughts_that_open_in_the_prompt_are_held_for_models_that_are_known_to():
+async def test_thoughts_that_open_in_the_prompt_are_never_read_out_whatever_the_model_is_called():
     async with chat_server(["Okay, the user", " greets.</think>", "Ahoy."]) as (url, _):
         async with responder(url, "Qwen3-4B-Thinking-2507") as llm:
             assert await said(llm, "hello") == "Ahoy."
         async with responder(url, "tiny") as llm:
-            await said(llm, "hello")  # nothing told yet that it is one of these
             assert await said(llm, "hello") == "Ahoy."
+            assert await said(llm, "hello") == "Ahoy."
+
+
+async def test_a_reply_of_calls_alone_tells_nothing_of_how_a_model_thinks():
+    call = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "weather", "arguments": "{}"}}]}
+    deltas: list = [call]
+    async with chat_server(deltas) as (url, _), responder(url, "tiny") as llm:
+        async for _delta in llm.reply("hello", turn(tools=({"name": "weather"},))):
+            pass
+        deltas[:] = ["Okay, the user", " greets.</think>", "Ahoy."]
+        assert await said(llm, "hello") == "Ahoy."
 
 
 async def test_a_held_thought_that_the_limit_cuts_off_is_not_read_out():
@@ -244,14 +254,15 @@ async def test_a_held_thought_that_the_limit_cuts_off_is_not_read_out():
         assert await said(llm, "hello") == ONLY_THOUGHT
 
 
-async def test_a_model_known_for_thinking_that_does_not_is_held_once_only():
+@pytest.mark.parametrize(("model", "first"), [("deepseek-r1", "Ahoy. "), ("tiny", "Okay. ")])
+async def test_a_model_that_does_not_think_is_held_once_only(model, first):
     hold = asyncio.Event()
-    async with chat_server(["Ahoy. ", "Sailor."], hold=hold) as (url, _), responder(url, "deepseek-r1") as llm:
+    async with chat_server([first, "Sailor."], hold=hold) as (url, _), responder(url, model) as llm:
         hold.set()
-        assert await said(llm, "hello") == "Ahoy. Sailor."
+        assert await said(llm, "hello") == f"{first}Sailor."
         hold.clear()
         reply = llm.reply("hello", turn())
-        assert await anext(reply) == "Ahoy. "
+        assert await anext(reply) == first
         hold.set()
         assert [delta async for delta in reply] == ["Sailor."]
 
