@@ -14,8 +14,9 @@ slope is Theil and Sen's, the median of the slopes between all pairs of samples,
 are one row (`s2s+`).
 
     mb_1000   resident memory, MB for 1000 acts
-    growth    of the whole measured time by that slope: the run fails (exit status 1) above `--growth-mb`, 2 descriptors, 2 threads
-              or 2 tasks; or when a process died, a right request got a wrong answer, or a log has an uncaught error
+    growth    of the whole measured time by that slope: the run fails (exit status 1) above `--growth-mb`, or `--growth`
+              descriptors, threads or tasks; or when a process died, a right request got a wrong answer, or a log has an uncaught
+              error
 
 Reports as report.py says.
 """
@@ -34,7 +35,7 @@ from statistics import median
 
 import aiohttp
 
-from scripts.benchmarks.load.stack import OwnStack
+from scripts.benchmarks.load.stack import READY_S, OwnStack
 from scripts.benchmarks.load.traffic import ACTS, Guest
 from scripts.benchmarks.load.users import Refused, Wrong
 from scripts.benchmarks.own_service import until_healthy
@@ -42,7 +43,6 @@ from scripts.benchmarks.report import Report
 
 WARM_UP = 0.2  # of the run
 FIGURES = ("memory_mb", "descriptors", "threads", "tasks")
-GROWTH = 2  # of descriptors, threads, tasks
 PAIRS_OF = 300  # samples, taken evenly, whose pairs are looked at
 
 
@@ -71,7 +71,7 @@ class Series:
 async def soak(stack: OwnStack, args: argparse.Namespace, report: Report) -> bool:
     """Whether nothing grew."""
     for url in stack.urls.values():
-        await until_healthy(url)
+        await until_healthy(url, READY_S)
     chance = random.Random(args.seed)
     outcomes: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def _judge(
         memory = series[name, "memory_mb"]
         growth = {figure: round(of.growth(from_s), 1) for (process, figure), of in series.items() if process == name}
         within = growth["memory_mb"] <= args.growth_mb and all(
-            value <= GROWTH for figure, value in growth.items() if figure != "memory_mb"
+            value <= args.growth for figure, value in growth.items() if figure != "memory_mb"
         )
         good &= within
         report.row(
@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=8, help="acts under way")
     parser.add_argument("--sample-s", type=float, default=10.0)
     parser.add_argument("--growth-mb", type=float, default=16.0, help="of a process, in the measured time")
+    parser.add_argument("--growth", type=float, default=2.0, help="of descriptors, threads and tasks, as well")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     report = Report(

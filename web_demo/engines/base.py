@@ -152,15 +152,6 @@ class TtsEngine(Engine, Protocol):
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """One past pair of the conversation. A cancelled answer holds only what the user had heard."""
-
-    user_text: str  # "" where the engine never knew it
-    assistant_text: str
-    user_audio: Audio | None = None  # only for engines with `user_audio_history`
-
-
-@dataclass(frozen=True)
 class Sampling:
     """None: the engine's own default."""
 
@@ -195,12 +186,25 @@ class ToolExchange:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """One past pair of the conversation; either side may be missing, where somebody spoke twice. A cancelled answer holds only
+    what the user had heard."""
+
+    user_text: str  # "" where nobody knows it
+    assistant_text: str
+    user_audio: Audio | None = None  # for engines with `user_audio_history`, and where the text is not known
+    tool_exchanges: tuple[ToolExchange, ...] = ()  # before the answer
+
+
+@dataclass(frozen=True)
 class TurnRequest:
-    """One user turn, with all that the answer may depend on."""
+    """One user turn, with all that the answer may depend on: what the user said, or wrote, or both; or neither, where the
+    assistant is to speak unasked."""
 
     turn_id: str  # unique in the process
     conversation_id: str  # the same for all turns of a session: the key of caches kept between turns
-    audio: Audio  # what the user said, SPEECH_RATE
+    audio: Audio | None = None  # what the user said, SPEECH_RATE
+    text: str = ""  # what the user wrote
     client: str = (
         ""  # whose it is: many conversations may be one client's, and engines that have turns are fair to clients
     )
@@ -209,7 +213,10 @@ class TurnRequest:
     language: str = "en"  # of the texts that an engine itself has to say
     sampling: Sampling = field(default_factory=Sampling)
     speech: bool = True  # False: the answer is read, not heard; an engine need not make its speech
+    voice: str = ""  # whose; "", and one that the engine does not have, is its default
+    speed: float = 1.0  # of speech, within the engine's `speeds`; 1 is normal
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of the functions that the client offers
+    tool_choice: str = ""  # the name of one that must be called, or "required" for any; "": as the model likes
     tool_exchanges: tuple[ToolExchange, ...] = ()  # of this turn, oldest first
 
 
@@ -261,6 +268,11 @@ class S2sEngine(Engine, Protocol):
 
     def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """The answer, step by step, as it is made. Closing the iterator ends the work within one step."""
+        ...
+
+    async def transcribe(self, audio: Audio, client: str = "") -> str | None:
+        """The words in the sound of a turn of `client`, "" where there are none; None from engines that know no words of the user.
+        What an answer to the same `Audio` finds out is found out once."""
         ...
 
     async def forget(self, conversation_id: str) -> None:

@@ -1,5 +1,5 @@
 """The ASR service (port 8003): `POST /api/transcribe`, live captions at `/api/transcribe/stream`, an OpenAI-compatible
-face, `/health`, `/metrics`.
+face with realtime transcription at `/v1/realtime`, `/health`, `/metrics`.
 
 python3 -m web_demo.server.asr_server --model-path pretrained_models/Fun-ASR-Nano-2512 --port 8003 --device cuda:0
 """

@@ -15,7 +15,7 @@ from scripts.benchmarks.load.scene import FROM, read_status
 from scripts.benchmarks.load.users import RECORDING, User
 from web_demo.server.protocal import Action, Control, Ping, encode
 
-WRONG = ("500", "502", "no answer", "crashed")  # what no input may bring
+WRONG = ("500", "502", "no answer", "crashed")  # what no input may bring begins with one of these
 GROWS_MB = 64.0  # of a service, afterwards
 AT_ONCE = 6
 A_CONNECTION = 40  # messages on one WebSocket
@@ -123,7 +123,7 @@ class _Fuzzer:
             except aiohttp.WSServerHandshakeError as error:
                 self._saw[str(error.status)] += 1
             except TimeoutError:
-                self._saw["no answer"] += 1
+                self._saw[f"no answer to {act.__name__.strip('_')}"] += 1
             except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
                 self._saw["closed"] += 1
 

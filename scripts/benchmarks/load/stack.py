@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from scripts.benchmarks.own_service import ROOT, family
 
@@ -23,7 +23,7 @@ MODULES = {
     "tts": "web_demo.server.tts_server",
     "s2s": "web_demo.server.server",
 }  # in the order of their start: the last one is told where the others are
-START_S = 60.0
+READY_S = 180.0  # a machine that is busy takes its time
 STOP_S = 10.0
 DRAIN_S = 5.0
 _LISTENING = re.compile(r"listening url=(\S+)")
@@ -90,7 +90,7 @@ class Program:
 
     def url(self) -> str:
         """Waits until it listens. Raises SystemExit."""
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline and self.process.poll() is None:
             if found := _LISTENING.search(self.log):
                 return found[1]
@@ -113,6 +113,7 @@ class OwnStack:
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> OwnStack:
+        signal.signal(signal.SIGTERM, _leave)  # whoever ends this run ends its services too
         self._folder = tempfile.TemporaryDirectory(prefix="fun-audio-stack-")
         try:
             for name in MODULES:
@@ -144,13 +145,15 @@ class OwnStack:
 
     def stop(self) -> float:
         """Asks all to stop; the seconds until no process was left. Raises SystemExit after STOP_S."""
-        families = [pid for program in self.programs.values() for pid in family(program.process.pid)]
+        families = {pid: name for name, program in self.programs.items() for pid in family(program.process.pid)}
         began = time.monotonic()
         for program in self.programs.values():
             program.process.send_signal(signal.SIGTERM)
         while left := [pid for pid in families if _runs(pid)]:
             if time.monotonic() - began > STOP_S:
-                raise SystemExit(f"the stack did not stop in {STOP_S:g} s: {len(left)} processes are left")
+                raise SystemExit(
+                    f"the stack did not stop in {STOP_S:g} s: left are {sorted(families[pid] for pid in left)}"
+                )
             for program in self.programs.values():
                 program.process.poll()
             time.sleep(0.05)
@@ -164,6 +167,10 @@ class OwnStack:
                         os.kill(pid, signal.SIGKILL)
             program.process.wait()
         self._folder.cleanup()
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _runs(pid: int) -> bool:

@@ -163,6 +163,7 @@ REQUESTS: dict[tuple[str, str, str], dict[str, Any]] = {
     ("POST", "/v1/audio/speech", JSON): {"input": "Hi.", "response_format": "wav"},
     ("POST", "/api/speakers", FORM): {"name": "me", "audio": GO, "transcript": HEARD},
     ("GET", "/api/chat", ""): {},
+    ("GET", "/v1/realtime", ""): {},
 }
 
 

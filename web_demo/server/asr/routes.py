@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from web_demo.server.asr import api, live, openai
+from web_demo.server.asr.realtime import wire
 from web_demo.server.common.api.routes import FORM, JSON, Answer, Body, Field, Route
 
 MAX_FORM_BYTES = 1 << 30  # `--max-upload-mb` says how much less
@@ -109,6 +110,15 @@ ROUTES = (
             Field("hotwords", "words to listen for, with commas between them"),
         ),
         socket=True,
+    ),
+    Route(
+        "GET",
+        "/v1/realtime",
+        wire.handle,
+        "Transcription by OpenAI's Realtime. Its events are those of web_demo/server/wires/REALTIME.md.",
+        socket=True,
+        message_bytes=wire.MAX_MESSAGE_BYTES,
+        behind={"intent": "transcription"},  # conversations are at the same address of the S2S service
     ),
     Route(
         "POST",

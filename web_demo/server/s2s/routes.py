@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import ServiceError
-from web_demo.server import protocal
 from web_demo.server.common.api.routes import Field, Route
 from web_demo.server.common.service import LIFE
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.service import SERVICE, S2sService
 from web_demo.server.wires.chat import ChatWire
-from web_demo.server.wires.connection import Connection, ServedWire
+from web_demo.server.wires.connection import MAX_MESSAGE_BYTES, Connection, ServedWire
+from web_demo.server.wires.realtime.wire import SUBPROTOCOLS, RealtimeWire
 
 log = logging.getLogger(__name__)
 
 
-def conversation(make_wire: Callable[[Connection], ServedWire]) -> Handler:
-    """What answers at the address of a wire."""
+def conversation(make_wire: Callable[[Connection], ServedWire], protocols: Sequence[str] = ()) -> Handler:
+    """What answers at the address of a wire, whose clients may offer these subprotocols."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         service = request.app[SERVICE]
-        connection = await Connection.open(request)
+        connection = await Connection.open(request, protocols)
         wire = make_wire(connection)
         with ExitStack() as place:
             try:
@@ -52,7 +52,9 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire, c
         metrics=service.metrics,
         limits=service.settings.limits,
         options=wire.options,
+        transcriber=service.words.words if service.words is not None else None,
         client=client,
+        end_of_turn=service.end_of_turn,
     )
     service.sessions.add(session)
     service.metrics.sessions.set(len(service.sessions))
@@ -89,6 +91,20 @@ ROUTES = (
         ),
         headers=(Field("Accept-Language", "of what the service itself says: en or zh"),),
         socket=True,
-        message_bytes=protocal.MAX_AUDIO_BYTES,
+        message_bytes=MAX_MESSAGE_BYTES,
+    ),
+    Route(
+        "GET",
+        "/v1/realtime",
+        conversation(RealtimeWire, SUBPROTOCOLS),
+        "A conversation by OpenAI's Realtime. Its events are those of web_demo/server/wires/REALTIME.md.",
+        query=(
+            Field("model", "any: there is one"),
+            Field("intent", "transcription: then the ASR service answers"),
+            Field("paced", "send sound no faster than it is heard", kind="boolean", default=True),
+        ),
+        headers=(Field("Accept-Language", "of what the service itself says: en or zh"),),
+        socket=True,
+        message_bytes=MAX_MESSAGE_BYTES,
     ),
 )

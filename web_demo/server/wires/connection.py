@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -51,9 +51,12 @@ class ServedWire(Wire, Protocol):
 
 
 class Connection:
-    def __init__(self, request: web.Request) -> None:
+    """`protocols`: the subprotocols of which a client may choose one."""
+
+    def __init__(self, request: web.Request, protocols: Sequence[str] = ()) -> None:
         self.request = request
         self.socket = web.WebSocketResponse(
+            protocols=protocols,
             max_msg_size=MAX_MESSAGE_BYTES,
             heartbeat=HEARTBEAT_S,
             compress=False,  # Opus does not shrink
@@ -64,8 +67,8 @@ class Connection:
         self._sending = 0  # messages that wait for the client to take them
 
     @classmethod
-    async def open(cls, request: web.Request) -> Connection:
-        connection = cls(request)
+    async def open(cls, request: web.Request, protocols: Sequence[str] = ()) -> Connection:
+        connection = cls(request, protocols)
         await connection.socket.prepare(request)
         return connection
 
@@ -81,6 +84,10 @@ class Connection:
 
     async def send_text(self, text: str) -> None:
         await self._send(self.socket.send_str(text))
+
+    async def ping(self) -> None:
+        """A ping of WebSocket itself, which no client sees as a message."""
+        await self._send(self.socket.ping())
 
     async def _send(self, sending: Coroutine[Any, Any, None]) -> None:
         self._sending += 1

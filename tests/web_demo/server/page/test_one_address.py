@@ -135,6 +135,25 @@ async def test_live_captions_come_through() -> None:
     assert it.asr.asked[-1]["language"] == "en"
 
 
+async def test_realtime_is_a_conversation_here_and_a_transcription_of_the_other_service() -> None:
+    async with stack() as it, it.sdk() as remote:
+        async with remote.realtime.connect(model="any") as conversation:
+            assert (await conversation.recv()).type == "session.created"
+            await until(lambda: it.server.service.sessions)
+        async with remote.realtime.connect(model="any", extra_query={"intent": "transcription"}) as transcription:
+            created = await transcription.recv()
+            assert created.type == "session.created"
+            assert created.session.type == "transcription"
+            assert it.asr_app[LIFE]._in_flight == 1
+        browser = ["realtime", f"openai-insecure-api-key.{KEY}"]
+        async with (
+            aiohttp.ClientSession() as http,
+            http.ws_connect(it.url("/v1/realtime?intent=transcription"), protocols=browser) as socket,
+        ):
+            assert socket.protocol == "realtime"
+            assert (await socket.receive_json())["session"]["type"] == "transcription"
+
+
 async def test_the_words_of_a_refused_handshake_come_through() -> None:
     async with stack() as it:
         upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}

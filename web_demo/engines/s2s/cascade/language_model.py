@@ -126,7 +126,7 @@ class LlmResponder:
 
     async def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[str | ToolCall, None]:
         """Thoughts are left out. A reply without words, and one that the limit cut off, end in words that say so."""
-        import httpx
+        import httpx2
         import openai
 
         answer = AnswerFilter(holds=self._opens_thinking is not False)
@@ -151,7 +151,7 @@ class LlmResponder:
                         said += text
                         yield text
                     ending = choice.finish_reason or ending
-        except (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError) as error:  # the last two: in mid-stream
+        except (openai.OpenAIError, httpx2.HTTPError, json.JSONDecodeError) as error:  # the last two: in mid-stream
             log.warning("language model failed: %s", error)
             if isinstance(error, openai.BadRequestError) and turn.tools and "tool" in str(error.body).lower():
                 raise EngineFailed("the language model takes no functions; this session offers it some") from error
@@ -185,6 +185,8 @@ class LlmResponder:
         functions = [function for tool in turn.tools if (function := function_of(tool)).get("name")]
         if functions and len(turn.tool_exchanges) < MAX_TOOL_ROUNDS:
             request["tools"] = [{"type": "function", "function": function} for function in functions]
+            if turn.tool_choice and not turn.tool_exchanges:  # with the results, it is to speak
+                request["tool_choice"] = _tool_choice(turn.tool_choice)
         create = cast(
             "Callable[..., Awaitable[AsyncStream[ChatCompletionChunk]]]", self._client.chat.completions.create
         )
@@ -235,14 +237,21 @@ class _StreamedCalls:
         return list(found.values())
 
 
+def _tool_choice(choice: str) -> str | dict[str, Any]:
+    return choice if choice == "required" else {"type": "function", "function": {"name": choice}}
+
+
 def messages(heard: str, turn: TurnRequest) -> list[ChatCompletionMessageParam]:
-    """The conversation as a chat: answers that were never heard are left out."""
+    """The conversation as a chat: who said nothing, or was never heard, is left out."""
     chat: list[ChatCompletionMessageParam] = [{"role": "system", "content": system_message(turn)}]
     for exchange in turn.history:
-        chat.append({"role": "user", "content": exchange.user_text})
+        if exchange.user_text:
+            chat.append({"role": "user", "content": exchange.user_text})
+        chat += (message for tools in exchange.tool_exchanges for message in _tool_messages(tools))
         if exchange.assistant_text:
             chat.append({"role": "assistant", "content": exchange.assistant_text})
-    chat.append({"role": "user", "content": heard})
+    if heard:
+        chat.append({"role": "user", "content": heard})
     for tools in turn.tool_exchanges:
         chat += _tool_messages(tools)
     return chat

@@ -83,8 +83,8 @@ async def test_a_long_turn_leaves_the_recogniser_to_other_conversations_and_to_o
         await until(lambda: len(recogniser.asked) == before + 1)
         await neighbour.ask(tone(0.5))
         await stranger.ask(tone(0.7))
-        await until(lambda: len(server.app[SERVICE].engine._turns._waiting.get("203.0.113.2", ())) == 1)
-        await until(lambda: len(server.app[SERVICE].engine._turns._waiting.get("203.0.113.1", ())) == 1)
+        await until(lambda: len(server.app[SERVICE].engine._ears._turns._waiting.get("203.0.113.2", ())) == 1)
+        await until(lambda: len(server.app[SERVICE].engine._ears._turns._waiting.get("203.0.113.1", ())) == 1)
         recogniser.go_on.set()
         for talker in (long, neighbour, stranger):
             await talker.final()
@@ -189,9 +189,11 @@ def test_an_openai_part_without_an_address_is_refused_in_words(arguments, option
         command_line(*arguments)
 
 
-def test_parts_for_an_engine_that_has_none_are_refused():
-    with pytest.raises(SetupError, match="--asr-engine funasr work with --engine embedded only, not with funaudiochat"):
-        create_app(parse(S2sSettings, ["--engine", "funaudiochat", "--asr-engine", "funasr"]))
+def test_a_voice_for_an_engine_that_has_its_own_is_refused():
+    with pytest.raises(
+        SetupError, match="--tts-engine openai works with --engine embedded only, not with funaudiochat"
+    ):
+        create_app(parse(S2sSettings, ["--engine", "funaudiochat", "--tts-engine", "openai"]))
 
 
 def test_the_parts_get_the_settings_of_their_services():
