@@ -33,14 +33,16 @@ class DeviceLost(Exception):
 
 
 class ServiceError(Exception):
-    """An error with an HTTP status, a stable `code` and a message that may be shown to a user."""
+    """An error with an HTTP status, a stable `code` and a message that may be shown to a user. `param`: the parameter of the
+    request that is wrong, where it is one."""
 
     status = 500
     code = "internal_error"
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.param = param
 
 
 class InvalidRequest(ServiceError):

@@ -27,6 +27,7 @@ class Capabilities:
     prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
     timestamps: Literal["none", "segment", "word"] = "none"  # of what is recognised; of speech: "word" for marks
+    translation: bool = False  # of speech in any language into English text: a TranslatingAsr
     voices: tuple[str, ...] = ()
     cloning: bool = False  # speaks with the voice of a reference recording
     speeds: tuple[float, float] = (1.0, 1.0)  # of speech, slowest and fastest; 1 is normal
@@ -103,6 +104,14 @@ class AsrEngine(Engine, Protocol):
 
     @property
     def max_segment_s(self) -> float: ...  # longer audio is split at silences by the service
+
+
+class TranslatingAsr(AsrEngine, Protocol):
+    """An engine that declares `translation`."""
+
+    async def translate(self, audio: Audio, *, hotwords: Sequence[str] = ()) -> Transcript:
+        """As `transcribe`, in English."""
+        ...
 
 
 # --- text to speech ---------------------------------------------------------------------------------------------------

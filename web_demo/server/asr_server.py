@@ -12,11 +12,12 @@ import prometheus_client
 from aiohttp import web
 
 from web_demo.engines.base import AsrEngine
-from web_demo.server.asr import api, live, openai
 from web_demo.server.asr.metrics import AsrMetrics
-from web_demo.server.asr.realtime import wire
+from web_demo.server.asr.routes import ROUTES
 from web_demo.server.asr.service import SERVICE, AsrService
 from web_demo.server.asr.settings import AsrSettings
+from web_demo.server.common.api.routes import add_routes
+from web_demo.server.common.openai import OwnCatalogue, catalogue_routes
 from web_demo.server.common.program import run_program
 from web_demo.server.common.service import engine_for, make_app
 
@@ -27,10 +28,7 @@ def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Ap
     service = AsrService(settings, *engine_for(settings, engine), AsrMetrics(metrics))
     app = make_app(settings, service, metrics, bodies_bytes=service.bodies_bytes)
     app[SERVICE] = service
-    api.add_routes(app)
-    live.add_routes(app)
-    wire.add_routes(app)
-    openai.add_routes(app)
+    add_routes(app, (*ROUTES, *catalogue_routes(OwnCatalogue(service.engine))))
     return app
 
 

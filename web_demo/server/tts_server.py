@@ -11,13 +11,16 @@ import prometheus_client
 from aiohttp import web
 
 from web_demo.engines.base import TtsEngine
+from web_demo.server.common.api.routes import add_routes
+from web_demo.server.common.openai import OwnCatalogue, catalogue_routes
 from web_demo.server.common.program import run_program
 from web_demo.server.common.service import engine_for, make_app
-from web_demo.server.tts import api, voices
+from web_demo.server.tts import api
 from web_demo.server.tts.metrics import TtsMetrics
+from web_demo.server.tts.routes import ROUTES
 from web_demo.server.tts.service import SERVICE, TtsService, choose_engine
 from web_demo.server.tts.settings import TtsSettings
-from web_demo.server.tts.stream import session as stream
+from web_demo.server.tts.voices import VOICES, Voices
 
 
 def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Application:
@@ -26,9 +29,8 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     service = TtsService(settings, *engine_for(settings, engine, choose_engine), TtsMetrics(metrics))
     app = make_app(settings, service, metrics, bodies_bytes=api.BODIES_BYTES)
     app[SERVICE] = service
-    api.add_routes(app)
-    stream.add_routes(app)
-    voices.add_routes(app, service.health, service.engine, service.speakers, service.decoders, settings)
+    app[VOICES] = Voices(service.health, service.engine, service.speakers, service.decoders, settings)
+    add_routes(app, (*ROUTES, *catalogue_routes(OwnCatalogue(service.engine, service.voices))))
     return app
 
 

@@ -86,10 +86,20 @@ _UNITS = frozenset(
 )
 
 NAMES = {  # what requests call languages, beside their codes
-    "chinese": "zh", "mandarin": "zh", "中文": "zh", "汉语": "zh", "普通话": "zh", "cmn": "zh", "yue": "zh", "cantonese": "zh", "粤语": "zh",
+    "chinese": "zh", "mandarin": "zh", "中文": "zh", "汉语": "zh", "普通话": "zh", "yue": "zh", "cantonese": "zh", "粤语": "zh",
     "english": "en", "英文": "en", "英语": "en", "japanese": "ja", "日语": "ja", "日文": "ja", "korean": "ko", "韩语": "ko", "韩文": "ko",
     "german": "de", "德语": "de", "french": "fr", "法语": "fr", "spanish": "es", "西班牙语": "es", "italian": "it", "意大利语": "it",
     "russian": "ru", "俄语": "ru", "portuguese": "pt", "葡萄牙语": "pt",
+}  # fmt: skip
+
+# Other subtags for the same languages: of three letters (ISO 639-2 and -3) where there are two, and withdrawn ones.
+SUBTAGS = {
+    "zho": "zh", "chi": "zh", "cmn": "zh", "eng": "en", "jpn": "ja", "kor": "ko", "vie": "vi", "ind": "id", "in": "id",
+    "tha": "th", "msa": "ms", "may": "ms", "zsm": "ms", "tl": "fil", "tgl": "fil", "ara": "ar", "arb": "ar", "hin": "hi",
+    "bul": "bg", "hrv": "hr", "ces": "cs", "cze": "cs", "dan": "da", "nld": "nl", "dut": "nl", "est": "et", "fin": "fi",
+    "ell": "el", "gre": "el", "hun": "hu", "gle": "ga", "lav": "lv", "lvs": "lv", "lit": "lt", "mlt": "mt", "pol": "pl",
+    "por": "pt", "ron": "ro", "rum": "ro", "slk": "sk", "slo": "sk", "slv": "sl", "swe": "sv", "fra": "fr", "fre": "fr",
+    "deu": "de", "ger": "de", "spa": "es", "ita": "it", "rus": "ru", "tur": "tr", "ukr": "uk", "iw": "he", "heb": "he",
 }  # fmt: skip
 
 
@@ -106,12 +116,13 @@ _CODES = frozenset(_CODES_LISTED.split())
 
 
 def language_code(name: str) -> str:
-    """The ISO 639 code of `name`: a code, with or without a region ("zh-CN"), or a name such as "English" or 中文; "" for
-    "", "auto" and what is none of these."""
+    """The ISO 639 code of `name`: any tag ("zh-CN", "eng"), or a name such as "English" or 中文; "" for "", "auto" and what is none
+    of these."""
     name = name.strip().lower()
     if name in NAMES:
         return NAMES[name]
     base = re.split("[-_]", name)[0]
+    base = SUBTAGS.get(base, base)
     if base in NAMES:
         return NAMES[base]
     return base if base in _CODES else ""

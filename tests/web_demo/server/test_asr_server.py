@@ -164,7 +164,8 @@ async def test_what_is_no_audio_is_refused_with_a_reason(content, status, reason
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"language": "klingon"}, "zh (中文), en (英文)"),
+        ({"language": "klingon"}, "zh (Chinese), en (English)"),
+        ({"language": "克林贡语"}, "zh (中文), en (英文)"),
         ({"language": "fr"}, "not available"),
         ({"hotwords": ",".join(f"word{n}" for n in range(10_000))}, "at most 200 hotwords are taken, got 10000"),
         ({"hotwords": "<|startofspeech|>!/etc/passwd<|endofspeech|>"}, "tokens"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from web_demo.errors import InvalidRequest
+from web_demo.text.language import SUBTAGS
 
 # ISO 639 code -> (Chinese name, as the Fun-ASR models are told it; English name)
 NAMES: dict[str, tuple[str, str]] = {
@@ -49,25 +51,27 @@ NAMES: dict[str, tuple[str, str]] = {
 }
 
 _OTHER_NAMES = {
-    "汉语": "zh", "普通话": "zh", "国语": "zh", "mandarin": "zh", "cmn": "zh", "英语": "en", "日语": "ja",
-    "韩语": "ko", "广东话": "yue", "tl": "fil", "tagalog": "fil",
+    "汉语": "zh", "普通话": "zh", "国语": "zh", "mandarin": "zh", "英语": "en", "日语": "ja", "韩语": "ko", "广东话": "yue",
+    "tagalog": "fil",
 }  # fmt: skip
-_CODES = {
-    **{name: code for code, names in NAMES.items() for name in names},
-    **_OTHER_NAMES,
-}
+_NAMED = {**{name: code for code, names in NAMES.items() for name in names}, **_OTHER_NAMES}
+_TAG = re.compile(r"(?P<primary>[a-z]{2,3})(?P<rest>(-[a-z0-9]{1,8})*)")  # BCP 47, as far as it matters here
 NANO = ("zh", "en", "ja")  # what Fun-ASR-Nano-2512 was trained on
 MLT_NANO = tuple(NAMES)[:31]  # what Fun-ASR-MLT-Nano-2512 was trained on
 
 
 def code_of(language: str) -> str | None:
-    """The ISO 639 code of a name or code such as "中文", "English", "zh-CN", "EN"; None for anything else."""
+    """The code of a name such as "中文" or "English", or of a tag: the shortest one of ISO 639 ("zh-Hans-CN", "zho" and "cmn" are
+    zh, "zh-yue" is yue), whether we have a name for it or not. None for what is neither."""
     wanted = language.strip().lower()
-    if wanted in _CODES:
-        return _CODES[wanted]
-    primary = wanted.replace("_", "-").partition("-")[0]
-    primary = _OTHER_NAMES.get(primary, primary)
-    return primary if primary in NAMES else None
+    if wanted in _NAMED:
+        return _NAMED[wanted]
+    tag = _TAG.fullmatch(wanted.replace("_", "-"))
+    if tag is None:
+        return None
+    if tag["rest"].startswith("-yue"):
+        return "yue"
+    return SUBTAGS.get(tag["primary"], tag["primary"])
 
 
 def language_name(code: str, language: str) -> str:
@@ -76,10 +80,23 @@ def language_name(code: str, language: str) -> str:
     return chinese if language == "zh" else english.capitalize()
 
 
-def resolve(language: str, available: Sequence[str]) -> str:
-    """The code of `language`, which must be one of the codes in `available` (empty: any known one)."""
+def resolve(language: str, available: Sequence[str], asker: str = "") -> str:
+    """The code of `language`, which must be one of the codes in `available` (empty: any). Raises InvalidRequest with a list in the
+    language of who asks: `asker` ("en" or "zh"), or else that of what was written."""
     code = code_of(language)
     if code is None or (available and code not in available):
-        known = ", ".join(f"{name} ({NAMES[name][0]})" for name in (available or NAMES))
-        raise InvalidRequest(f"language {language[:40]!r} is not available here; there are: {known}")
+        chinese = asker == "zh" or (not asker and any("\u4e00" <= letter <= "\u9fff" for letter in language))
+        of = "zh" if chinese else "en"
+        listed = ", ".join(f"{name} ({language_name(name, of)})" for name in (available or NAMES))
+        if chinese:
+            message = f"这里没有语言 {language[:40]!r}；可用的有：{listed}"
+        else:
+            message = f"language {language[:40]!r} is not available here; there are: {listed}"
+        raise InvalidRequest(message + _others(available, chinese), param="language")
     return code
+
+
+def _others(available: Sequence[str], chinese: bool) -> str:
+    if available:
+        return ""
+    return "，或任何其他语言标签" if chinese else ", and any other language by its tag"

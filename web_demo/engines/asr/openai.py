@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from web_demo.audio.samples import SPEECH_RATE, Audio, silence, to_wav
 from web_demo.audio.vad import has_speech
 from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Capabilities, Segment, Transcript, Word
-from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
+from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class OpenAiAsr:
         return Capabilities(
             hotwords=True,
             prompts=True,
+            translation=True,
             timestamps="word" if self._times == "word" else "segment",
             max_concurrency=MAX_CONCURRENCY,
         )
@@ -95,17 +96,34 @@ class OpenAiAsr:
     async def transcribe(
         self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
     ) -> Transcript:
+        return await self._recognise(audio, language, self._answer, hotwords)
+
+    async def translate(self, audio: Audio, *, hotwords: Sequence[str] = ()) -> Transcript:
+        return await self._recognise(audio, "en", self._translation, hotwords)
+
+    async def _recognise(
+        self,
+        audio: Audio,
+        language: str | None,
+        ask: Callable[[bytes, str | None, Sequence[str]], Awaitable[Any]],
+        hotwords: Sequence[str],
+    ) -> Transcript:
         if self._client.is_closed():
             raise Unavailable("the openai engine is closed")
         wav = await off_loop(_speech_wav, audio)
         if wav is None:
             return Transcript("", language or "")
         try:
-            answer = await self._answer(wav, language, hotwords)
+            answer = await ask(wav, language, hotwords)
         except openai.RateLimitError as error:
             raise Busy("the recognition server behind this service is busy; try again in a moment", 2) from error
         except openai.APIConnectionError as error:
             raise Unavailable("the recognition server behind this service does not answer") from error
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            message = f"the recognition server behind this service refused: {error.message}"
+            if language:  # which we take by its tag where that server lists none
+                raise InvalidRequest(message, param="language") from error
+            raise EngineFailed(message) from error
         except openai.APIError as error:
             raise EngineFailed(f"the recognition server behind this service refused: {error.message}") from error
         text = answer.text.strip()
@@ -123,6 +141,21 @@ class OpenAiAsr:
             answer = await self._ask(wav, language, hotwords, "none")
             self._times = "none"
             return answer
+
+    async def _translation(self, wav: bytes, language: str | None, hotwords: Sequence[str]) -> Any:
+        """Into English, the one `language` there is. Raises InvalidRequest where the server does not translate."""
+        asked: dict[str, Any] = {} if self._times == "none" else {"response_format": "verbose_json"}
+        try:
+            return await self._client.audio.translations.create(
+                model=self.model,
+                file=("audio.wav", wav, "audio/wav"),
+                prompt=", ".join(hotwords) or openai.omit,
+                **asked,
+            )
+        except (openai.NotFoundError, openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            raise InvalidRequest(
+                f"the recognition server behind this service does not translate: {error.message}"
+            ) from error
 
     async def _ask(self, wav: bytes, language: str | None, hotwords: Sequence[str], times: Times) -> Any:
         asked: dict[str, Any] = {} if times == "none" else {"response_format": "verbose_json"}

@@ -22,4 +22,6 @@ def check_speed(speed: float, can: Capabilities, came: object = None) -> None:
     slowest, fastest = can.speeds
     if not slowest <= speed <= fastest:  # false for NaN
         got = speed if came is None else came
-        raise InvalidRequest(f"speed must be a number from {slowest:.3g} to {fastest:.3g}, got {got!r:.50}")
+        raise InvalidRequest(
+            f"speed must be a number from {slowest:.3g} to {fastest:.3g}, got {got!r:.50}", param="speed"
+        )

@@ -16,15 +16,13 @@ from web_demo.media.decoders import Decoding
 from web_demo.server.asr.formats import Json, segment_json, transcribe_json
 from web_demo.server.asr.service import SERVICE, AsrService, warning
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
+from web_demo.server.common import asker
+from web_demo.server.common.answers import json_response
 from web_demo.server.common.forms import boolean, read_form
 from web_demo.server.common.openai import send_events
 
 
-def add_routes(app: web.Application) -> None:
-    app.router.add_post("/api/transcribe", _transcribe)
-
-
-async def _transcribe(request: web.Request) -> web.StreamResponse:
+async def transcribe(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.require_room(request)
     async with read_form(request, service.body_limits, file_field="audio") as form:
@@ -32,7 +30,12 @@ async def _transcribe(request: web.Request) -> web.StreamResponse:
             raise InvalidRequest(
                 "the form has no audio; send the file in the field 'audio', as in curl -F audio=@a.wav"
             )
-        options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"))
+        options = service.options(
+            form.get("language"),
+            form.get("hotwords"),
+            form.get("itn"),
+            asker=asker.language_of(request.headers.get("Accept-Language", "")),
+        )
         stream, with_cues = boolean("stream", form.get("stream")), boolean("cues", form.get("cues"))
         with service.admitted(request) as client:
             async with service.decoding(form.file) as sound:
@@ -42,7 +45,7 @@ async def _transcribe(request: web.Request) -> web.StreamResponse:
                     async with aclosing(events):
                         return await send_events(request, events)
                 transcript = await service.transcriber.transcribe(sound.blocks(), options, client)
-            return web.json_response(await off_loop(answer, transcript))
+            return json_response(await off_loop(answer, transcript))
 
 
 def _answer(service: AsrService, sound: Decoding, language: str, with_cues: bool, transcript: Transcript) -> Json:

@@ -40,24 +40,42 @@ def transcribe_json(
     return body
 
 
-def verbose_json(transcript: Transcript, duration_s: float, granularities: Collection[str]) -> Json:
-    """OpenAI's verbose_json. Its per-segment statistics of Whisper's decoder do not exist here and are left out."""
+def usage(duration_s: float) -> Json:
+    return {"type": "duration", "seconds": round(duration_s, 3)}
+
+
+def verbose_json(
+    transcript: Transcript, duration_s: float, granularities: Collection[str], task: str = "transcribe"
+) -> Json:
+    """OpenAI's verbose_json. The statistics of Whisper's decoder, which its clients' types require, do not exist here: they have
+    the values of a segment that is beyond doubt."""
     body: Json = {
-        "task": "transcribe",
+        "task": task,
         "language": transcript.language,
         "duration": round(duration_s, 3),
         "text": transcript.text,
     }
     if "segment" in granularities:
         body["segments"] = [
-            {"id": number, "start": s.start_s, "end": s.end_s, "text": s.text}
+            {"id": number, "start": s.start_s, "end": s.end_s, "text": s.text, **_statistics(s)}
             for number, s in enumerate(transcript.segments)
         ]
     if "word" in granularities:
         body["words"] = [
             {"word": w.text, "start": w.start_s, "end": w.end_s} for s in transcript.segments for w in s.words or ()
         ]
-    return body
+    return body | {"usage": usage(duration_s)}
+
+
+def _statistics(segment: Segment) -> Json:
+    return {
+        "seek": round(segment.start_s * 100),  # in Whisper's frames of 10 ms
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": 0.0,
+        "compression_ratio": 1.0,
+        "no_speech_prob": 0.0,
+    }
 
 
 def cues_json(transcript: Transcript) -> list[Json]:

@@ -60,11 +60,7 @@ def _reader(query: Mapping[str, str]) -> Reader:
     return PcmReader(Coding.PCM16, hertz)
 
 
-def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/transcribe/stream", _handle)
-
-
-async def _handle(request: web.Request) -> web.WebSocketResponse:
+async def handle(request: web.Request) -> web.WebSocketResponse:
     service = request.app[SERVICE]
     reader = _reader(request.query)
     options = service.options(request.query.get("language", ""), request.query.get("hotwords", ""))

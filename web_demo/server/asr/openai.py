@@ -1,4 +1,4 @@
-"""The OpenAI-compatible face: `POST /v1/audio/transcriptions` and `GET /v1/models`.
+"""The OpenAI-compatible face: `POST /v1/audio/transcriptions` and `/v1/audio/translations`.
 
 https://platform.openai.com/docs/api-reference/audio/createTranscription (read in 2026)
 """
@@ -6,7 +6,8 @@ https://platform.openai.com/docs/api-reference/audio/createTranscription (read i
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -19,29 +20,57 @@ from web_demo.errors import InvalidRequest
 from web_demo.media.decoders import Decoding
 from web_demo.server.asr import formats
 from web_demo.server.asr.service import SERVICE, AsrService, warning
-from web_demo.server.common.forms import Form, boolean, read_form
-from web_demo.server.common.openai import add_models, send_events
+from web_demo.server.common import asker
+from web_demo.server.common.answers import json_response
+from web_demo.server.common.forms import BodyLimits, Form, boolean, read_form, read_json_form
+from web_demo.server.common.openai import send_events
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 WARNING_HEADER = "X-Audio-Warning"  # for answers that have no room for a warning
 GRANULARITIES = ("segment", "word")
+STREAMED = ("json", "text", "verbose_json")  # a subtitle file has no parts that a client could show
+JSON_LIMITS = BodyLimits(
+    34 << 20, cost=8
+)  # 25 MiB of sound in base64, OpenAI's limit; kept in memory until it is a file
 
 
-def add_routes(app: web.Application) -> None:
-    add_models(app, app[SERVICE].engine)
-    app.router.add_post("/v1/audio/transcriptions", _transcriptions)
+async def transcriptions(request: web.Request) -> web.StreamResponse:
+    return await _recognised(request, translate=False)
 
 
-async def _transcriptions(request: web.Request) -> web.StreamResponse:
+async def translations(request: web.Request) -> web.StreamResponse:
+    """Into English."""
+    engine = request.app[SERVICE].engine
+    if not engine.capabilities.translation:
+        raise InvalidRequest(
+            f"the engine {engine.name} does not translate; --engine openai does, in front of a server with Whisper"
+        )
+    return await _recognised(request, translate=True)
+
+
+async def _recognised(request: web.Request, *, translate: bool) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.require_room(request)
-    async with read_form(request, service.body_limits, file_field="file") as form:
+    async with _form(request, service) as form:
         if form.file is None:
-            raise InvalidRequest("the form has no file; send the audio in the field 'file'")
+            raise InvalidRequest(
+                "there is no recording: send it in the field 'file' of a form, or as 'input_audio' of a JSON object",
+                param="file",
+            )
         shape, granularities = _shape(form, service)
-        keywords = "\n".join(form.values.get("keywords[]", ()))
-        options = service.options(_language(form, service), keywords, prompt=form.get("prompt"))
         stream = boolean("stream", form.get("stream"))
+        if stream and shape not in STREAMED:
+            raise InvalidRequest(
+                f"response_format={shape} cannot be streamed; use {' or '.join(STREAMED)}, or leave stream away",
+                param="stream",
+            )
+        options = service.options(
+            "" if translate else _language(form, service),
+            "\n".join(_all(form, "keywords")),
+            prompt=form.get("prompt"),
+            asker=asker.language_of(request.headers.get("Accept-Language", "")),
+        )
+        options = replace(options, translate=translate)
         with service.admitted(request) as client:
             async with service.decoding(form.file) as sound:
                 if stream:
@@ -50,13 +79,26 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
                         return await send_events(request, events)
                 transcript = await service.transcriber.transcribe(sound.blocks(), options, client)
             said = warning(sound, transcript.text)
-            return await off_loop(_answer, transcript, sound.seconds, shape, granularities, said)
+            if translate:
+                transcript = replace(transcript, language="english")  # as OpenAI calls it
+            return await off_loop(_answer, transcript, sound.seconds, shape, granularities, translate, said)
+
+
+def _form(request: web.Request, service: AsrService) -> AbstractAsyncContextManager[Form]:
+    if request.content_type == "application/json":
+        return read_json_form(request, JSON_LIMITS, file_field="input_audio")
+    return read_form(request, service.body_limits, file_field="file")
+
+
+def _all(form: Form, name: str) -> list[str]:
+    """All texts of a list, which clients send as `name[]` and as `name`."""
+    return [*form.values.get(f"{name}[]", ()), *form.values.get(name, ())]
 
 
 def _language(form: Form, service: AsrService) -> str:
     """The one that is named, else the first of `languages[]` that the engine knows, or their first."""
     known = service.engine.capabilities.languages
-    given = [language for language in form.values.get("languages[]", ()) if language.strip()]
+    given = [language for language in _all(form, "languages") if language.strip()]
     fitting = [language for language in given if not known or code_of(language) in known]
     if named := form.get("language").strip():
         return named
@@ -66,19 +108,26 @@ def _language(form: Form, service: AsrService) -> str:
 def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
     shape = form.get("response_format") or "json"
     if shape not in FORMATS:
-        raise InvalidRequest(f"response_format must be one of {', '.join(FORMATS)}; got {shape[:40]!r}")
-    granularities = form.values.get("timestamp_granularities[]") or form.values.get("timestamp_granularities") or []
+        raise InvalidRequest(
+            f"response_format must be one of {', '.join(FORMATS)}; got {shape[:40]!r}", param="response_format"
+        )
+    granularities = _all(form, "timestamp_granularities")
+    wrong = ""
     for name in granularities:
         if name not in GRANULARITIES:
-            raise InvalidRequest(f"timestamp_granularities[] takes {' and '.join(GRANULARITIES)}; got {name[:40]!r}")
-    if granularities and shape != "verbose_json":
-        raise InvalidRequest(f"timestamp_granularities[] needs response_format=verbose_json, got {shape}")
-    if "word" in granularities and service.engine.capabilities.timestamps != "word":
-        raise InvalidRequest(f"the engine {service.engine.name} has no word times; ask for segment")
+            wrong = f"timestamp_granularities[] takes {' and '.join(GRANULARITIES)}; got {name[:40]!r}"
+    if not wrong and granularities and shape != "verbose_json":
+        wrong = f"timestamp_granularities[] needs response_format=verbose_json, got {shape}"
+    if not wrong and "word" in granularities and service.engine.capabilities.timestamps != "word":
+        wrong = f"the engine {service.engine.name} has no word times; ask for segment"
+    if wrong:
+        raise InvalidRequest(wrong, param="timestamp_granularities")
     return shape, granularities or ["segment"]
 
 
-def _answer(transcript: Transcript, duration_s: float, shape: str, granularities: list[str], said: str) -> web.Response:
+def _answer(
+    transcript: Transcript, duration_s: float, shape: str, granularities: list[str], translate: bool, said: str
+) -> web.Response:
     headers = {WARNING_HEADER: said} if said else {}
     if shape == "text":
         return web.Response(text=transcript.text + "\n", headers=headers)
@@ -86,10 +135,11 @@ def _answer(transcript: Transcript, duration_s: float, shape: str, granularities
         return web.Response(text=formats.srt(transcript), content_type="application/x-subrip", headers=headers)
     if shape == "vtt":
         return web.Response(text=formats.vtt(transcript), content_type="text/vtt", headers=headers)
-    body = {"text": transcript.text}
+    body: formats.Json = {"text": transcript.text, "usage": formats.usage(duration_s)}
     if shape == "verbose_json":
-        body = formats.verbose_json(transcript, duration_s, granularities)
-    return web.json_response(body | {"warning": said} if said else body)
+        task = "translate" if translate else "transcribe"
+        body = formats.verbose_json(transcript, duration_s, granularities, task)
+    return json_response(body | {"warning": said} if said else body)
 
 
 async def _events(

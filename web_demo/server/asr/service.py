@@ -52,6 +52,7 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             **super().describe(),
             "languages": list(can.languages),
             "hotwords": can.hotwords,
+            "translation": can.translation,
             "timestamps": can.timestamps,
             "concurrency": can.max_concurrency,
             "requests": self.places.taken,
@@ -80,14 +81,16 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         ):
             yield client
 
-    def options(self, language: str, words: str, itn: str = "", *, prompt: str = "") -> TranscriptionOptions:
+    def options(
+        self, language: str, words: str, itn: str = "", *, prompt: str = "", asker: str = ""
+    ) -> TranscriptionOptions:
         """Checked options from a client's texts; "" takes the default, and so does the language "auto". `prompt` is free text,
-        of which an engine gets what it can use."""
+        of which an engine gets what it can use. `asker`: the language in which it is told what is wrong, "" for unknown."""
         can = self.engine.capabilities
         hints = ((prompt.strip(),) if can.prompts else hotwords.in_prompt(prompt)) if prompt.strip() else ()
         named = language.strip().lower() not in ("", "auto")
         return TranscriptionOptions(
-            languages.resolve(language, can.languages) if named else None,
+            languages.resolve(language, can.languages, asker) if named else None,
             (*hotwords.parse(words), *hints),
             boolean("itn", itn, default=True),
         )

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from utils.threads import off_loop
 from utils.turns import Turns
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.engines.asr.cuts import Cutter, Piece, join_texts
-from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
+from web_demo.engines.base import AsrEngine, Segment, Transcript, TranslatingAsr, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.voiced import with_voice
 
@@ -27,11 +28,13 @@ LOOK_S = 2.0  # of sound that is looked at in one go
 
 @dataclass(frozen=True)
 class TranscriptionOptions:
-    """What a client may ask for. `language` is a code of the engine's, or None for its default."""
+    """What a client may ask for. `language` is a code of the engine's, or None for its default. `translate`: into English, by an
+    engine that declares it."""
 
     language: str | None = None
     hotwords: tuple[str, ...] = ()
     itn: bool = True
+    translate: bool = False
 
 
 class Transcriber:
@@ -89,11 +92,16 @@ class Transcriber:
         """One utterance, straight to the engine."""
         async with self._turns.turn(client):
             with self._metrics.engine_seconds.time():
-                transcript = await self._engine.transcribe(
-                    audio, language=options.language, hotwords=options.hotwords, itn=options.itn
-                )
+                transcript = await self._recognise(audio, options)
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
+
+    async def _recognise(self, audio: Audio, options: TranscriptionOptions) -> Transcript:
+        if options.translate:
+            return await cast(TranslatingAsr, self._engine).translate(audio, hotwords=options.hotwords)
+        return await self._engine.transcribe(
+            audio, language=options.language, hotwords=options.hotwords, itn=options.itn
+        )
 
     async def _piece(self, piece: Piece, options: TranscriptionOptions, client: str) -> Transcript:
         transcript = await self.one(Audio(piece.samples, SPEECH_RATE), options, client)

@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import Forbidden, Unauthorized
+from web_demo.server.common.api.routes import TABLE
 from web_demo.server.common.settings import ServiceSettings
 
 LOCAL_SUFFIXES = (
@@ -28,8 +29,18 @@ LOCAL_SUFFIXES = (
     ".intranet",
     ".home.arpa",
 )  # in nobody's public DNS
+ASKED_HEADERS = {
+    "accept",
+    "accept-language",
+    "api-key",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "x-api-key",
+}
+ASKED_PREFIXES = ("openai-", "x-stainless-")  # what OpenAI's clients tell of themselves
+TOLD_HEADERS = "Retry-After, X-Audio-Warning, X-Ignored-Parameters, X-Sample-Rate"  # which a page may read
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
-PROTECTED = ("/api/", "/v1/", "/metrics")  # the page and /health stay open: they are needed to find out about the key
 
 
 def middleware(settings: ServiceSettings):  # type: ignore[no-untyped-def]  # aiohttp's decorator type is private
@@ -38,19 +49,27 @@ def middleware(settings: ServiceSettings):  # type: ignore[no-untyped-def]  # ai
         check_host(request, settings)
         check_origin(request, settings)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            return web.Response(status=204, headers=_PREFLIGHT)  # browsers ask before they send what a form could not
-        if settings.api_key and request.path.startswith(PROTECTED):
+            return _preflight(request)
+        if settings.api_key and not request.app[TABLE].is_open(request):
             check_key(request, settings.api_key)
         return await handler(request)
 
     return check
 
 
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, X-API-Key, Content-Type",
-    "Access-Control-Max-Age": "600",
-}
+def _preflight(request: web.Request) -> web.Response:
+    """Browsers ask before they send what a form could not. Of an origin that is let in."""
+    asked = request.headers.get("Access-Control-Request-Headers", "").lower()
+    names = (name.strip() for name in asked.split(","))
+    allowed = sorted({name for name in names if name in ASKED_HEADERS or name.startswith(ASKED_PREFIXES)})
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, POST, DELETE",
+            "Access-Control-Allow-Headers": ", ".join(allowed or sorted(ASKED_HEADERS)),
+            "Access-Control-Max-Age": "600",
+        },
+    )
 
 
 def let_allowed_origins_read(settings: ServiceSettings) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
@@ -60,7 +79,8 @@ def let_allowed_origins_read(settings: ServiceSettings) -> Callable[[web.Request
         origin = request.headers.get("Origin")
         if origin is not None and _is_allowed(origin, settings):
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Vary"] = "Origin"
+            response.headers["Access-Control-Expose-Headers"] = TOLD_HEADERS
+            response.headers.add("Vary", "Origin")
 
     return add_header
 

@@ -14,7 +14,8 @@ import prometheus_client
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from web_demo.errors import Busy, ServiceError
+from web_demo.errors import Busy, ServiceError, UnsupportedMedia
+from web_demo.server.common.answers import json_response
 
 log = logging.getLogger(__name__)
 
@@ -49,33 +50,42 @@ async def _answer_or_error(request: web.Request, handler: Handler) -> web.Stream
         return await handler(request)
     except ServiceError as error:
         headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
-        return web.json_response(report(request, error), status=error.status, headers=headers)
+        return json_response(report(request, error), status=_status(request, error), headers=headers)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         code = _HTTP_CODES.get(error.status, "invalid_request" if error.status < 500 else "internal_error")
         message = f"{request.method} {request.path}: {error.text or error.reason}"
         kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-        return web.json_response(_report(request, error.status, code, message), status=error.status, headers=kept)
+        return json_response(_report(request, error.status, code, message), status=error.status, headers=kept)
     except Exception:
         log.exception("request failed method=%s path=%s", request.method, request.path)
         message = "the service made a mistake; its log says more"
-        return web.json_response(_report(request, 500, "internal_error", message), status=500)
+        return json_response(_report(request, 500, "internal_error", message), status=500)
 
 
 def report(request: web.Request, error: ServiceError) -> Mapping[str, Any]:
     """The body that tells `error`, which is counted, and logged where it is the service's own."""
     if error.status >= 500:
         log.error("request failed method=%s path=%s code=%s: %s", request.method, request.path, error.code, error)
-    return _report(request, error.status, error.code, error.message)
+    return _report(request, _status(request, error), error.code, error.message, error.param)
 
 
-def _report(request: web.Request, status: int, code: str, message: str) -> Mapping[str, Any]:
+def _status(request: web.Request, error: ServiceError) -> int:
+    """Where OpenAI's clients ask, what cannot be read is what they catch: a bad request."""
+    return 400 if isinstance(error, UnsupportedMedia) and _is_openai(request) else error.status
+
+
+def _report(request: web.Request, status: int, code: str, message: str, param: str | None = None) -> Mapping[str, Any]:
     request.app[ERRORS].labels(code).inc()
     error: dict[str, Any] = {"code": code, "message": message}
-    if request.path.startswith(OPENAI_PATHS):
-        error |= {"type": _openai_type(status), "param": None}
+    if _is_openai(request):
+        error |= {"type": _openai_type(status), "param": param}
     return {"success": False, "error": error}
+
+
+def _is_openai(request: web.Request) -> bool:
+    return request.path.startswith(OPENAI_PATHS)
 
 
 def _openai_type(status: int) -> str:

@@ -8,11 +8,13 @@ temp folder, so that an upload costs the service no memory, whoever sends it and
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import json
 import math
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any, TypeVar
 
@@ -57,11 +59,13 @@ class Bodies(Budget):
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """A body may take `body_s` seconds, and one more for each `min_bytes_per_s` of it that came."""
+    """A body may take `body_s` seconds, and one more for each `min_bytes_per_s` of it that came. `cost`: what a byte of it is
+    charged."""
 
     max_bytes: int  # of the JSON object, or of a form's file
     body_s: float = BODY_S
     min_bytes_per_s: int = MIN_BYTES_PER_S
+    cost: int = 1
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def boolean(name: str, value: Any, *, default: bool = False) -> bool:
     if text == "":
         return default
     if text not in _BOOLEANS:
-        raise InvalidRequest(f"{name} must be true or false, got {value!r:.50}")
+        raise InvalidRequest(f"{name} must be true or false, got {value!r:.50}", param=name)
     return _BOOLEANS[text]
 
 
@@ -157,7 +161,7 @@ class Body:
         if self.came > self._cap:
             raise too_large(self._limits.max_bytes, self.came)
         if self._kept:
-            self._held.hold(max(self.came, BODY_COST))
+            self._held.hold(max(self.came * self._limits.cost, BODY_COST))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while chunk := await self.within(self._request.content.read(_CHUNK_BYTES)):
@@ -234,6 +238,64 @@ async def read_form(request: web.Request, limits: BodyLimits, *, file_field: str
         except OSError as error:
             raise _not_kept(error) from error
         yield form
+
+
+@asynccontextmanager
+async def read_json_form(request: web.Request, limits: BodyLimits, *, file_field: str) -> AsyncIterator[Form]:
+    """A JSON object as the form that it stands for: texts, numbers and truths as a form has them, a list `x` as the texts of
+    `x[]`. `file_field`: the file in base64, or an object with it as `data`. The body is charged, at `limits.cost`, until the file
+    is spooled. Raises as `read_form` does."""
+    async with AsyncExitStack() as kept:
+        with body_of(request, limits, limits.max_bytes) as body:
+            content = bytearray()
+            try:
+                async for chunk in body.chunks():
+                    content += chunk
+                asked = _json_object(content)
+            finally:
+                content.clear()  # as in read_json
+            sent = asked.get(file_field)
+            values = _as_form({name: value for name, value in asked.items() if name != file_field})
+            data = sent.get("data") if isinstance(sent, Mapping) else sent
+            file: FilePart | None = None
+            if data is not None:
+                if not isinstance(data, str):
+                    raise InvalidRequest(
+                        f'{file_field} must be base64, or an object such as {{"data": "…", "format": "wav"}}',
+                        param=file_field,
+                    )
+                file = await kept.enter_async_context(spooled(await off_loop(from_base64, data, file_field)))
+            del asked, sent, data  # what is not charged any more
+        yield Form(values, file)
+
+
+def _as_form(asked: Mapping[str, Any]) -> dict[str, list[str]]:
+    values = {}
+    for name, value in asked.items():
+        if isinstance(value, list):
+            values[f"{name}[]"] = [_as_text(each) for each in value]
+        elif value is not None:
+            values[name] = [_as_text(value)]
+    return values
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def from_base64(text: str, name: str) -> bytes:
+    """The bytes of base64, in one line or many, with or without a `data:audio/…;base64,` in front. Raises InvalidRequest, which
+    calls them `name`."""
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise InvalidRequest(f"{name}: a data: URL must look like data:audio/wav;base64,…", param=name)
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(
+            f"{name} is not valid base64 ({error}): send it as data:audio/wav;base64,…", param=name
+        ) from None
 
 
 @asynccontextmanager

@@ -78,10 +78,12 @@ async def write(request: web.Request, response: web.StreamResponse, data: bytes)
     there is nobody to take it."""
     view = memoryview(data)
     for start in range(0, len(view), SLICE_BYTES):  # nothing for no data, which would end a chunked answer
-        await _taken(request, response.write(view[start : start + SLICE_BYTES]))
+        await taken(request, response.write(view[start : start + SLICE_BYTES]))
 
 
-async def _taken(request: web.Request, writing: Awaitable[T]) -> T:
+async def taken(request: web.Request, writing: Awaitable[T]) -> T:
+    """The result of one write. Raises HungUp, and breaks the connection off, when the client does not take it in
+    WRITE_TIMEOUT_S."""
     try:
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             return await writing
@@ -103,7 +105,7 @@ async def delivery(request: web.Request, handler: Handler) -> web.StreamResponse
         if not response.prepared:
             await _send(request, response, last=broken)
         if not isinstance(response, web.WebSocketResponse):
-            await _taken(request, response.write_eof())
+            await taken(request, response.write_eof())
     except (HungUp, ConnectionError):
         count(request)
     if broken and request.protocol is not None:
@@ -120,10 +122,10 @@ def _would_unpack(request: web.Request) -> bool:
 async def _send(request: web.Request, response: web.StreamResponse, *, last: bool) -> None:
     if last:
         response.force_close()
-    await _taken(request, response.prepare(request))
+    await taken(request, response.prepare(request))
     if isinstance(response, web.Response) and isinstance(response.body, bytes) and request.method != "HEAD":
         for start in range(0, len(response.body), SLICE_BYTES):
-            await _taken(request, web.StreamResponse.write(response, response.body[start : start + SLICE_BYTES]))
+            await taken(request, web.StreamResponse.write(response, response.body[start : start + SLICE_BYTES]))
         response.body = None
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from web_demo.errors import SetupError, Unavailable
+from web_demo.server.common.answers import json_response
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Health:
 
     async def handle(self, request: web.Request) -> web.Response:
         body = self.report()
-        return web.json_response(body, status=200 if body["status"] == "healthy" else 503)
+        return json_response(body, status=200 if body["status"] == "healthy" else 503)
 
 
 def _log_outcome(task: asyncio.Task[None]) -> None:

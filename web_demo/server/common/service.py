@@ -18,6 +18,8 @@ from web_demo.engines.base import Engine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import Unavailable
 from web_demo.server.common import access, budgets, errors, forms, hangup
+from web_demo.server.common.api import docs
+from web_demo.server.common.api.routes import TABLE, Answer, Field, Route, Table, add_routes
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings
 
@@ -154,8 +156,8 @@ def make_app(
     app[hangup.HANGUPS] = prometheus_client.Counter(
         "service_hangups", "Clients that hung up before the end of their answer", registry=metrics
     )
-    app.router.add_get("/health", service.health.handle)
-    app.router.add_get("/metrics", _metrics)
+    app[TABLE] = Table()
+    add_routes(app, (*_routes(service.health), *docs.routes(settings)))
 
     async def engine_context(app: web.Application) -> AsyncIterator[None]:
         starting = asyncio.create_task(service.start(), name="start-engine")
@@ -168,6 +170,31 @@ def make_app(
 
     app.cleanup_ctx.append(engine_context)
     return app
+
+
+def _routes(health: Health) -> tuple[Route, ...]:
+    status = Field("status", "loading, healthy or unhealthy", required=True)
+    more = (Field("reason", "why it is not healthy"), Field("engine", "that runs"), Field("model", "that it serves"))
+    return (
+        Route(
+            "GET",
+            "/health",
+            health.handle,
+            "How the service is. 200 when it can serve, 503 when not; fields beyond these differ by service.",
+            answers=(
+                Answer(about="it can serve", fields=(status, *more)),
+                Answer(about="it cannot, or not yet", fields=(status, *more), status=503),
+            ),
+            open=True,
+        ),
+        Route(
+            "GET",
+            "/metrics",
+            _metrics,
+            "Figures for Prometheus.",
+            answers=(Answer("text/plain", "in Prometheus' format"),),
+        ),
+    )
 
 
 @web.middleware

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from web_demo.engines.base import Engine
+from web_demo.server.common.answers import json_response
+from web_demo.server.common.api.routes import Answer, Field, Route, add_routes
 from web_demo.server.common.fetch import read_json_answer
+from web_demo.server.common.openai import catalogue_routes
 from web_demo.server.common.service import HEALTH
-from web_demo.server.page.forward import FORWARDER, Forwarder, add_forwarding
-from web_demo.server.page.text_stream import add_text_stream
+from web_demo.server.page.catalogue import SharedCatalogue
+from web_demo.server.page.forward import FORWARDER, Forwarder, Target, forwarded
 
 CLIENT = Path(__file__).parents[2] / "client"
 CONTENT_TYPES = {
@@ -100,17 +104,14 @@ class PageFiles:
         return asset.response(request, FOREVER if current else "no-cache")
 
 
-def add_page(app: web.Application, *, asr_url: str, tts_url: str) -> None:
-    """Serves the page on `app`, and through it the ASR and the TTS service at these addresses."""
-    page = PageFiles()
-    app.router.add_get("/", page.handle_index)
-    app.router.add_get("/favicon.ico", page.handle_icon)
-    app.router.add_get("/client/{version}/{name:.+}", page.handle_asset)
-    app.router.add_get("/api/services", _services)
-    forwarder = Forwarder({"asr": asr_url, "tts": tts_url})
+def add_page(app: web.Application, targets: Sequence[Target], engine: Engine) -> None:
+    """Serves the page on `app`, and the other services at its address; `engine`: this service's own."""
+    forwarder = Forwarder(targets)
     app[FORWARDER] = forwarder
-    add_forwarding(app)
-    add_text_stream(app)
+    add_routes(app, _routes(PageFiles()))
+    add_routes(app, catalogue_routes(SharedCatalogue(forwarder, engine)))
+    for target in targets:
+        add_routes(app, forwarded(target))
 
     async def forwarder_context(_: web.Application) -> AsyncIterator[None]:
         async with forwarder:
@@ -119,13 +120,49 @@ def add_page(app: web.Application, *, asr_url: str, tts_url: str) -> None:
     app.cleanup_ctx.append(forwarder_context)
 
 
+def _routes(page: PageFiles) -> tuple[Route, ...]:
+    html = (Answer("text/html", "the page"),)
+    return (
+        Route("GET", "/", page.handle_index, "The page.", answers=html, open=True),
+        Route(
+            "GET",
+            "/favicon.ico",
+            page.handle_icon,
+            "The page's icon.",
+            answers=(Answer("image/svg+xml", "the icon"),),
+            open=True,
+        ),
+        Route(
+            "GET",
+            "/client/{version}/{name:.+}",
+            page.handle_asset,
+            "A file of the page.",
+            answers=(
+                Answer("text/javascript", "a module"),
+                Answer("text/css", "a style"),
+                Answer("image/svg+xml", "a picture"),
+            ),
+            open=True,
+        ),
+        Route(
+            "GET",
+            "/api/services",
+            _services,
+            "How the three services are.",
+            answers=(
+                Answer(about="their health", fields=(Field("services", "by name", kind="object", required=True),)),
+            ),
+        ),
+    )
+
+
 async def _services(request: web.Request) -> web.Response:
     """Where the services are and how they are; `status` is that of their `/health`, or "down" when nothing answers."""
     forwarder = request.app[FORWARDER]
     names = list(forwarder.targets)
     reports = await asyncio.gather(*(_health_of(forwarder, name) for name in names))
     services = {"s2s": request.app[HEALTH].report(), **dict(zip(names, reports, strict=True))}
-    return web.json_response({"services": services}, headers={"Cache-Control": "no-store"})
+    return json_response({"services": services}, headers={"Cache-Control": "no-store"})
 
 
 async def _health_of(forwarder: Forwarder, name: str) -> Mapping[str, Any]:

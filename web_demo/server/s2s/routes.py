@@ -11,19 +11,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import ServiceError
+from web_demo.server.common.api.routes import Field, Route
 from web_demo.server.common.service import LIFE
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.service import SERVICE, S2sService
 from web_demo.server.wires.chat import ChatWire
-from web_demo.server.wires.connection import Connection, ServedWire
+from web_demo.server.wires.connection import MAX_MESSAGE_BYTES, Connection, ServedWire
 from web_demo.server.wires.realtime.wire import SUBPROTOCOLS, RealtimeWire
 
 log = logging.getLogger(__name__)
-
-
-def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/chat", conversation(ChatWire))
-    app.router.add_get("/v1/realtime", conversation(RealtimeWire, SUBPROTOCOLS))
 
 
 def conversation(make_wire: Callable[[Connection], ServedWire], protocols: Sequence[str] = ()) -> Handler:
@@ -79,3 +75,36 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire, c
             session.turns,
             session.received_s,
         )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/chat",
+        conversation(ChatWire),
+        "A conversation in speech and text. Its messages are those of web_demo/server/PROTOCOL.md.",
+        query=(
+            Field("text_temperature", "of the answers", kind="number"),
+            Field("text_topk", "how many words to choose among", kind="integer"),
+            Field("repetition_penalty", "1 is none", kind="number"),
+            Field("text_seed", "for the same answer again", kind="integer"),
+        ),
+        headers=(Field("Accept-Language", "of what the service itself says: en or zh"),),
+        socket=True,
+        message_bytes=MAX_MESSAGE_BYTES,
+    ),
+    Route(
+        "GET",
+        "/v1/realtime",
+        conversation(RealtimeWire, SUBPROTOCOLS),
+        "A conversation by OpenAI's Realtime. Its events are those of web_demo/server/wires/REALTIME.md.",
+        query=(
+            Field("model", "any: there is one"),
+            Field("intent", "transcription: then the ASR service answers"),
+            Field("paced", "send sound no faster than it is heard", kind="boolean", default=True),
+        ),
+        headers=(Field("Accept-Language", "of what the service itself says: en or zh"),),
+        socket=True,
+        message_bytes=MAX_MESSAGE_BYTES,
+    ),
+)

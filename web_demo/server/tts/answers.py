@@ -15,7 +15,8 @@ from web_demo.audio.samples import Samples
 from web_demo.engines.tts.word_times import SpokenWord
 from web_demo.errors import NoSound
 from web_demo.server.common import hangup
-from web_demo.server.common.openai import send_events
+from web_demo.server.common.answers import json_response
+from web_demo.server.common.openai import IGNORED_HEADER, send_events
 from web_demo.server.tts.encode import CONTENT_TYPES, WAV_HEADER_BYTES, Encoder, PcmEncoder, encoder
 from web_demo.server.tts.requests import SpeechOptions
 
@@ -48,7 +49,7 @@ async def json_object(
     audio = await off_loop(lambda: base64.b64encode(wav).decode())
     duration = round((len(wav) - WAV_HEADER_BYTES) / 2 / made_rate, 3)
     body = {"audio": audio, "sample_rate": made_rate, "duration": duration, "success": True}
-    return web.json_response(body | ({"words": words} if timestamps else {}))
+    return json_response(body | ({"words": words} if timestamps else {}))
 
 
 def words_json(words: Iterable[SpokenWord]) -> list[Mapping[str, Any]]:
@@ -71,6 +72,7 @@ async def sound_file(
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
         "X-Sample-Rate": str(made_rate),
+        **_told(asked),
     }
     if not asked.stream:
         return web.Response(body=await _whole(chunks, codec), headers=headers)
@@ -84,6 +86,11 @@ async def sound_file(
     return response
 
 
+def _told(asked: SpeechOptions) -> dict[str, str]:
+    """Headers."""
+    return {IGNORED_HEADER: ", ".join(asked.ignored)} if asked.ignored else {}
+
+
 async def events(
     request: web.Request, items: AsyncGenerator[Samples | Words, None], asked: SpeechOptions, rate: int
 ) -> web.StreamResponse:
@@ -92,7 +99,7 @@ async def events(
     codec = encoder(asked.format, asked.sample_rate or rate, source_rate=rate)
     first = await _first(items)
     async with aclosing(_events(first, items, codec)) as made:
-        return await send_events(request, made)
+        return await send_events(request, made, _told(asked))
 
 
 async def _events(

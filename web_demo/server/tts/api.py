@@ -12,9 +12,9 @@ from aiohttp import web
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples
 from web_demo.errors import InvalidRequest, ServiceError
+from web_demo.server.common.answers import json_response
 from web_demo.server.common.forms import BODIES, BodyLimits, boolean, read_form, read_json
 from web_demo.server.common.hangup import HungUp, is_gone
-from web_demo.server.common.openai import add_models
 from web_demo.server.tts import answers, prompts, requests
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.references import UPLOAD_FIELD
@@ -26,18 +26,12 @@ JSON_LIMITS = BodyLimits(2 * prompts.MAX_PROMPT_BYTES)  # base64 takes a third m
 BODIES_BYTES = 256 << 20  # in memory, with the recordings of the requests under way
 
 
-def add_routes(app: web.Application) -> None:
-    app.router.add_post("/api/synthesize", _synthesize)
-    app.router.add_post("/v1/audio/speech", _openai_speech)
-    add_models(app, app[SERVICE].engine)
-
-
-async def _synthesize(request: web.Request) -> web.StreamResponse:
+async def synthesize(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.require_room(request)
     asked = await _asked(request, service)
     if boolean("explain", request.query.get("explain")):
-        return web.json_response({"language": asked.language, "pieces": asked.pieces, "success": True})
+        return json_response({"language": asked.language, "pieces": asked.pieces, "success": True})
     if "audio/wav" in request.headers.get("Accept", ""):
         asked = replace(asked, stream=True)
     wants_json = not asked.stream and asked.framing == "audio"
@@ -55,7 +49,7 @@ async def _asked(request: web.Request, service: TtsService) -> SynthesisRequest:
         return await off_loop(requests.from_api, form.fields, can, limit, recording, service.said_in)
 
 
-async def _openai_speech(request: web.Request) -> web.StreamResponse:
+async def openai_speech(request: web.Request) -> web.StreamResponse:
     service = request.app[SERVICE]
     service.require_room(request)
     can, limit = service.engine.capabilities, service.settings.max_text_chars

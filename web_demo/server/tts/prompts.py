@@ -6,8 +6,6 @@ is fetched, nothing is written.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import stat
 from pathlib import Path
@@ -17,6 +15,7 @@ from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio
 from web_demo.audio.vad import speech_spans
 from web_demo.errors import Forbidden, InvalidRequest, NotFound, TooLarge, UnsupportedMedia
 from web_demo.media.decoders import Decoders
+from web_demo.server.common import forms
 from web_demo.server.common.forms import BodyLimits, FilePart
 
 MAX_PROMPT_BYTES = 12 << 20
@@ -28,17 +27,7 @@ MAX_PROMPT_CHARS = 500
 
 
 def from_base64(text: str) -> bytes:
-    """`text`: base64, in one line or many, with or without a `data:audio/…;base64,` in front."""
-    if text.startswith("data:"):
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InvalidRequest("a data: URL must look like data:audio/wav;base64,…")
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequest(
-            f"the recording is not valid base64 ({error}): send it as data:audio/wav;base64,…"
-        ) from error
+    return forms.from_base64(text, "the recording")
 
 
 def from_path(path: str, folder: Path | None) -> bytes:

@@ -19,15 +19,16 @@ from web_demo.server.common.forms import boolean
 
 UPLOAD_FIELD = "prompt_wav"  # of a form, as a file; as a text it is a data: URL, or a path inside --prompt-dir
 
-_NAME_FIELDS = ("speaker_id", "voice", "voice_id", "speaker", "spk_id", "speaker_name", "voice_name")
-_RECORDING_FIELDS = {  # with the field of what is said in it
+OTHER_NAME_FIELDS = ("voice_id", "speaker", "spk_id", "speaker_name", "voice_name")
+_NAME_FIELDS = ("speaker_id", "voice", *OTHER_NAME_FIELDS)
+RECORDING_FIELDS = {  # with the field of what is said in it
     "prompt_wav": "prompt_text",
     "prompt_audio": "prompt_text",
     "ref_audio": "ref_text",
     "reference_audio": "reference_text",
 }
 _INNER_FIELDS = {"audio": "text"}  # besides, in an object of its own
-_KNOWN = frozenset((*_NAME_FIELDS, *_RECORDING_FIELDS, *_RECORDING_FIELDS.values(), "references", "x_vector_only_mode"))
+_KNOWN = frozenset((*_NAME_FIELDS, *RECORDING_FIELDS, *RECORDING_FIELDS.values(), "references", "x_vector_only_mode"))
 
 # Parts of the names of fields that other servers have for cloning.
 _CLONING = frozenset(
@@ -68,7 +69,7 @@ def asked_voice(body: Mapping[str, Any], upload: bytes = b"") -> tuple[str, Reco
     """The name, "" for none, and the recording, which goes before the name. `upload`: the form's file. Raises InvalidRequest for
     two voices, for halves of one, and for shapes that are not known."""
     _refuse_unknown(body)
-    names, recordings = [], list(_recordings(body, _RECORDING_FIELDS, "", upload))
+    names, recordings = [], list(_recordings(body, RECORDING_FIELDS, "", upload))
     for field in _NAME_FIELDS:
         value = body.get(field)
         if isinstance(value, Mapping):
@@ -92,11 +93,12 @@ def asked_voice(body: Mapping[str, Any], upload: bytes = b"") -> tuple[str, Reco
 def _from_object(field: str, value: Mapping[str, Any]) -> tuple[str, list[Recording]]:
     _refuse_unknown(value)
     name = _text(value.get("id"), f"{field}.id")
-    found = list(_recordings(value, {**_RECORDING_FIELDS, **_INNER_FIELDS}, f"{field}."))
+    found = list(_recordings(value, {**RECORDING_FIELDS, **_INNER_FIELDS}, f"{field}."))
     if not name and not found:
         raise InvalidRequest(
             f'{field} must be a string, or an object such as {{"id": "中文女"}} or {{"ref_audio": "data:audio/wav;base64,…", '
-            '"ref_text": "what is said in it"}'
+            '"ref_text": "what is said in it"}',
+            param=field,
         )
     return name, found
 
@@ -108,7 +110,7 @@ def _references(value: Any) -> list[Recording]:
         raise InvalidRequest(
             'references must be a list of one object: [{"audio": "data:audio/wav;base64,…", "text": "…"}]'
         )
-    found = list(_recordings(value[0], {**_RECORDING_FIELDS, **_INNER_FIELDS}, "references[0]."))
+    found = list(_recordings(value[0], {**RECORDING_FIELDS, **_INNER_FIELDS}, "references[0]."))
     if not found:
         raise InvalidRequest(
             "references[0] needs audio, the recording itself in base64, and text: paths and names are not taken"
@@ -152,7 +154,7 @@ def _asking(field: str, value: Any, nested: int) -> Iterator[str]:
     if not value or str(value).strip().lower() == "false":
         return
     name = field.rpartition(".")[2]
-    if _is_about_a_voice(name) or ("." in field and name in _RECORDING_FIELDS):
+    if _is_about_a_voice(name) or ("." in field and name in RECORDING_FIELDS):
         yield field
     elif isinstance(value, Mapping) and nested:
         for key, inner in value.items():
@@ -183,5 +185,5 @@ def _text(value: Any, field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidRequest(f"{field} must be a string, got {type(value).__name__}")
+        raise InvalidRequest(f"{field} must be a string, got {type(value).__name__}", param=field)
     return value

@@ -37,7 +37,7 @@ def _nothing(_: str) -> str:
 class SpeechOptions:
     """How a text is spoken and sent: all of a request but its text. `language`: the ISO 639 code that the request says, "" for
     none; `voice_language`: that of the voice. `sample_rate` None: the engine's. `stream`: as it is made, a file whose header
-    knows no length; else a whole one."""
+    knows no length; else a whole one. `ignored`: parameters that came and are without effect, which the client is told."""
 
     voice: str = DEFAULT_VOICE
     recording: Recording | None = None
@@ -51,6 +51,7 @@ class SpeechOptions:
     stream: bool = False
     timestamps: bool = False  # when each word is said
     framing: Literal["audio", "sse"] = "audio"
+    ignored: tuple[str, ...] = ()
 
     @property
     def recording_bytes(self) -> int:
@@ -80,7 +81,7 @@ def from_api(
     milliseconds for a long text: off the event loop."""
     options = replace(
         _options(body, can, said_in, upload),
-        instruction=_instruction(body, "instruction"),
+        instruction=_instruction(body),
         stream=boolean("stream", body.get("stream")),
         framing="sse" if _choice(body, "stream_format", ("audio", "sse"), "audio") == "sse" else "audio",
     )
@@ -90,13 +91,17 @@ def from_api(
 def from_openai(
     body: Mapping[str, Any], can: Capabilities, max_chars: int, said_in: Callable[[str], str] = _nothing
 ) -> SynthesisRequest:
-    """`body`: https://platform.openai.com/docs/api-reference/audio/createSpeech; any `model` is taken for ours. Off the event
-    loop, as `from_api`."""
+    """`body`: https://platform.openai.com/docs/api-reference/audio/createSpeech; any `model` is taken for ours. Clients send
+    `instructions` to every voice: where they cannot be followed they are ignored, and never an error. Off the event loop, as
+    `from_api`."""
+    instruction = plain(_string(body, "instructions"))
+    followed = can.instructions and len(instruction) <= MAX_INSTRUCTION_CHARS
     framing = _choice(body, "stream_format", ("audio", "sse"), "")
     format = _choice(body, "response_format", tuple(CONTENT_TYPES), "mp3")
     options = replace(
         _options(body, can, said_in),
-        instruction=_instruction(body, "instructions"),
+        instruction=instruction if followed else "",
+        ignored=("instructions",) if instruction and not followed else (),
         stream=bool(framing) or format not in WITH_LENGTH or boolean("stream", body.get("stream")),
         framing="sse" if framing == "sse" else "audio",
         format=format,
@@ -109,7 +114,7 @@ def options_of(body: Mapping[str, Any], can: Capabilities, said_in: Callable[[st
     says otherwise."""
     options = replace(
         _options(body, can, said_in),
-        instruction=_instruction(body, "instruction"),
+        instruction=_instruction(body),
         format=_choice(body, "format", tuple(CONTENT_TYPES), "pcm"),
         stream=True,
     )
@@ -128,13 +133,13 @@ def _request(
     text = body.get(field)
     if not isinstance(text, str):
         came = "nothing" if text is None else type(text).__name__
-        raise InvalidRequest(f"{field} must be a string with the text to speak, got {came}")
+        raise InvalidRequest(f"{field} must be a string with the text to speak, got {came}", param=field)
     if len(text) > max_chars:
-        raise TooLarge(f"{field} has {len(text)} characters; at most {max_chars} are taken in one request")
+        raise TooLarge(f"{field} has {len(text)} characters; at most {max_chars} are taken in one request", param=field)
     made = words(text, language=options.language, voice_language=options.voice_language, markdown=options.markdown)
     found = tuple(pieces(made.text, can))
     if not found:
-        raise InvalidRequest(f"{field} holds nothing that can be spoken: no letter and no digit")
+        raise InvalidRequest(f"{field} holds nothing that can be spoken: no letter and no digit", param=field)
     return SynthesisRequest(
         **{**vars(options), "language": made.language},
         pieces=found,
@@ -165,7 +170,9 @@ def _language(body: Mapping[str, Any]) -> str:
     name = _string(body, "language")
     code = language_code(name)
     if not code and name.strip().lower() not in ("", "auto"):
-        raise InvalidRequest(f"language must be a code or a name such as zh or English, or auto, got {name!r:.50}")
+        raise InvalidRequest(
+            f"language must be a code or a name such as zh or English, or auto, got {name!r:.50}", param="language"
+        )
     return code
 
 
@@ -174,14 +181,14 @@ def _string(body: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name} must be a string, got {type(value).__name__}")
+        raise InvalidRequest(f"{name} must be a string, got {type(value).__name__}", param=name)
     return value
 
 
-def _instruction(body: Mapping[str, Any], name: str) -> str:
-    value = plain(_string(body, name))
+def _instruction(body: Mapping[str, Any]) -> str:
+    value = plain(_string(body, "instruction"))
     if len(value) > MAX_INSTRUCTION_CHARS:
-        raise TooLarge(f"{name} has {len(value)} characters; at most {MAX_INSTRUCTION_CHARS} are taken")
+        raise TooLarge(f"instruction has {len(value)} characters; at most {MAX_INSTRUCTION_CHARS} are taken")
     return value
 
 
@@ -205,7 +212,7 @@ def _timestamps(body: Mapping[str, Any]) -> bool:
         return False
     if value in ("word", ["word"]):
         return True
-    raise InvalidRequest(f'timestamps must be "word" or "none", got {value!r:.50}')
+    raise InvalidRequest(f'timestamps must be "word" or "none", got {value!r:.50}', param="timestamps")
 
 
 def _sample_rate(body: Mapping[str, Any]) -> int | None:
@@ -214,7 +221,9 @@ def _sample_rate(body: Mapping[str, Any]) -> int | None:
         return None
     text = value.strip() if isinstance(value, str) else str(value) if type(value) is int else ""
     if not (text.isascii() and text.isdigit() and len(text) <= RATE_DIGITS):
-        raise InvalidRequest(f"sample_rate must be a whole number of Hz such as 16000, got {value!r:.50}")
+        raise InvalidRequest(
+            f"sample_rate must be a whole number of Hz such as 16000, got {value!r:.50}", param="sample_rate"
+        )
     return int(text)
 
 
@@ -223,5 +232,5 @@ def _choice(body: Mapping[str, Any], name: str, choices: tuple[str, ...], defaul
     if value is None:
         return default
     if value not in choices:
-        raise InvalidRequest(f"{name} must be one of {', '.join(choices)}, got {value!r:.50}")
+        raise InvalidRequest(f"{name} must be one of {', '.join(choices)}, got {value!r:.50}", param=name)
     return str(value)

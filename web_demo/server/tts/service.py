@@ -191,8 +191,11 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             return voice
         if (alias := requests.OPENAI_VOICES.get(voice)) in known:
             return str(alias)
-        added = tuple(speaker.name for speaker in self.speakers.list())
-        raise NotFound(f"there is no voice {voice[:100]!r}; there are: {', '.join((*added, *known))}")
+        raise NotFound(f"there is no voice {voice[:100]!r}; there are: {', '.join(self.voices())}", param="voice")
+
+    def voices(self) -> tuple[str, ...]:
+        """The names of all that can be asked for, those that were added first."""
+        return (*(speaker.name for speaker in self.speakers.list()), *self.engine.capabilities.voices)
 
 
 SERVICE = web.AppKey("tts", TtsService)

@@ -13,6 +13,7 @@ from web_demo.audio.samples import Audio
 from web_demo.engines.base import TtsEngine, VoicePrompt
 from web_demo.errors import InvalidRequest, Unavailable
 from web_demo.media.decoders import Decoders
+from web_demo.server.common.answers import json_response
 from web_demo.server.common.budgets import client_of
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
@@ -48,7 +49,7 @@ class Voices:
     async def list(self, request: web.Request) -> web.Response:
         built_in = [{"name": name, "kind": "built-in"} for name in self._engine.capabilities.voices]
         added = [_shown(speaker) for speaker in self._store.list()]
-        return web.json_response({"speakers": built_in + added, "success": True})
+        return json_response({"speakers": built_in + added, "success": True})
 
     async def add(self, request: web.Request) -> web.Response:
         self._health.require()
@@ -69,12 +70,12 @@ class Voices:
         async with self._changing:
             await off_loop(self._store.add, speaker, VoicePrompt(audio, transcript))
         log.info("voice added seconds=%.1f", audio.seconds)
-        return web.json_response({"speaker": _shown(speaker), "success": True}, status=201)
+        return json_response({"speaker": _shown(speaker), "success": True}, status=201)
 
     async def delete(self, request: web.Request) -> web.Response:
         async with self._changing:
             await off_loop(self._store.remove, request.match_info["name"])
-        return web.json_response({"success": True})
+        return json_response({"success": True})
 
     async def _transcribe(self, audio: Audio, client: str) -> str:
         """What our own recogniser hears in the recording of `client`."""
@@ -100,15 +101,16 @@ def _shown(speaker: Speaker) -> dict[str, object]:
     }
 
 
-def add_routes(
-    app: web.Application,
-    health: Health,
-    engine: TtsEngine,
-    store: SpeakerStore,
-    decoders: Decoders,
-    settings: TtsSettings,
-) -> None:
-    voices = Voices(health, engine, store, decoders, settings)
-    app.router.add_get("/api/speakers", voices.list)
-    app.router.add_post("/api/speakers", voices.add)
-    app.router.add_delete("/api/speakers/{name}", voices.delete)
+VOICES = web.AppKey("voices", Voices)
+
+
+async def list_all(request: web.Request) -> web.Response:
+    return await request.app[VOICES].list(request)
+
+
+async def add(request: web.Request) -> web.Response:
+    return await request.app[VOICES].add(request)
+
+
+async def delete(request: web.Request) -> web.Response:
+    return await request.app[VOICES].delete(request)

@@ -12,6 +12,7 @@ from web_demo.audio.opus import OpusReader, OpusWriter
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE
 from web_demo.errors import InvalidRequest
 from web_demo.server import protocal
+from web_demo.server.common import asker
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
@@ -45,7 +46,7 @@ from web_demo.server.conversation.events import (
 )
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.turn import Refusal
-from web_demo.server.wires.chat_settings import ChatSettings, language_of, sampling_of, tool_results, update
+from web_demo.server.wires.chat_settings import ChatSettings, sampling_of, tool_results, update
 from web_demo.server.wires.connection import Connection
 
 _CONTROL: dict[protocal.Action, ClientEvent] = {
@@ -66,7 +67,7 @@ class ChatWire:
         request = connection.request
         self._settings = ChatSettings(
             SessionOptions(
-                language=language_of(request.headers.get("Accept-Language", "")) or "en",
+                language=asker.language_of(request.headers.get("Accept-Language", "")) or "en",
                 sampling=sampling_of(request.query),
             )
         )

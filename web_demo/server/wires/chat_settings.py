@@ -53,8 +53,8 @@ def tool_results(data: Mapping[str, Any]) -> tuple[ToolResult, ...]:
 
 
 def language_of(tag: str) -> str | None:
-    """The language of a tag or an Accept-Language header ("zh-CN,zh;q=0.9" -> "zh"), if it is one that we speak."""
-    first = tag.replace("_", "-").split(",")[0].split(";")[0].split("-")[0].strip().lower()
+    """The language of a tag ("zh-CN" -> "zh"), if it is one that we speak."""
+    first = tag.replace("_", "-").split("-")[0].strip().lower()
     return first if first in LANGUAGES else None
 
 

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Handler
 
 from tests.speech import recording
 from tests.web_demo.server.asr.helpers import ScriptedAsr, post, serving, speech
 from web_demo.audio.samples import to_wav
 from web_demo.engines.asr.openai import OpenAiAsr, create
-from web_demo.errors import Busy, EngineFailed, SetupError, Unavailable
+from web_demo.errors import Busy, InvalidRequest, SetupError, Unavailable
 from web_demo.server.asr.settings import AsrSettings
 
 
@@ -35,7 +36,9 @@ async def test_a_recording_goes_there_and_its_text_comes_back():
 
 
 @asynccontextmanager
-async def answering(answer: dict | None, *, takes: tuple[str, ...] = ("word", "segment", "none")):
+async def answering(
+    answer: dict | None, *, takes: tuple[str, ...] = ("word", "segment", "none"), translate: Handler | None = None
+):
     """The engine before a server that gives `answer` to each recording; forms it does not take get 400."""
     asked: list[str] = []
 
@@ -53,6 +56,8 @@ async def answering(answer: dict | None, *, takes: tuple[str, ...] = ("word", "s
     app = web.Application()
     app.router.add_get("/v1/models", models)
     app.router.add_post("/v1/audio/transcriptions", transcribe)
+    if translate is not None:
+        app.router.add_post("/v1/audio/translations", translate)
     async with TestServer(app) as server:
         remote = OpenAiAsr(str(server.make_url("/v1")), "w", "")
         await remote.start()
@@ -141,8 +146,29 @@ async def test_no_server_is_a_setup_error_and_later_unavailable():
 
 async def test_what_the_server_refuses_is_passed_on_with_its_reason():
     async with behind(ScriptedAsr()) as remote:
-        with pytest.raises(EngineFailed, match="fr"):
+        with pytest.raises(InvalidRequest, match="fr") as refusal:
             await remote.transcribe(recording("cards_001"), language="fr")
+    assert refusal.value.param == "language"
+
+
+async def test_speech_is_translated_by_a_server_that_can():
+    asked = []
+
+    async def translate(request: web.Request) -> web.Response:
+        asked.append(dict(await request.post()))
+        return web.json_response(ANSWER | {"segments": SEGMENTS})
+
+    async with answering(ANSWER | {"segments": SEGMENTS}, translate=translate) as (remote, _):
+        transcript = await remote.translate(recording("go_forward_ten_meters"), hotwords=["Fun", "Audio"])
+    assert (transcript.text, transcript.language) == (ANSWER["text"], "en")
+    assert [segment.text for segment in transcript.segments] == ["Hello, world.", "Good day."]
+    assert (asked[0]["prompt"], asked[0]["model"], "language" in asked[0]) == ("Fun, Audio", "w", False)
+
+
+async def test_a_server_that_does_not_translate_is_told_of():
+    async with answering(ANSWER) as (remote, _):
+        with pytest.raises(InvalidRequest, match="does not translate"):
+            await remote.translate(recording("go_forward_ten_meters"))
 
 
 async def test_a_busy_server_makes_this_one_busy():

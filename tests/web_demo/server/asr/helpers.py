@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -35,9 +36,14 @@ class ScriptedAsr:
         max_segment_s: float = 10.0,
         concurrency: int = 2,
         timestamps: str = "segment",
+        translation: bool = False,
     ) -> None:
         self.capabilities = Capabilities(
-            languages=tuple(languages), hotwords=True, timestamps=timestamps, max_concurrency=concurrency
+            languages=tuple(languages),
+            hotwords=True,
+            timestamps=timestamps,
+            translation=translation,
+            max_concurrency=concurrency,
         )
         self.max_segment_s = max_segment_s
         self.asked: list[dict] = []
@@ -74,6 +80,10 @@ class ScriptedAsr:
             raise self.error
         text = self.text or f"{round(audio.seconds * 10)} tenths"
         return Transcript(text, language or self.capabilities.languages[0])
+
+    async def translate(self, audio, *, hotwords=()) -> Transcript:
+        heard = await self.transcribe(audio, language="en", hotwords=hotwords)
+        return replace(heard, text=f"in English: {heard.text}")
 
     async def in_use(self) -> int:
         return self.running

@@ -1,5 +1,6 @@
 """The OpenAI-compatible face, through the unmodified openai package and over raw HTTP."""
 
+import base64
 import itertools
 import json
 import re
@@ -8,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import openai
 import pytest
+from openai.types.audio import TranscriptionVerbose, TranslationVerbose
 
 from tests.web_demo.server.asr.helpers import GO, ScriptedAsr, eventually, form, go, serving, speech
 from web_demo.audio.samples import Audio, to_wav
+from web_demo.server.common.forms import BODIES
 
 
 def sdk(client) -> openai.AsyncOpenAI:
@@ -136,21 +139,183 @@ async def test_subtitles_of_a_paused_recording_begin_when_each_phrase_is_said():
     assert starts == [("00:00:00", "First one."), ("00:00:11", "Then another.")]
 
 
+async def test_what_is_used_is_told_by_duration():
+    async with serving() as client, sdk(client) as remote:
+        answer = await remote.audio.transcriptions.create(model="script", file=GO)
+    assert (answer.usage.type, answer.usage.seconds) == ("duration", pytest.approx(2.786))
+
+
+async def test_verbose_json_has_every_field_of_the_packages_types():
+    async with serving(ScriptedAsr(timestamps="word")) as client:
+        fields = {"response_format": "verbose_json", "timestamp_granularities[]": "segment"}
+        response = await client.post("/v1/audio/transcriptions", data=form(GO.read_bytes(), field="file", **fields))
+        answer = TranscriptionVerbose.model_validate_json(await response.text(), strict=True)
+    assert answer.usage.seconds == answer.duration == pytest.approx(2.786)
+    (segment,) = answer.segments
+    assert segment.no_speech_prob < 0.6  # programs leave out segments beyond these
+    assert segment.avg_logprob > -1.0
+    assert segment.compression_ratio < 2.4
+
+
 @pytest.mark.parametrize(
-    ("fields", "reason"),
+    ("fields", "reason", "param"),
     [
-        ({"response_format": "pdf"}, "json, text, verbose_json, srt, vtt"),
-        ({"timestamp_granularities[]": "word"}, "response_format=verbose_json"),
-        ({"response_format": "verbose_json", "timestamp_granularities[]": "word"}, "no word times"),
-        ({"language": "xx"}, "not available"),
-        ({"languages[]": "xx"}, "not available"),
+        ({"response_format": "pdf"}, "json, text, verbose_json, srt, vtt", "response_format"),
+        ({"timestamp_granularities[]": "word"}, "response_format=verbose_json", "timestamp_granularities"),
+        (
+            {"response_format": "verbose_json", "timestamp_granularities[]": "word"},
+            "no word times",
+            "timestamp_granularities",
+        ),
+        ({"language": "xx"}, "not available", "language"),
+        ({"languages[]": "xx"}, "not available", "language"),
+        ({"stream": "yes", "response_format": "srt"}, "cannot be streamed", "stream"),
+        ({"stream": "1", "response_format": "vtt"}, "cannot be streamed", "stream"),
+        ({"stream": "maybe"}, "true or false", "stream"),
     ],
 )
-async def test_wrong_options_become_the_sdks_own_errors(fields, reason):
+async def test_wrong_options_become_the_sdks_own_errors(fields, reason, param):
     async with serving() as client:
         response = await client.post("/v1/audio/transcriptions", data=form(GO.read_bytes(), field="file", **fields))
         assert response.status == 400
-        assert reason in json.loads(await response.text())["error"]["message"]
+        error = json.loads(await response.text())["error"]
+        assert reason in error["message"]
+        assert (error["param"], error["type"]) == (param, "invalid_request_error")
+
+
+async def test_the_languages_there_are_are_listed_in_the_language_of_who_asks():
+    async with serving() as client:
+        for path, field in (("/v1/audio/transcriptions", "file"), ("/api/transcribe", "audio")):
+            for spoken, listed in (
+                ("zh-CN,zh;q=0.9,en;q=0.8", "zh (中文), en (英文)"),
+                ("en", "zh (Chinese), en (English)"),
+            ):
+                data = form(GO.read_bytes(), field=field, language="fr")
+                response = await client.post(path, data=data, headers={"Accept-Language": spoken})
+                assert response.status == 400
+                assert listed.encode() in await response.read()
+
+
+async def test_what_is_no_sound_is_what_users_of_the_package_catch():
+    async with serving() as client, sdk(client) as remote:
+        with pytest.raises(openai.BadRequestError) as refusal:
+            await remote.audio.transcriptions.create(model="script", file=("a.wav", b"no sound at all" * 9))
+        with pytest.raises(openai.BadRequestError):
+            await remote.post(
+                "/audio/transcriptions", body={}, cast_to=object, options={"headers": {"Content-Type": "text/plain"}}
+            )
+        assert (await client.post("/api/transcribe", data=form(b"no sound at all" * 9))).status == 415
+    assert (refusal.value.code, refusal.value.type) == ("unsupported_media", "invalid_request_error")
+
+
+# --- JSON ---
+
+
+SPOKEN = base64.b64encode(GO.read_bytes()).decode()
+
+
+@pytest.mark.parametrize(
+    "sent", [{"data": SPOKEN, "format": "wav"}, {"data": f"data:audio/wav;base64,{SPOKEN}"}, SPOKEN]
+)
+async def test_a_recording_may_come_in_json(sent):
+    engine = ScriptedAsr()
+    async with serving(engine) as client:
+        body = {
+            "model": "any",
+            "input_audio": sent,
+            "language": "zh-CN",
+            "keywords": ["Fun", "Audio"],
+            "temperature": 0,
+            "prompt": None,
+            "response_format": "verbose_json",
+            "timestamp_granularities": ["segment"],
+            "stream": False,
+            "metadata": {"of": "others"},
+        }
+        response = await client.post("/v1/audio/transcriptions", json=body)
+        answer = await response.json()
+    assert (response.status, answer["text"]) == (200, "28 tenths")
+    assert (engine.asked[0]["language"], engine.asked[0]["hotwords"]) == ("zh", ("Fun", "Audio"))
+
+
+async def test_json_streams_as_a_form_does():
+    async with serving() as client:
+        response = await client.post("/v1/audio/transcriptions", json={"input_audio": SPOKEN, "stream": True})
+        assert response.content_type == "text/event-stream"
+        assert "transcript.text.done" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "input_audio"),
+        ({"input_audio": None}, "input_audio"),
+        ({"input_audio": 3}, "base64"),
+        ({"input_audio": {"data": 3}}, "base64"),
+        ({"input_audio": {"data": "!"}}, "not valid base64"),
+        ({"input_audio": "data:audio/wav,abc"}, "data: URL"),
+        ({"input_audio": "é"}, "not valid base64"),
+        ({"input_audio": ""}, ""),
+        ({"input_audio": {"data": SPOKEN}, "language": {"a": 1}}, "not available"),
+        ([], "object"),
+    ],
+)
+async def test_json_that_holds_no_recording_is_a_bad_request(body, reason):
+    async with serving() as client:
+        response = await client.post("/v1/audio/transcriptions", json=body)
+        assert response.status == 400, await response.text()
+        assert reason in (await response.json())["error"]["message"]
+        assert client.app[BODIES].taken == 0
+
+
+async def test_json_is_charged_more_than_its_bytes_before_it_is_decoded():
+    async with serving() as client:
+        bodies = client.app[BODIES]
+        most = []
+
+        async def slowly():
+            yield b'{"input_audio": "' + b"A" * (2 << 20)
+            await eventually(look, True)
+            yield b'"}'
+
+        async def look() -> bool:
+            most.append(bodies.taken)
+            return bodies.taken >= 8 * (2 << 20)
+
+        response = await client.post(
+            "/v1/audio/transcriptions", data=slowly(), headers={"Content-Type": "application/json"}
+        )
+        assert response.status == 400  # it is no recording
+        large = {"Content-Type": "application/json", "Content-Length": str(35 << 20), "Connection": "close"}
+        refused = await client.post("/v1/audio/transcriptions", data=b"{", headers=large)
+        assert refused.status == 413
+        assert bodies.taken == 0
+
+
+# --- translation ---
+
+
+async def test_an_engine_that_translates_does_so_for_the_package():
+    engine = ScriptedAsr(translation=True)
+    async with serving(engine) as client, sdk(client) as remote:
+        answer = await remote.audio.translations.create(model="any", file=GO, prompt="Fun, Audio")
+        verbose = await client.post(
+            "/v1/audio/translations", data=form(GO.read_bytes(), field="file", response_format="verbose_json")
+        )
+        told = TranslationVerbose.model_validate_json(await verbose.text(), strict=True)
+        srt = await client.post(
+            "/v1/audio/translations", data=form(GO.read_bytes(), field="file", response_format="srt")
+        )
+        assert "in English: 28 tenths" in await srt.text()
+    assert answer.text == "in English: 28 tenths"
+    assert engine.asked[0]["hotwords"] == ("Fun", "Audio")
+    assert (told.text, told.language) == ("in English: 28 tenths", "english")
+
+
+async def test_an_engine_that_does_not_translate_says_which_does():
+    async with serving() as client, sdk(client) as remote:
+        with pytest.raises(openai.BadRequestError, match="--engine openai"):
+            await remote.audio.translations.create(model="any", file=GO)
 
 
 async def test_an_unknown_language_is_a_bad_request_for_the_sdk():

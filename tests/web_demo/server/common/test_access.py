@@ -262,11 +262,31 @@ async def test_a_page_of_an_allowed_origin_may_read_the_answers_and_send_its_key
         asked = {**origin, "Access-Control-Request-Method": "POST"}
         preflight = await client.options("/api/echo", headers=asked)
         assert preflight.status == 204
-        assert "X-API-Key" in preflight.headers["Access-Control-Allow-Headers"]
+        assert "x-api-key" in preflight.headers["Access-Control-Allow-Headers"]
         answer = await client.get("/api/open", headers={**origin, "X-API-Key": KEY})
         refused = await client.get("/api/open", headers=origin)
     for response in (preflight, answer, refused):
         assert response.headers["Access-Control-Allow-Origin"] == "https://my.site"
+
+
+OPENAI_JS = (
+    "accept,authorization,content-type,openai-organization,x-stainless-arch,x-stainless-lang,x-stainless-os,"
+    "x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout"
+)
+
+
+async def test_a_page_of_an_allowed_origin_may_send_what_openai_s_javascript_sends_and_nothing_else():
+    asked = {
+        "Origin": "https://my.site",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": f"{OPENAI_JS},cookie,x-forwarded-for",
+    }
+    async with serving(api_key=KEY, allowed_origins=("https://my.site",)) as client:
+        preflight = await client.options("/v1/audio/speech", headers=asked)
+        answer = await client.get("/api/open", headers={"Origin": "https://my.site", "X-API-Key": KEY})
+    assert preflight.status == 204
+    assert preflight.headers["Access-Control-Allow-Headers"].split(", ") == OPENAI_JS.split(",")
+    assert "X-Ignored-Parameters" in answer.headers["Access-Control-Expose-Headers"]
 
 
 async def test_a_foreign_page_is_refused_at_its_preflight_and_told_nothing():

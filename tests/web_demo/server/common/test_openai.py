@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,8 @@ from tests.web_demo.server.asr.helpers import serving as serving_asr
 from tests.web_demo.server.tts.fakes import ToneTts
 from tests.web_demo.server.tts.fakes import serving as serving_tts
 from web_demo.errors import EngineFailed, InvalidRequest
+from web_demo.server.common import answers
+from web_demo.server.common.answers import json_bytes
 from web_demo.server.common.forms import boolean
 
 
@@ -43,7 +47,7 @@ async def test_the_openai_package_finds_the_model_that_is_served_and_no_other(ki
     assert (refusal.value.code, refusal.value.type, refusal.value.param) == (
         "not_found",
         "invalid_request_error",
-        None,
+        "model",
     )
 
 
@@ -52,6 +56,51 @@ async def test_a_model_with_slashes_in_its_name_is_found() -> None:
     engine.model = "FunAudioLLM/Fun-CosyVoice3-0.5B-2512"
     async with serving("tts", engine) as (url, _), openai.AsyncOpenAI(base_url=f"{url}v1", api_key="none") as remote:
         assert (await remote.models.retrieve(engine.model)).id == engine.model
+
+
+@both
+async def test_the_models_are_listed_as_open_webui_asks_for_them(kind: str) -> None:
+    async with serving(kind) as (url, model), aiohttp.ClientSession() as http:
+        async with http.get(f"{url}v1/audio/models") as response:
+            assert await response.json() == {"models": [{"id": model, "name": model}]}
+        async with http.get(f"{url}v1/audio/voices") as response:
+            voices = (await response.json())["voices"]
+    assert voices == ([{"id": name, "name": name} for name in ("中文女", "中文男")] if kind == "tts" else [])
+
+
+@both
+@pytest.mark.parametrize("path", ["v1/models", "v1/models/MODEL", "v1/audio/voices", "health"])
+async def test_a_slash_at_the_end_changes_nothing(kind: str, path: str) -> None:
+    async with serving(kind) as (url, model), aiohttp.ClientSession() as http:
+        path = path.replace("MODEL", model)
+        async with http.get(f"{url}{path}") as plain, http.get(f"{url}{path}/") as slashed:
+            assert (slashed.status, await slashed.text()) == (200, await plain.text())
+
+
+async def test_a_post_with_a_slash_at_its_end_is_answered_and_not_sent_elsewhere() -> None:
+    async with serving("tts") as (url, _), aiohttp.ClientSession() as http:
+        body = {"input": "hi", "voice": "alloy"}
+        async with http.post(f"{url}v1/audio/speech/", json=body, allow_redirects=False) as response:
+            assert response.status == 200
+
+
+async def test_json_is_written_in_utf_8_and_half_a_character_stays_an_escape() -> None:
+    async with serving("tts") as (url, _), aiohttp.ClientSession() as http:
+        async with http.get(f"{url}api/speakers") as response:
+            assert response.charset == "utf-8"
+            assert "中文女".encode() in await response.read()
+        async with http.post(f"{url}v1/audio/speech", json={"input": "hi", "voice": "没有"}) as response:
+            assert "没有".encode() in await response.read()
+    assert json.loads(json_bytes({"a": "\ud800中"})) == {"a": "\ud800中"}
+    assert json_bytes({"a": "\ud800中"}) == '{"a": "\\ud800中"}'.encode()
+
+
+def test_every_service_writes_its_json_in_the_one_place() -> None:
+    """aiohttp's own writes "中" as an escape."""
+    folder = Path(answers.__file__).parents[1]
+    sources = {path: path.read_text("utf-8") for path in folder.rglob("*.py") if path != Path(answers.__file__)}
+    assert len(sources) > 40
+    assert [path.name for path, source in sources.items() if "web.json_response" in source] == []
 
 
 @both
@@ -89,6 +138,52 @@ async def test_a_failure_after_the_first_event_is_the_last_event_and_is_counted(
     assert 'service_errors_total{code="engine_failed"} 1.0' in metrics
     if kind == "tts":
         assert 'tts_requests_total{outcome="engine_failed"} 1.0' in metrics
+
+
+# --- what is told and what is wrong ---
+
+
+@pytest.mark.parametrize("framing", ["audio", "sse"])
+@pytest.mark.parametrize(
+    ("able", "said", "ignored"), [(True, "slowly", False), (False, "slowly", True), (True, "x" * 501, True)]
+)
+async def test_instructions_are_followed_or_told_to_be_without_effect_and_never_refused(
+    framing: str, able: bool, said: str, ignored: bool
+) -> None:
+    engine = ToneTts()
+    engine.capabilities = replace(engine.capabilities, instructions=able)
+    body = {"input": "hi", "voice": "alloy", "instructions": said, "stream_format": framing}
+    async with serving("tts", engine) as (url, _), aiohttp.ClientSession() as http:
+        response = await http.post(f"{url}v1/audio/speech", json=body)
+        assert response.status == 200, await response.text()
+        assert response.headers.get("X-Ignored-Parameters") == ("instructions" if ignored else None)
+        await response.read()
+    assert engine.requests[0].instruction == ("" if ignored else said)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": None}, "input"),
+        ({"input": "x" * 6000}, "input"),
+        ({"voice": 3}, "voice"),
+        ({"voice": "nobody"}, "voice"),
+        ({"speed": 99}, "speed"),
+        ({"response_format": "midi"}, "response_format"),
+        ({"stream_format": "carrier pigeon"}, "stream_format"),
+        ({"language": "?"}, "language"),
+        ({"markdown": "maybe"}, "markdown"),
+        ({"instructions": 1}, "instructions"),
+    ],
+)
+async def test_an_error_names_its_parameter(wrong: dict[str, Any], param: str) -> None:
+    body = {"input": "hi", "voice": "alloy", "model": "tts-1", **wrong}
+    async with serving("tts") as (url, _), openai.AsyncOpenAI(base_url=f"{url}v1", api_key="none") as remote:
+        asking = remote.post("/audio/speech", body=body, cast_to=object)
+        with pytest.raises(openai.APIStatusError) as refusal:
+            await asking
+    assert (refusal.value.param, refusal.value.type) == (param, "invalid_request_error")
 
 
 # --- booleans ---

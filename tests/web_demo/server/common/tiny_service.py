@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from web_demo.errors import Busy, EngineFailed
+from web_demo.server.common.api.routes import Route, add_routes
 from web_demo.server.common.forms import BodyLimits, read_json
 from web_demo.server.common.health import Health
 from web_demo.server.common.service import make_app
@@ -44,7 +45,7 @@ class TinyService:
 
     def app(self, settings: ServiceSettings) -> web.Application:
         app = make_app(settings, self, prometheus_client.CollectorRegistry(), client_max_size=1000)
-        app.router.add_get("/", _open)
+        add_routes(app, [Route("GET", "/", _open, "A page.", open=True)])
         app.router.add_get("/api/open", _open)
         app.router.add_post("/api/echo", _echo)
         app.router.add_get("/api/busy", _busy)

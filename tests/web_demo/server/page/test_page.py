@@ -246,16 +246,16 @@ async def test_a_service_that_is_down_is_named_with_what_to_do() -> None:
 
 async def test_a_body_over_the_cap_is_refused_whether_announced_or_not() -> None:
     async def unannounced() -> AsyncIterator[bytes]:
-        for _ in range(65):
+        for _ in range(14):
             yield bytes(1 << 20)
 
     async with running() as (server, target, http):
-        headers = {"Content-Length": str(65 << 20), "Connection": "close"}
+        headers = {"Content-Length": str(14 << 20), "Connection": "close"}
         async with http.post(server.url("/api/speakers"), data=b"x", headers=headers) as response:
             assert response.status == 413
         async with http.post(server.url("/api/speakers"), data=unannounced()) as response:
             assert response.status == 413
-            assert "64 MiB" in (await response.json())["error"]["message"]
+            assert "12 MiB" in (await response.json())["error"]["message"]
         assert target.bodies == []
 
 
@@ -295,10 +295,10 @@ async def test_a_packed_body_is_passed_on_unpacked() -> None:
 
 
 async def test_a_small_packed_body_is_refused_by_what_it_unpacks_to() -> None:
-    bomb = gzip.compress(bytes(65 << 20))
+    bomb = gzip.compress(bytes(14 << 20))
     async with running() as (server, target, http):
         async with http.post(server.url("/api/speakers"), data=bomb, headers={"Content-Encoding": "gzip"}) as response:
-            assert (response.status, "64 MiB" in await response.text()) == (413, True)
+            assert (response.status, "12 MiB" in await response.text()) == (413, True)
         assert target.bodies == []
 
 

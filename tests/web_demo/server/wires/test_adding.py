@@ -9,6 +9,7 @@ import numpy as np
 from tests.talk import LONG, s2s, say, serving
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server.common.api.routes import Route, add_routes
 from web_demo.server.s2s.routes import conversation
 from web_demo.server.wires import connection
 
@@ -25,8 +26,8 @@ def tutorial():
 async def test_the_wire_of_the_tutorial_holds_a_conversation():
     engine = ScriptedS2s(lambda turn: say("Hello." if len(engine.turns) == 1 else LONG)(turn))
     app = s2s(engine)
-    assert 'app.router.add_get("/api/words", conversation(WordWire))' in PAGE
-    app.router.add_get("/api/words", conversation(tutorial()))
+    (told,) = re.findall(r"^    (Route\(.*\))$", PAGE, re.MULTILINE)
+    add_routes(app, [eval(told, {"Route": Route, "conversation": conversation, "WordWire": tutorial()})])
     async with (
         serving(app) as server,
         aiohttp.ClientSession() as http,

@@ -83,11 +83,7 @@ class Committing:
         self._kept.keep_last(0)
 
 
-def add_routes(app: web.Application) -> None:
-    app.router.add_get("/v1/realtime", _handle)
-
-
-async def _handle(request: web.Request) -> web.WebSocketResponse:
+async def handle(request: web.Request) -> web.WebSocketResponse:
     service = request.app[SERVICE]
     socket = web.WebSocketResponse(
         max_msg_size=MAX_MESSAGE_BYTES, heartbeat=20.0, compress=False, protocols=(SUBPROTOCOL,), decode_text=False

@@ -40,11 +40,7 @@ IDLE_S = 300.0  # a connection on which nothing is said or spoken for so long en
 MAX_WAITING = 4  # utterances, besides the one that is spoken
 
 
-def add_routes(app: web.Application) -> None:
-    app.router.add_get("/api/synthesize/stream", _handle)
-
-
-async def _handle(request: web.Request) -> web.WebSocketResponse:
+async def handle(request: web.Request) -> web.WebSocketResponse:
     if not web.WebSocketResponse().can_prepare(request):
         raise InvalidRequest("/api/synthesize/stream is a WebSocket; a whole text is spoken by POST /api/synthesize")
     service = request.app[SERVICE]

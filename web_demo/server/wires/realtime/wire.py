@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
-from aiohttp import WSCloseCode
-
 from utils.bucket import TokenBucket
 from web_demo.errors import Unavailable
 from web_demo.server.common.realtime.events import Event, error_event, event, read, text_of
@@ -25,7 +23,6 @@ from web_demo.server.wires.realtime.sound import SwitchingReader
 from web_demo.server.wires.realtime.telling import Telling
 
 SUBPROTOCOLS = ("realtime",)  # what a browser's client is answered with; its key stands in another one that it offers
-NOT_HERE = "this address is for conversations: transcription is /v1/realtime?intent=transcription of the ASR service"
 EVENTS_AHEAD, EVENTS_PER_S = 1000.0, 400.0
 UNIT_BYTES = 16 << 10  # of an event, or of an answer to it, that cost what an event costs
 
@@ -59,11 +56,7 @@ class RealtimeWire:
         return self._writer[1]
 
     async def greet(self) -> None:
-        if self._connection.request.query.get("intent") == "transcription":
-            await self._send([error_event(EventError(NOT_HERE, code="unsupported_intent", param="intent"))])
-            await self._connection.socket.close(code=WSCloseCode.POLICY_VIOLATION)
-        else:
-            await self._send([event("session.created", session=self._settings.fields)])
+        await self._send([event("session.created", session=self._settings.fields)])
 
     async def refuse(self, message: str) -> None:
         await self._send([error_event(Unavailable(message))])

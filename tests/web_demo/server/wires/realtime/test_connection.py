@@ -66,13 +66,6 @@ async def test_a_full_service_refuses_with_an_error_and_closes_with_1013():
         assert "in use" in error["message"]
 
 
-async def test_transcription_is_for_the_other_service():
-    async with serving(service()) as server:
-        error, code = await refused(server, "?intent=transcription")
-        assert (error["code"], code) == ("unsupported_intent", 1008)
-        await until(lambda: not server.service.sessions)
-
-
 async def test_a_client_that_hangs_up_in_an_answer_leaves_nothing():
     engine = ScriptedS2s(say(LONG, LONG))
     async with serving(service(engine)) as server:
