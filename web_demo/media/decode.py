@@ -29,6 +29,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from web_demo.errors import TooLarge, UnsupportedMedia
+from web_demo.media.joined import Part, parts
 from web_demo.media.mixing import Mixer
 
 READABLE = "send a recording as wav, mp3, flac, ogg, opus, m4a, mp4, webm, aac, wma, aiff, amr or another audio file"
@@ -152,41 +153,59 @@ class FileDecoder:
         return (damage, *self._notes)
 
     def blocks(self) -> Iterator[Pcm]:
-        with self._open() as container:
+        refused: UnsupportedMedia | None = None
+        for number, part in enumerate(parts(self._file)):
+            try:
+                if number and not part.known:
+                    raise UnsupportedMedia("nothing that is known begins there")
+                yield from self._part(part)
+            except UnsupportedMedia as error:
+                refused = refused or error
+                self._note(f"{part.end - part.start} bytes behind byte {part.start} are no audio that can be read")
+        if not self._sound.samples and refused:
+            raise refused
+        if self._sound.peak < SILENT:
+            self._note("the recording is silent: there is no sound in it at all")
+
+    def _part(self, part: Part) -> Iterator[Pcm]:
+        """One of the files that were joined to this one."""
+        before = self._sound.samples
+        with self._open(part) as container:
             track = self._track(container)
             if track.rate and track.rate not in RATES:
                 raise _wrong_rate(track.rate)
             form = container.format.name.partition(",")[0]
             claimed_s = _claimed_s(track) if form in _STATES_LENGTH else 0.0
-            if claimed_s > 1.1 * self._max_s + 10:
+            if before / self._rate + claimed_s > 1.1 * self._max_s + 10:
                 raise self._too_long()
-            self._shift_s = -_origin_s(container, form)
+            self._clock_s = before / self._rate
+            self._shift_s = self._clock_s - _origin_s(container, form)
             for packet in self._packets(container, track):
                 for block in self._packet(packet, timed=form in _TIMED):
                     yield block
-                    if self._sound.samples > (self._max_s + 0.1) * self._rate:  # encoders pad
-                        raise self._too_long()
+                    self._check_length()
             yield from self._sound.end()
-        if self._sound.samples > (self._max_s + 0.1) * self._rate:
-            raise self._too_long()
-        if not self._sound.samples:
+        self._check_length()
+        came_s = (self._sound.samples - before) / self._rate
+        if not came_s:
             raise UnsupportedMedia(f"the {form} file has no sound that can be decoded; {READABLE}")
-        came_s = self._sound.samples / self._rate
         if came_s < 0.99 * claimed_s - GAP_S:
-            self._notes.append(f"the file says that it lasts {claimed_s:.1f} s, but only {came_s:.1f} s are in it")
-        if self._sound.peak < SILENT:
-            self._notes.append("the recording is silent: there is no sound in it at all")
+            self._note(f"the file says that it lasts {claimed_s:.1f} s, but only {came_s:.1f} s are in it")
 
-    def _open(self) -> InputContainer:
+    def _check_length(self) -> None:
+        if self._sound.samples > (self._max_s + 0.1) * self._rate:  # encoders pad
+            raise self._too_long()
+
+    def _open(self, part: Part) -> InputContainer:
         """What begins at the first byte; else what FFmpeg does not find by itself: a file behind an ID3 tag, MPEG audio
         behind anything."""
         for find, form in ((lambda file: 0, None), (_behind_id3, None), (_mpeg_behind_junk, "mp3")):
-            start = find(self._file)
+            start = find(Window(self._file, part.start, part.end))
             if start is None:
                 continue
             try:
                 return av.open(
-                    Tail(self._file, start),
+                    Window(self._file, part.start + start, part.end),
                     "r",
                     format=form,
                     options={
@@ -209,7 +228,7 @@ class FileDecoder:
         best = container.streams.best("audio")
         track = next((track for track in default if track is best), default[0])
         if len(tracks) > 1:
-            self._notes.append(f"of {len(tracks)} audio tracks number {tracks.index(track) + 1} was read")
+            self._note(f"of {len(tracks)} audio tracks number {tracks.index(track) + 1} was read")
         track.codec_context.thread_count = 1
         return track
 
@@ -228,7 +247,7 @@ class FileDecoder:
                 idle = idle + 1 if self._file.tell() == reached else 0
                 reached = self._file.tell()
                 if idle >= MOST_IDLE_ERRORS:
-                    self._notes.append(f"the file cannot be read further than {self._clock_s:.1f} s")
+                    self._note(f"the file cannot be read further than {self._clock_s:.1f} s")
                     return
 
     def _packet(self, packet: av.Packet[AudioStream], *, timed: bool) -> Iterator[Pcm]:
@@ -272,6 +291,10 @@ class FileDecoder:
         if not self._faults:
             self._first_fault_s = self._clock_s
         self._faults += 1
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
 
     def _too_long(self) -> TooLarge:
         return TooLarge(f"the audio is longer than {self._max_s:g} s, the most that is taken; send it in parts")
@@ -340,16 +363,17 @@ class Sound:
         return pcm
 
 
-class Tail:
-    """`file` from `start` on, as FFmpeg wants to see it."""
+class Window:
+    """The bytes of `file` from `start` to `end`, as FFmpeg wants to see them."""
 
-    def __init__(self, file: BinaryIO, start: int) -> None:
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file = file
         self._start = start
+        self._end = end
         file.seek(start)
 
     def read(self, size: int) -> bytes:
-        return self._file.read(size)
+        return self._file.read(max(min(size, self._end - self._file.tell()), 0))
 
     def tell(self) -> int:
         return self._file.tell() - self._start
@@ -359,7 +383,7 @@ class Tail:
         if whence == os.SEEK_CUR:
             position += self.tell()
         elif whence == os.SEEK_END:
-            position += self._file.seek(0, os.SEEK_END) - self._start
+            position += self._end - self._start
         try:
             return self._file.seek(self._start + position) - self._start if position >= 0 else -errno.EINVAL
         except (OSError, ValueError):  # farther than the system, or Python, counts
@@ -386,7 +410,7 @@ def _origin_s(container: InputContainer, form: str) -> float:
     return 0.0 if form in _STARTS_AT_ZERO and 0 <= start_s <= LATE_S else start_s
 
 
-def _behind_id3(file: BinaryIO) -> int | None:
+def _behind_id3(file: Window) -> int | None:
     """Where a file goes on behind an ID3v2 tag (https://id3.org/id3v2.4.0-structure, 3.1); None: it has none."""
     file.seek(0)
     head = file.read(10)
@@ -395,7 +419,7 @@ def _behind_id3(file: BinaryIO) -> int | None:
     return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
 
 
-def _mpeg_behind_junk(file: BinaryIO) -> int | None:
+def _mpeg_behind_junk(file: Window) -> int | None:
     """Where MPEG audio may begin behind something else: two headers in a row, of frames of one kind."""
     file.seek(0)
     head = file.read(JUNK_BYTES)
