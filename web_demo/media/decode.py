@@ -31,6 +31,7 @@ from av.stream import Disposition
 from web_demo.errors import TooLarge, UnsupportedMedia
 from web_demo.media.joined import Part, parts
 from web_demo.media.mixing import Mixer
+from web_demo.media.syncs import HEAD_BYTES, frame_bytes
 
 READABLE = "send a recording as wav, mp3, flac, ogg, opus, m4a, mp4, webm, aac, wma, aiff, amr or another audio file"
 RATES = range(2_000, 768_001)  # Hz
@@ -428,23 +429,8 @@ def _mpeg_behind_junk(file: Window) -> int | None:
         return start if start < file.seek(0, os.SEEK_END) else None
     at = head.find(b"\xff", 1)
     while at >= 0:
-        length = _mpeg_frame_bytes(head[at : at + 4])
-        if length and _mpeg_frame_bytes(head[at + length : at + length + 4]) and head[at + 1] == head[at + length + 1]:
+        length = frame_bytes(head[at : at + HEAD_BYTES])
+        if length and frame_bytes(head[at + length :][:HEAD_BYTES]) and head[at + 1] == head[at + length + 1]:
             return at
         at = head.find(b"\xff", at + 1)
     return None
-
-
-def _mpeg_frame_bytes(header: bytes) -> int:
-    """Of a frame of MPEG audio, layer III (ISO 11172-3, 2.4.2.3), with this header; 0: it is none."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
-        return 0
-    version, rate_index, bit_rate = header[1] >> 3 & 3, header[2] >> 2 & 3, header[2] >> 4
-    if version == 1 or rate_index == 3 or not 0 < bit_rate < 15:
-        return 0
-    rate = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
-    if version == 3:
-        kbits = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)[bit_rate - 1]
-        return 144_000 * kbits // rate + (header[2] >> 1 & 1)
-    kbits = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)[bit_rate - 1]
-    return 72_000 * kbits // rate + (header[2] >> 1 & 1)

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from web_demo.media.syncs import SYNC, end_of_frames, in_a_row
+
 _CHUNK = 1 << 20
+_LOOK = 1 << 12
 _OVERLAP = 256  # no beginning is longer
 _MOST_PAGE_BYTES = 27 + 255 + 255 * 255  # of Ogg
 _PADDING = b"\0\r\n"
@@ -56,7 +59,7 @@ _MP4 = _kind(b"ftyp", rb"\0\0\0[\x08-\xff]ftyp", 4)
 _QUICKTIME = _kind(b"moov", rb".{4}(?:moov|mdat|wide|free|skip|pnot)", 4)
 _MATROSKA = _kind(b"\x1aE\xdf\xa3", rb"\x1aE\xdf\xa3.{0,80}?B\x82.(?:webm|matroska)")
 _TAGGED = _kind(b"ID3", rb"ID3[\2-\4][\0-\x0f].[\0-\x7f]{4}", raw=True)
-_MPEG = _kind(b"\xff", rb"\xff[\xe2-\xff][\0-\xfb]", raw=True)  # or AAC: too short to be searched for
+_FRAMES = _Kind(b"", SYNC, raw=True)  # too short to be searched for
 _LAME = (  # the first frame of an MP3 file, which says how long it is
     _kind(b"Xing", rb"\xff[\xe2-\xff][\x10-\xef].\0{9,32}Xing", 13, 21, 36, raw=True),
     _kind(b"Info", rb"\xff[\xe2-\xff][\x10-\xef].\0{9,32}Info", 13, 21, 36, raw=True),
@@ -79,25 +82,31 @@ _KINDS = (
 
 def parts(file: BinaryIO) -> Iterator[Part]:
     """The files in this one, in order, without the tags and the padding between them and behind them. What cannot be told to
-    be audio comes as a part that is not `known`, the last; the first part may be that too, and FFmpeg know more."""
-    size = file.seek(0, os.SEEK_END)
+    be audio comes as a part that is not `known`; where that is the first, it is all, and FFmpeg may know more."""
+    size = _untagged(file, file.seek(0, os.SEEK_END))
     at = 0
     while at < size or not at:
         body = _behind_tags(file, at, size)
         kind = _kind_at(file, body)
-        if kind is None:
+        if kind is _FRAMES and at and not in_a_row(file, body):
+            kind = None
+        if kind is None and not at:
             yield Part(at, size, known=False)
             return
-        end = _stated_end(file, kind, body, size)
+        end = _stated_end(file, kind, body, size) if kind else None
         if end is None:
-            end = _next_beginning(file, kind, body, size)
-        yield Part(at, _untagged(file, body, end) if kind.raw else end)
-        at = _behind_rest(file, end, size)
+            end = _next_beginning(file, kind or _FRAMES, body, size)
+        sound_end = _untagged(file, end) if kind is None or kind.raw else end
+        if kind in (_FRAMES, *_LAME):
+            end = sound_end = end_of_frames(file, body, sound_end) or end
+        if sound_end > at:
+            yield Part(at, sound_end, known=kind is not None)
+        at = _behind_tags(file, end, size)
 
 
 def _kind_at(file: BinaryIO, at: int) -> _Kind | None:
     head = _read(file, at, _OVERLAP)
-    return next((kind for kind in (*_KINDS, _QUICKTIME, _MPEG) if kind.head.match(head)), None)
+    return next((kind for kind in (*_KINDS, _QUICKTIME, _FRAMES) if kind.head.match(head)), None)
 
 
 def _next_beginning(file: BinaryIO, kind: _Kind, at: int, size: int) -> int:
@@ -233,19 +242,31 @@ def _matroska_end(file: BinaryIO, at: int, size: int) -> int | None:
 
 
 def _behind_tags(file: BinaryIO, at: int, size: int) -> int:
-    """Where the sound of a file begins that has tags in front (https://id3.org/id3v2.4.0-structure, 3.1)."""
-    while _TAGGED.head.match(head := _read(file, at, 10)):
-        behind = at + 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 0x10 else 0)
-        if behind >= size:
+    """Behind padding and tags that tell where they end (https://id3.org/id3v2.4.0-structure, 3.1; https://id3.org/ID3v1;
+    https://id3.org/Lyrics3v2; APEv2 with its header)."""
+    while at < size:
+        at = _behind_padding(file, at, size)
+        head = _read(file, at, 32)
+        if _TAGGED.head.match(head):
+            length = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 0x10 else 0)
+        elif head[:8] == b"APETAGEX" and len(head) == 32:
+            length = 32 + int.from_bytes(head[12:16], "little") * bool(head[23] & 0x20)
+        elif head[:3] == b"TAG" and size - at >= 128:
+            length = 128
+        elif head[:11] == b"LYRICSBEGIN" and (end := _read(file, at, 1 << 17).find(b"LYRICS200")) > 0:
+            length = end + 9
+        else:
             break
-        at = _behind_padding(file, behind, size)
+        if at + length > size:
+            break
+        at += length
     return at
 
 
 def _behind_padding(file: BinaryIO, at: int, size: int) -> int:
     start = at
     while at < size:
-        data = _read(file, at, min(_CHUNK, size - at))
+        data = _read(file, at, min(_LOOK, size - at))
         rest = data.lstrip(_PADDING)
         at += len(data) - len(rest)
         if rest or not data:
@@ -256,36 +277,22 @@ def _behind_padding(file: BinaryIO, at: int, size: int) -> int:
     return at
 
 
-def _behind_rest(file: BinaryIO, at: int, size: int) -> int:
-    """Behind the padding and the tags that end a file."""
-    while at < size:
-        at = _behind_padding(file, at, size)
-        head = _read(file, at, 32)
-        if head[:3] == b"TAG" and size - at >= 128:  # ID3v1
-            at += 128
-        elif head[:8] == b"APETAGEX" and len(head) == 32:
-            at += max(int.from_bytes(head[12:16], "little"), 32) + (32 if head[23] & 0x20 else 0)
-        elif head[:11] == b"LYRICSBEGIN" and (end := _read(file, at, 1 << 17).find(b"LYRICS200")) > 0:
-            at += end + 9
+def _untagged(file: BinaryIO, size: int) -> int:
+    """Where the tags begin that stand at the end of the file."""
+    end = size
+    while end:
+        if _read(file, end - 128, 3) == b"TAG":
+            length = 128
+        elif (foot := _read(file, end - 32, 32))[:8] == b"APETAGEX":
+            length = int.from_bytes(foot[12:16], "little") + (32 if foot[23] & 0x80 else 0)
+        elif (foot := _read(file, end - 15, 15))[6:] == b"LYRICS200" and foot[:6].isdigit():
+            length = 15 + int(foot[:6])
         else:
             break
-    return min(at, size)
-
-
-def _untagged(file: BinaryIO, start: int, end: int) -> int:
-    """Where the frames of a stream end that has tags behind them (https://id3.org/ID3v1; the footers of APEv2 and Lyrics3)."""
-    while True:
-        if _read(file, end - 128, 3) == b"TAG":
-            shorter = end - 128
-        elif (foot := _read(file, end - 32, 32))[:8] == b"APETAGEX":
-            shorter = end - int.from_bytes(foot[12:16], "little") - (32 if foot[23] & 0x80 else 0)
-        elif (foot := _read(file, end - 15, 15))[6:] == b"LYRICS200" and foot[:6].isdigit():
-            shorter = end - 15 - int(foot[:6])
-        else:
-            return end
-        if not start < shorter < end:
-            return end
-        end = shorter
+        if not 0 < length < end:
+            break
+        end -= length
+    return end
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:

@@ -121,6 +121,40 @@ def test_what_is_behind_a_file_and_no_audio_is_told(container, codec):
     assert warnings == [f"4500 bytes behind byte {len(data)} are no audio that can be read"]
 
 
+APE1 = bytes(40) + b"APETAGEX" + struct.pack("<IIII8x", 1000, 72, 1, 0)
+ID3V1 = b"TAG" + 125 * b"t"
+LYRICS3 = b"LYRICSBEGIN" + 40 * b"l" + b"000051LYRICS200"
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("ac3", "ac3"), ("flac", "flac"), ("mp2", "mp2")]
+)
+def test_tags_and_padding_behind_frames_are_no_damage_and_junk_is_told(container, codec):
+    data = voice_as(container, codec)
+    audio, warnings = decode(data)
+    assert warnings == []
+    for behind in (
+        ID3V1,
+        APE1,
+        LYRICS3 + ID3V1,
+        APE1 + LYRICS3 + ID3V1,
+        bytes(100),
+        bytes(70_000),
+        bytes(3000) + ID3V1,
+    ):
+        with_tags, warnings = decode(data + behind)
+        assert np.array_equal(with_tags.samples, audio.samples)
+        assert warnings == []
+    if container != "flac":  # whose frames do not say where they end: FFmpeg takes junk for the last's
+        for junk in (
+            b"\xff" * 3000,
+            b"some text, or what a download has left " * 50,
+            np.random.default_rng(1).bytes(5000),
+        ):
+            _, warnings = decode(data + junk + ID3V1)
+            assert warnings == [f"{len(junk)} bytes behind byte {len(data)} are no audio that can be read"]
+
+
 def test_joined_files_are_too_long_together():
     with pytest.raises(TooLarge, match=r"longer than 1\.5 s"):
         decode(2 * voice_as("flac", "flac"), max_s=1.5)

@@ -190,6 +190,13 @@ async def test_a_recording_in_the_request_comes_as_base64_or_upload_in_any_forma
     assert engine.requests[1].speed == 1.5
 
 
+@pytest.mark.parametrize("behind", [b"TAG" + 125 * b"t", bytes(3000)])
+async def test_tags_and_padding_behind_a_recording_are_no_damage(client: aiohttp.ClientSession, behind: bytes) -> None:
+    codec = encoder("mp3", WIRE_RATE)
+    data = codec.encode(recording("cards_001").at(WIRE_RATE).samples) + codec.finish() + behind
+    assert (await add(client, data, name="tagged", transcript=TEXT))[0] == 201
+
+
 async def test_a_recording_inside_the_opened_folder_is_used(engine: ToneTts) -> None:
     async with serving(TtsSettings(port=0, prompt_dir=FOLDER), engine) as client:
         for path in ("cards_001.wav", str(FOLDER / "cards_001.wav")):
