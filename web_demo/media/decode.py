@@ -40,6 +40,8 @@ GAP_S = 0.1  # timestamps jitter by less
 BACK_S = 1.0  # timestamps that go back by more begin anew: another recording was joined to the first
 MOST_GAP_S = 3600.0  # a jump of more is no pause
 LATE_S = 60.0  # a first timestamp up to here is a late start; beyond it a clock that had been running before
+LOOK_S = 30.0  # of several tracks, for which of them have sound
+MOST_TRACKS = 8  # that are looked at
 SILENT = 2  # the peak of 16-bit sound below which it is none
 JUNK_BYTES = 1 << 17  # how far the beginning of MPEG audio is looked for behind something else
 MOST_IDLE_ERRORS = 3  # errors of a demuxer without progress, until it is given up
@@ -128,7 +130,8 @@ def warm_up() -> None:
 
 
 class FileDecoder:
-    """`blocks` gives the sound of `file` once, mono 16-bit at `rate` Hz; `warnings` is whole when it has ended.
+    """`blocks` gives the sound of `file` once, mono 16-bit at `rate` Hz; `warnings` (something is missing, or may be) and
+    `remarks` (nothing is) are whole when it has ended.
 
     TooLarge is raised as soon as more than `max_s` seconds came out, or the file says that they would; UnsupportedMedia only
     about a file of which nothing can be read; MemoryError when the cage has no more.
@@ -144,6 +147,7 @@ class FileDecoder:
         self._faults = 0
         self._first_fault_s = 0.0
         self._notes: list[str] = []
+        self.remarks: list[str] = []
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -172,7 +176,8 @@ class FileDecoder:
         """One of the files that were joined to this one."""
         before = self._sound.samples
         with self._open(part) as container:
-            track = self._track(container)
+            tracks = _tracks(container)
+            track = self._track(container, tracks, self._heard(part) if len(tracks) > 1 else set())
             if track.rate and track.rate not in RATES:
                 raise _wrong_rate(track.rate)
             form = container.format.name.partition(",")[0]
@@ -220,17 +225,42 @@ class FileDecoder:
                 _raise_no_memory(error)
         raise UnsupportedMedia(f"the file is no audio that can be read; {READABLE}")
 
-    def _track(self, container: InputContainer) -> AudioStream:
-        """The default track, or the one that FFmpeg likes best among several."""
-        tracks = [track for track in container.streams.audio if track.codec_context is not None]
+    def _heard(self, part: Part) -> set[int]:
+        """Which of several tracks have sound in their beginning."""
+        with self._open(part) as container:
+            tracks = tuple(_tracks(container)[:MOST_TRACKS])
+            sounds = {track.index: Sound(self._rate) for track in tracks}
+            for packet in _whole_packets(container, tracks):
+                sound = sounds[packet.stream.index]
+                for frame in _frames(packet):
+                    for _ in sound.take(frame):
+                        pass
+                heard = {index for index, sound in sounds.items() if sound.peak >= SILENT}
+                if len(heard) == len(sounds) or sound.samples > LOOK_S * self._rate:
+                    return heard
+            for sound in sounds.values():
+                for _ in sound.end():
+                    pass
+            return {index for index, sound in sounds.items() if sound.peak >= SILENT}
+
+    def _track(self, container: InputContainer, tracks: list[AudioStream], heard: set[int]) -> AudioStream:
+        """The default track, or the one that FFmpeg likes best among several; another when that is silent and the other not."""
         if not tracks:
             raise UnsupportedMedia(f"the file holds no audio that can be decoded; {READABLE}")
         default = [track for track in tracks if track.disposition & Disposition.default] or tracks
         best = container.streams.best("audio")
-        track = next((track for track in default if track is best), default[0])
+        wanted = next((track for track in default if track is best), default[0])
+        track = wanted
+        if heard and wanted.index not in heard:
+            track = next(track for track in tracks if track.index in heard)
         if len(tracks) > 1:
-            self._note(f"of {len(tracks)} audio tracks number {tracks.index(track) + 1} was read")
-        track.codec_context.thread_count = 1
+            text = f"of {len(tracks)} audio tracks number {tracks.index(track) + 1} was read"
+            if track is not wanted:
+                text += f": in number {tracks.index(wanted) + 1}, the default, there is no sound"
+            if len(heard) == 1 and len(tracks) <= MOST_TRACKS:  # nobody can have meant another
+                self.remarks.append(text)
+            else:
+                self._note(text)
         return track
 
     def _packets(self, container: InputContainer, track: AudioStream) -> Iterator[av.Packet[AudioStream]]:
@@ -365,19 +395,21 @@ class Sound:
 
 
 class Window:
-    """The bytes of `file` from `start` to `end`, as FFmpeg wants to see them."""
+    """The bytes of `file` from `start` to `end`, as FFmpeg wants to see them; several may be open on one file."""
 
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file = file
-        self._start = start
+        self._start = self._place = start
         self._end = end
-        file.seek(start)
 
     def read(self, size: int) -> bytes:
-        return self._file.read(max(min(size, self._end - self._file.tell()), 0))
+        self._file.seek(self._place)
+        data = self._file.read(max(min(size, self._end - self._place), 0))
+        self._place += len(data)
+        return data
 
     def tell(self) -> int:
-        return self._file.tell() - self._start
+        return self._place - self._start
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
         """As FFmpeg's own files: where no file has a place, a negative number and no exception."""
@@ -385,10 +417,37 @@ class Window:
             position += self.tell()
         elif whence == os.SEEK_END:
             position += self._end - self._start
+        if position < 0:
+            return -errno.EINVAL
         try:
-            return self._file.seek(self._start + position) - self._start if position >= 0 else -errno.EINVAL
+            self._place = self._file.seek(self._start + position)
         except (OSError, ValueError):  # farther than the system, or Python, counts
             return -errno.EINVAL
+        return position
+
+
+def _tracks(container: InputContainer) -> list[AudioStream]:
+    tracks = [track for track in container.streams.audio if track.codec_context is not None]
+    for track in tracks:
+        track.codec_context.thread_count = 1  # the cage lets no thread begin
+    return tracks
+
+
+def _whole_packets(container: InputContainer, tracks: tuple[AudioStream, ...]) -> Iterator[av.Packet[AudioStream]]:
+    """Up to the first error of the demuxer."""
+    try:
+        yield from container.demux(tracks)
+    except (av.FFmpegError, ValueError) as error:
+        _raise_no_memory(error)
+
+
+def _frames(packet: av.Packet[AudioStream]) -> list[AudioFrame]:
+    """None where there is damage."""
+    try:
+        return [frame for frame in packet.decode() if frame.sample_rate in RATES]
+    except (av.FFmpegError, ValueError) as error:
+        _raise_no_memory(error)
+        return []
 
 
 def _wrong_rate(rate: int) -> UnsupportedMedia:

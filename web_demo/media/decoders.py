@@ -38,8 +38,8 @@ class HasFileno(Protocol):
 
 
 class Decoding:
-    """The sound of one file. `blocks` may be gone through once; `warnings` is whole when they have ended, and `seconds`
-    counts what came."""
+    """The sound of one file. `blocks` may be gone through once; `warnings` (something of the recording is missing, or may be)
+    and `remarks` (nothing is) are whole when they have ended, and `seconds` counts what came."""
 
     def __init__(self, source: asyncio.StreamReader, ended: asyncio.Future[int], job: Job) -> None:
         self._source = source
@@ -49,6 +49,7 @@ class Decoding:
         self._most_samples = round((job.max_s + SPARE_S) * job.rate)
         self._samples = 0
         self.warnings: list[str] = []
+        self.remarks: list[str] = []
 
     @property
     def seconds(self) -> float:
@@ -76,9 +77,10 @@ class Decoding:
                 if self._samples > self._most_samples:  # whose decoder was broken: it stops by itself
                     raise TooLarge("more sound came out of the file than it may hold")
                 yield samples
-            elif kind == frames.WARNING:
-                if len(self.warnings) < MOST_WARNINGS:
-                    self.warnings.append(frames.printable(body.decode("ascii", "replace")))
+            elif kind in (frames.WARNING, frames.REMARK):
+                texts = self.warnings if kind == frames.WARNING else self.remarks
+                if len(texts) < MOST_WARNINGS:
+                    texts.append(frames.printable(body.decode("ascii", "replace")))
             elif kind == frames.ERROR:
                 self._failed(body.decode("ascii", "replace"))
                 return

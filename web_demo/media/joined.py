@@ -271,7 +271,7 @@ def _behind_padding(file: BinaryIO, at: int, size: int) -> int:
         at += len(data) - len(rest)
         if rest or not data:
             break
-    for box in range(max(start, at - 3), at):  # whose length begins with zeros
+    for box in range(max(start, at - 4), at):  # whose length begins with zeros
         if any(kind.head.match(_read(file, box, 8)) for kind in (_MP4, _QUICKTIME)):
             return box
     return at

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.speech import recording
-from tests.web_demo.media.files import paused
+from tests.web_demo.media.files import paused, with_tracks
 from tests.web_demo.server.asr.helpers import encoded
 from web_demo.audio.samples import Audio, from_int16, silence, to_int16, to_wav
 from web_demo.errors import TooLarge, UnsupportedMedia
@@ -203,6 +203,26 @@ def test_opposite_channels_do_not_cancel_each_other():
         out.writeframes(np.stack((pcm, -pcm), axis=1).tobytes())
     audio, _ = decode(file.getvalue())
     assert np.abs(audio.samples).max() > 0.5 * np.abs(VOICE.samples).max()
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "pcm_s16le"), ("mpegts", "aac")])
+@pytest.mark.parametrize("speaks", [0, 1, 2])
+def test_of_several_tracks_the_one_with_sound_is_heard(container, codec, speaks):
+    tracks = [silence(VOICE.seconds, 16_000)] * 3
+    tracks[speaks] = VOICE
+    decoder = FileDecoder(io.BytesIO(with_tracks(*tracks, container=container, codec=codec)), rate=16_000, max_s=60.0)
+    assert np.abs(np.concatenate(list(decoder.blocks()))).max() > 3000
+    assert decoder.warnings == ()
+    (remark,) = decoder.remarks
+    assert remark.startswith(f"of 3 audio tracks number {speaks + 1} was read")
+    if container != "mpegts":  # which knows no default: FFmpeg takes the track with the most bytes
+        assert ("there is no sound" in remark) is bool(speaks)
+
+
+def test_of_several_tracks_with_sound_the_default_is_heard_and_that_is_a_warning():
+    audio, warnings = decode(with_tracks(VOICE, Audio(VOICE.samples / 4, 16_000)))
+    assert np.abs(audio.samples).max() > 0.5 * np.abs(VOICE.samples).max()
+    assert warnings == ["of 2 audio tracks number 1 was read"]
 
 
 def test_silence_is_said_to_be_silent():

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from tests.web_demo.media.files import claims_samples, with_subtitles
+from tests.web_demo.media.files import claims_samples, with_subtitles, with_tracks
 from tests.web_demo.media.test_decode import KINDS, VOICE, decode, voice_as
 from web_demo.audio.samples import Audio, silence, to_wav
 from web_demo.errors import TooLarge, UnsupportedMedia
@@ -66,6 +66,13 @@ async def test_warnings_come_out_of_the_cage(decoders: Decoders):
     async with decoding(decoders, to_wav(silence(2.0, 16_000))) as sound:
         assert (await sound.whole()).seconds == sound.seconds == 2.0
     assert "no sound in it" in sound.warnings[0]
+
+
+async def test_several_tracks_are_looked_at_in_the_cage(decoders: Decoders):
+    async with decoding(decoders, with_tracks(silence(VOICE.seconds, 16_000), VOICE)) as sound:
+        assert np.abs((await sound.whole()).samples).max() > 0.1
+    assert sound.warnings == []
+    assert "number 1, the default, there is no sound" in sound.remarks[0]
 
 
 async def test_a_file_that_claims_more_than_memory_holds_ends_only_its_decoder(decoders: Decoders):
