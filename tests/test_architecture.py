@@ -142,6 +142,17 @@ def test_nothing_but_an_engine_of_others_code_changes_the_path():
     assert changing == {"web_demo/engines/tts/cosyvoice.py"}
 
 
+def test_nothing_waits_by_the_wall_clock():
+    """Which jumps: intervals go by the monotonic clock or the loop's. What tells people a date may look at it."""
+    looking = {
+        path.relative_to(ROOT).as_posix()
+        for top in ("web_demo", "utils", "scripts")
+        for path in (ROOT / top).rglob("*.py")
+        if re.search(r"\btime\.time\(|from time import|datetime\.(now|utcnow|today)\(", path.read_text("utf-8"))
+    }
+    assert looking == {"web_demo/engines/s2s/cascade/built_in.py", "web_demo/server/tts/voices.py"}
+
+
 def test_every_entry_point_is_a_main_that_needs_no_argument():
     points = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
     assert points

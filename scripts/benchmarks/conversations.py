@@ -7,6 +7,8 @@
 `--random` starts a service with Fun-Audio-Chat and the CosyVoice3 detokenizer at full size and random weights (what it says
 means nothing, what it computes is the same), from a checkpoint folder that is written first if it is not there (19 GB).
 
+All speakers come from one address: start a service of your own with `--max-sessions-per-client`, at least their number.
+
 Method. Every speaker sends a microphone stream in real time, one 40 ms Opus page at a time, for `--user-s` seconds, ends
 the turn, listens for `--listen-s` seconds (or to the end of the answer), interrupts, and begins again. Speakers begin
 spread over one turn. A listener plays like the public client: from the moment that it holds 0.48 s, without a pause.
@@ -310,7 +312,7 @@ def serve_random(folder: Path, port: int, slots: int, speech_cache: str) -> int:
     configure_logging("INFO")
     options = {"device": "cuda:0", "slots": slots, "beside_cache": speech_cache}
     speech = BackendSpec("scripts.benchmarks.conversations:random_detokenizer", options)
-    settings = S2sSettings(port=port, max_sessions=slots)
+    settings = S2sSettings(port=port, max_sessions=slots, max_sessions_per_client=slots)
     return run(create_app(settings, FunAudioChatS2s(folder, "cuda:0", speech, speech_cache=speech_cache)), settings)
 
 

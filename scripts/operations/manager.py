@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.operations import gpus, modes, mps, pidfile, scheme_b, services, stack, verify
+from scripts.operations import gpus, modes, mps, pidfile, services, stack, verify
+from scripts.operations.layouts import replicas, scheme_b
 from scripts.operations.services import Launch, Options, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,12 @@ def device(text: str) -> str:
 def gpu_number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"TTS_GPU is the number of a GPU (0, 1, …), got {text!r}")
+    return int(text)
+
+
+def some(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"a number of services from 2 to 64, got {text!r}")
     return int(text)
 
 
@@ -109,6 +116,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "B two GPUs, C one big GPU, D all three services, auto the fullest of them that fits",
     )
     start.add_argument(
+        "--replicas",
+        type=some,
+        metavar="N",
+        help="start N S2S services, one on each GPU, behind HAProxy at S2S_PORT (they listen at S2S_PORT + 101, 102, …)",
+    )
+    start.add_argument(
         "--models", action="store_true", help="install the packages of the real engines even without weights"
     )
     _add_start_options(start)
@@ -154,7 +167,13 @@ def options_of(args: argparse.Namespace, environment: Mapping[str, str]) -> Opti
 
 def launches_of(args: argparse.Namespace, environment: Mapping[str, str]) -> list[Launch]:
     options = options_of(args, environment)
-    launches = [services.launch(service, options, environment, LOG_DIR) for service in services.choose(options, ROOT)]
+    chosen = services.choose(options, ROOT)
+    launches = [services.launch(service, options, environment, LOG_DIR) for service in chosen]
+    if args.replicas:
+        if args.mode or args.tts_gpu is not None:
+            raise UsageError("--replicas gives each service a GPU of its own: leave --mode and TTS_GPU out")
+        found = gpus.look(environment)
+        launches = replicas.launches(args.replicas, found, options, environment, LOG_DIR, RUN_DIR) + launches[1:]
     services.check_ports(launches)
     return launches
 
@@ -193,6 +212,10 @@ def start(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
 def _start_all(
     launches: Sequence[Launch], environment: Mapping[str, str], args: argparse.Namespace
 ) -> list[stack.Running]:
+    if args.command == "start" and args.replicas:
+        RUN_DIR.mkdir(parents=True, exist_ok=True)
+        behind = [launch for launch in launches if launch.name.startswith(services.S2S.name)]
+        replicas.config_path(RUN_DIR).write_text(replicas.config(ROOT, behind), "utf-8")
     shared = {}
     if not args.no_mps and gpus.look(environment):
         shared = mps.begin(RUN_DIR, LOG_DIR, environment, say)

@@ -16,7 +16,7 @@ from web_demo.media.decoders import Decoders, Decoding
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
-from web_demo.server.common.budgets import Budget, client_of
+from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.forms import BodyLimits, FilePart, boolean
 from web_demo.server.common.service import EngineHost
 
@@ -33,10 +33,10 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         self.decoders = Decoders()
         self.body_limits = BodyLimits(settings.max_upload_mb << 20, settings.body_s)
         self.bodies_bytes = max(4 * self.body_limits.max_bytes, 1 << 30)  # in the temp folder
-        self.places = Budget(
-            lambda: engine.capabilities.max_concurrency + settings.max_queue, refused=metrics.refused.inc
+        self.places = Budget(self._most, per_client=lambda: half(self._most()), refused=metrics.refused.inc)
+        self.live_places = Budget(
+            lambda: settings.max_live, per_client=lambda: half(settings.max_live), of="live streams", retry_after_s=5
         )
-        self.live_places = Budget(lambda: settings.max_live, of="live streams", retry_after_s=5)
 
     async def start_parts(self) -> None:
         await self.decoders.start()
@@ -59,6 +59,9 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "live_streams": self.live_places.taken,
             **({"lost": can.lost} if can.lost else {}),
         }
+
+    def _most(self) -> int:
+        return self.engine.capabilities.max_concurrency + self.settings.max_queue
 
     def require_room(self, request: web.Request) -> None:
         """Before a body is read in vain. Raises Busy or Unavailable."""

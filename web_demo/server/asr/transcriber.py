@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.threads import off_loop
+from utils.turns import Turns
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.engines.asr.cuts import Cutter, Piece, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.voiced import with_voice
-from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from aiohttp import BodyPartReader, web
 from utils.threads import off_loop
 from web_demo.errors import InvalidRequest, TooLarge, TooSlow, Unavailable, UnsupportedMedia
 from web_demo.server.common import hangup
-from web_demo.server.common.budgets import Budget, Holding, client_of
+from web_demo.server.common.budgets import Budget, Holding, client_of, half
 
 T = TypeVar("T")
 
@@ -42,7 +42,9 @@ class Bodies(Budget):
     """What all bodies under way hold, in bytes; one client at most half of `most_bytes`."""
 
     def __init__(self, most_bytes: int) -> None:
-        super().__init__(lambda: most_bytes, per_client=max(most_bytes // 2, 1), of="bytes of uploads", retry_after_s=5)
+        super().__init__(
+            lambda: most_bytes, per_client=lambda: half(most_bytes), of="bytes of uploads", retry_after_s=5
+        )
         self.under_way: set[Body] = set()
         self.closing = False
 
@@ -142,6 +144,7 @@ class Body:
         finally:
             self._timeout = None
         self._charge()
+        await asyncio.sleep(0)  # a packed body can be read to its end without one pause: others have their turn
         return result
 
     def hurry(self) -> None:

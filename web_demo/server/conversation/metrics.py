@@ -38,4 +38,10 @@ class S2sMetrics:
             registry=registry,
         )
         self.problems = Counter("s2s_problems", "Error messages sent to clients", registry=registry)
+        self.pauses = Counter(
+            "s2s_pauses",
+            "Pauses of users in hands-free turns by meaning, by what decided how long they may last",
+            ["by"],
+            registry=registry,
+        )
         self.detokenizer_restarts = Counter("s2s_detokenizer_restarts", "Deaths of the child", registry=registry)

@@ -28,15 +28,17 @@ MAX_PROMPT_CHARS = 500
 
 
 def from_base64(text: str) -> bytes:
-    """`text`: base64, with or without a `data:audio/…;base64,` in front."""
+    """`text`: base64, in one line or many, with or without a `data:audio/…;base64,` in front."""
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
             raise InvalidRequest("a data: URL must look like data:audio/wav;base64,…")
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequest(f"the recording is not valid base64: {error}") from error
+        raise InvalidRequest(
+            f"the recording is not valid base64 ({error}): send it as data:audio/wav;base64,…"
+        ) from error
 
 
 def from_path(path: str, folder: Path | None) -> bytes:

@@ -6,26 +6,22 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-import aiohttp
 from aiohttp import web
 
 from utils.threads import off_loop
-from web_demo.audio.samples import to_wav
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import TtsEngine, VoicePrompt
-from web_demo.errors import InvalidRequest
+from web_demo.errors import InvalidRequest, Unavailable
 from web_demo.media.decoders import Decoders
-from web_demo.server.common.budgets import FORWARDED_FOR, client_of
-from web_demo.server.common.fetch import read_json_answer
+from web_demo.server.common.budgets import client_of
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
 from web_demo.server.tts.prompts import BODY_LIMITS, MAX_PROMPT_CHARS, decode
+from web_demo.server.tts.recogniser import Recogniser
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import Speaker, SpeakerStore, check_name
 
 log = logging.getLogger(__name__)
-
-ASR_TIMEOUT_S = 60.0
-MAX_ANSWER_BYTES = 1 << 20
 
 
 def require_cloning(engine: TtsEngine) -> None:
@@ -46,9 +42,7 @@ class Voices:
         self._engine = engine
         self._store = store
         self._decoders = decoders
-        self._asr_url = settings.asr_url.rstrip("/")
-        # The services of one installation share their key.
-        self._asr_headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        self._recogniser = Recogniser(settings)
         self._changing = asyncio.Lock()
 
     async def list(self, request: web.Request) -> web.Response:
@@ -67,7 +61,7 @@ class Voices:
             if name in self._engine.capabilities.voices:
                 raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
             audio = await decode(self._decoders, form.file)
-        transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio), client_of(request))
+        transcript = form.get("transcript").strip() or await self._transcribe(audio, client_of(request))
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -82,23 +76,14 @@ class Voices:
             await off_loop(self._store.remove, request.match_info["name"])
         return web.json_response({"success": True})
 
-    async def _transcribe(self, wav: bytes, client: str) -> str:
+    async def _transcribe(self, audio: Audio, client: str) -> str:
         """What our own recogniser hears in the recording of `client`."""
-        form = aiohttp.FormData()
-        form.add_field("audio", wav, filename="prompt.wav", content_type="audio/wav")
-        timeout = aiohttp.ClientTimeout(total=ASR_TIMEOUT_S)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout, headers={**self._asr_headers, FORWARDED_FOR: client}) as session,
-                session.post(f"{self._asr_url}/api/transcribe", data=form) as answer,
-            ):
-                answer.raise_for_status()
-                text = str((await read_json_answer(answer, MAX_ANSWER_BYTES))["text"]).strip()
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
-            log.info("no transcript from the recogniser at %s: %s", self._asr_url, error)
+            text = await self._recogniser.text(audio, client)
+        except Unavailable as error:
             raise InvalidRequest(
                 "the form needs a field 'transcript' with what is said in the recording "
-                f"(the recogniser at {self._asr_url} that could write it down does not answer)"
+                f"(the recogniser at {self._recogniser.url} that could write it down does not answer)"
             ) from error
         if not text:
             raise InvalidRequest("the recogniser understood nothing in the recording: send the field 'transcript'")

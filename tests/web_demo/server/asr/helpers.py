@@ -113,8 +113,12 @@ def form(content: bytes | None, field: str = "audio", name: str = "a.wav", **fie
     return data
 
 
-async def post(client: TestClient, content: bytes | None, **fields: str) -> tuple[int, dict]:
-    response = await client.post("/api/transcribe", data=form(content, **fields))
+async def post(
+    client: TestClient, content: bytes | None, *, address: str = "127.0.0.1", **fields: str
+) -> tuple[int, dict]:
+    """As a client at `address`, for whom a proxy on this machine speaks."""
+    headers = {"X-Forwarded-For": address}
+    response = await client.post("/api/transcribe", data=form(content, **fields), headers=headers)
     return response.status, json.loads(await response.text())
 
 

@@ -131,6 +131,10 @@ class FunAudioChatS2s:
         broken = self._loaded.thread.broken if self._loaded is not None else None
         return f"the speech model has stopped ({broken}); the service must be restarted" if broken else None
 
+    async def transcribe(self, audio: Audio, client: str = "") -> str | None:
+        """None: the model hears sound, and tells nobody the words."""
+        return None
+
     async def forget(self, conversation_id: str) -> None:
         self._ready().thread.forget(conversation_id)
 
