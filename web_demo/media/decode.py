@@ -29,7 +29,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from web_demo.errors import TooLarge, UnsupportedMedia
+from web_demo.media.joined import Part, parts
 from web_demo.media.mixing import Mixer
+from web_demo.media.syncs import HEAD_BYTES, frame_bytes
 
 READABLE = "send a recording as wav, mp3, flac, ogg, opus, m4a, mp4, webm, aac, wma, aiff, amr or another audio file"
 RATES = range(2_000, 768_001)  # Hz
@@ -38,6 +40,8 @@ GAP_S = 0.1  # timestamps jitter by less
 BACK_S = 1.0  # timestamps that go back by more begin anew: another recording was joined to the first
 MOST_GAP_S = 3600.0  # a jump of more is no pause
 LATE_S = 60.0  # a first timestamp up to here is a late start; beyond it a clock that had been running before
+LOOK_S = 30.0  # of several tracks, for which of them have sound
+MOST_TRACKS = 8  # that are looked at
 SILENT = 2  # the peak of 16-bit sound below which it is none
 JUNK_BYTES = 1 << 17  # how far the beginning of MPEG audio is looked for behind something else
 MOST_IDLE_ERRORS = 3  # errors of a demuxer without progress, until it is given up
@@ -126,7 +130,8 @@ def warm_up() -> None:
 
 
 class FileDecoder:
-    """`blocks` gives the sound of `file` once, mono 16-bit at `rate` Hz; `warnings` is whole when it has ended.
+    """`blocks` gives the sound of `file` once, mono 16-bit at `rate` Hz; `warnings` (something is missing, or may be) and
+    `remarks` (nothing is) are whole when it has ended.
 
     TooLarge is raised as soon as more than `max_s` seconds came out, or the file says that they would; UnsupportedMedia only
     about a file of which nothing can be read; MemoryError when the cage has no more.
@@ -142,6 +147,7 @@ class FileDecoder:
         self._faults = 0
         self._first_fault_s = 0.0
         self._notes: list[str] = []
+        self.remarks: list[str] = []
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -152,41 +158,60 @@ class FileDecoder:
         return (damage, *self._notes)
 
     def blocks(self) -> Iterator[Pcm]:
-        with self._open() as container:
-            track = self._track(container)
+        refused: UnsupportedMedia | None = None
+        for number, part in enumerate(parts(self._file)):
+            try:
+                if number and not part.known:
+                    raise UnsupportedMedia("nothing that is known begins there")
+                yield from self._part(part)
+            except UnsupportedMedia as error:
+                refused = refused or error
+                self._note(f"{part.end - part.start} bytes behind byte {part.start} are no audio that can be read")
+        if not self._sound.samples and refused:
+            raise refused
+        if self._sound.peak < SILENT:
+            self._note("the recording is silent: there is no sound in it at all")
+
+    def _part(self, part: Part) -> Iterator[Pcm]:
+        """One of the files that were joined to this one."""
+        before = self._sound.samples
+        with self._open(part) as container:
+            tracks = _tracks(container)
+            track = self._track(container, tracks, self._heard(part) if len(tracks) > 1 else set())
             if track.rate and track.rate not in RATES:
                 raise _wrong_rate(track.rate)
             form = container.format.name.partition(",")[0]
             claimed_s = _claimed_s(track) if form in _STATES_LENGTH else 0.0
-            if claimed_s > 1.1 * self._max_s + 10:
+            if before / self._rate + claimed_s > 1.1 * self._max_s + 10:
                 raise self._too_long()
-            self._shift_s = -_origin_s(container, form)
+            self._clock_s = before / self._rate
+            self._shift_s = self._clock_s - _origin_s(container, form)
             for packet in self._packets(container, track):
                 for block in self._packet(packet, timed=form in _TIMED):
                     yield block
-                    if self._sound.samples > (self._max_s + 0.1) * self._rate:  # encoders pad
-                        raise self._too_long()
+                    self._check_length()
             yield from self._sound.end()
-        if self._sound.samples > (self._max_s + 0.1) * self._rate:
-            raise self._too_long()
-        if not self._sound.samples:
+        self._check_length()
+        came_s = (self._sound.samples - before) / self._rate
+        if not came_s:
             raise UnsupportedMedia(f"the {form} file has no sound that can be decoded; {READABLE}")
-        came_s = self._sound.samples / self._rate
         if came_s < 0.99 * claimed_s - GAP_S:
-            self._notes.append(f"the file says that it lasts {claimed_s:.1f} s, but only {came_s:.1f} s are in it")
-        if self._sound.peak < SILENT:
-            self._notes.append("the recording is silent: there is no sound in it at all")
+            self._note(f"the file says that it lasts {claimed_s:.1f} s, but only {came_s:.1f} s are in it")
 
-    def _open(self) -> InputContainer:
+    def _check_length(self) -> None:
+        if self._sound.samples > (self._max_s + 0.1) * self._rate:  # encoders pad
+            raise self._too_long()
+
+    def _open(self, part: Part) -> InputContainer:
         """What begins at the first byte; else what FFmpeg does not find by itself: a file behind an ID3 tag, MPEG audio
         behind anything."""
         for find, form in ((lambda file: 0, None), (_behind_id3, None), (_mpeg_behind_junk, "mp3")):
-            start = find(self._file)
+            start = find(Window(self._file, part.start, part.end))
             if start is None:
                 continue
             try:
                 return av.open(
-                    Tail(self._file, start),
+                    Window(self._file, part.start + start, part.end),
                     "r",
                     format=form,
                     options={
@@ -200,17 +225,42 @@ class FileDecoder:
                 _raise_no_memory(error)
         raise UnsupportedMedia(f"the file is no audio that can be read; {READABLE}")
 
-    def _track(self, container: InputContainer) -> AudioStream:
-        """The default track, or the one that FFmpeg likes best among several."""
-        tracks = [track for track in container.streams.audio if track.codec_context is not None]
+    def _heard(self, part: Part) -> set[int]:
+        """Which of several tracks have sound in their beginning."""
+        with self._open(part) as container:
+            tracks = tuple(_tracks(container)[:MOST_TRACKS])
+            sounds = {track.index: Sound(self._rate) for track in tracks}
+            for packet in _whole_packets(container, tracks):
+                sound = sounds[packet.stream.index]
+                for frame in _frames(packet):
+                    for _ in sound.take(frame):
+                        pass
+                heard = {index for index, sound in sounds.items() if sound.peak >= SILENT}
+                if len(heard) == len(sounds) or sound.samples > LOOK_S * self._rate:
+                    return heard
+            for sound in sounds.values():
+                for _ in sound.end():
+                    pass
+            return {index for index, sound in sounds.items() if sound.peak >= SILENT}
+
+    def _track(self, container: InputContainer, tracks: list[AudioStream], heard: set[int]) -> AudioStream:
+        """The default track, or the one that FFmpeg likes best among several; another when that is silent and the other not."""
         if not tracks:
             raise UnsupportedMedia(f"the file holds no audio that can be decoded; {READABLE}")
         default = [track for track in tracks if track.disposition & Disposition.default] or tracks
         best = container.streams.best("audio")
-        track = next((track for track in default if track is best), default[0])
+        wanted = next((track for track in default if track is best), default[0])
+        track = wanted
+        if heard and wanted.index not in heard:
+            track = next(track for track in tracks if track.index in heard)
         if len(tracks) > 1:
-            self._notes.append(f"of {len(tracks)} audio tracks number {tracks.index(track) + 1} was read")
-        track.codec_context.thread_count = 1
+            text = f"of {len(tracks)} audio tracks number {tracks.index(track) + 1} was read"
+            if track is not wanted:
+                text += f": in number {tracks.index(wanted) + 1}, the default, there is no sound"
+            if len(heard) == 1 and len(tracks) <= MOST_TRACKS:  # nobody can have meant another
+                self.remarks.append(text)
+            else:
+                self._note(text)
         return track
 
     def _packets(self, container: InputContainer, track: AudioStream) -> Iterator[av.Packet[AudioStream]]:
@@ -228,7 +278,7 @@ class FileDecoder:
                 idle = idle + 1 if self._file.tell() == reached else 0
                 reached = self._file.tell()
                 if idle >= MOST_IDLE_ERRORS:
-                    self._notes.append(f"the file cannot be read further than {self._clock_s:.1f} s")
+                    self._note(f"the file cannot be read further than {self._clock_s:.1f} s")
                     return
 
     def _packet(self, packet: av.Packet[AudioStream], *, timed: bool) -> Iterator[Pcm]:
@@ -272,6 +322,10 @@ class FileDecoder:
         if not self._faults:
             self._first_fault_s = self._clock_s
         self._faults += 1
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
 
     def _too_long(self) -> TooLarge:
         return TooLarge(f"the audio is longer than {self._max_s:g} s, the most that is taken; send it in parts")
@@ -340,30 +394,60 @@ class Sound:
         return pcm
 
 
-class Tail:
-    """`file` from `start` on, as FFmpeg wants to see it."""
+class Window:
+    """The bytes of `file` from `start` to `end`, as FFmpeg wants to see them; several may be open on one file."""
 
-    def __init__(self, file: BinaryIO, start: int) -> None:
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file = file
-        self._start = start
-        file.seek(start)
+        self._start = self._place = start
+        self._end = end
 
     def read(self, size: int) -> bytes:
-        return self._file.read(size)
+        self._file.seek(self._place)
+        data = self._file.read(max(min(size, self._end - self._place), 0))
+        self._place += len(data)
+        return data
 
     def tell(self) -> int:
-        return self._file.tell() - self._start
+        return self._place - self._start
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
         """As FFmpeg's own files: where no file has a place, a negative number and no exception."""
         if whence == os.SEEK_CUR:
             position += self.tell()
         elif whence == os.SEEK_END:
-            position += self._file.seek(0, os.SEEK_END) - self._start
+            position += self._end - self._start
+        if position < 0:
+            return -errno.EINVAL
         try:
-            return self._file.seek(self._start + position) - self._start if position >= 0 else -errno.EINVAL
+            self._place = self._file.seek(self._start + position)
         except (OSError, ValueError):  # farther than the system, or Python, counts
             return -errno.EINVAL
+        return position
+
+
+def _tracks(container: InputContainer) -> list[AudioStream]:
+    tracks = [track for track in container.streams.audio if track.codec_context is not None]
+    for track in tracks:
+        track.codec_context.thread_count = 1  # the cage lets no thread begin
+    return tracks
+
+
+def _whole_packets(container: InputContainer, tracks: tuple[AudioStream, ...]) -> Iterator[av.Packet[AudioStream]]:
+    """Up to the first error of the demuxer."""
+    try:
+        yield from container.demux(tracks)
+    except (av.FFmpegError, ValueError) as error:
+        _raise_no_memory(error)
+
+
+def _frames(packet: av.Packet[AudioStream]) -> list[AudioFrame]:
+    """None where there is damage."""
+    try:
+        return [frame for frame in packet.decode() if frame.sample_rate in RATES]
+    except (av.FFmpegError, ValueError) as error:
+        _raise_no_memory(error)
+        return []
 
 
 def _wrong_rate(rate: int) -> UnsupportedMedia:
@@ -386,7 +470,7 @@ def _origin_s(container: InputContainer, form: str) -> float:
     return 0.0 if form in _STARTS_AT_ZERO and 0 <= start_s <= LATE_S else start_s
 
 
-def _behind_id3(file: BinaryIO) -> int | None:
+def _behind_id3(file: Window) -> int | None:
     """Where a file goes on behind an ID3v2 tag (https://id3.org/id3v2.4.0-structure, 3.1); None: it has none."""
     file.seek(0)
     head = file.read(10)
@@ -395,7 +479,7 @@ def _behind_id3(file: BinaryIO) -> int | None:
     return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
 
 
-def _mpeg_behind_junk(file: BinaryIO) -> int | None:
+def _mpeg_behind_junk(file: Window) -> int | None:
     """Where MPEG audio may begin behind something else: two headers in a row, of frames of one kind."""
     file.seek(0)
     head = file.read(JUNK_BYTES)
@@ -404,23 +488,8 @@ def _mpeg_behind_junk(file: BinaryIO) -> int | None:
         return start if start < file.seek(0, os.SEEK_END) else None
     at = head.find(b"\xff", 1)
     while at >= 0:
-        length = _mpeg_frame_bytes(head[at : at + 4])
-        if length and _mpeg_frame_bytes(head[at + length : at + length + 4]) and head[at + 1] == head[at + length + 1]:
+        length = frame_bytes(head[at : at + HEAD_BYTES])
+        if length and frame_bytes(head[at + length :][:HEAD_BYTES]) and head[at + 1] == head[at + length + 1]:
             return at
         at = head.find(b"\xff", at + 1)
     return None
-
-
-def _mpeg_frame_bytes(header: bytes) -> int:
-    """Of a frame of MPEG audio, layer III (ISO 11172-3, 2.4.2.3), with this header; 0: it is none."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
-        return 0
-    version, rate_index, bit_rate = header[1] >> 3 & 3, header[2] >> 2 & 3, header[2] >> 4
-    if version == 1 or rate_index == 3 or not 0 < bit_rate < 15:
-        return 0
-    rate = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
-    if version == 3:
-        kbits = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)[bit_rate - 1]
-        return 144_000 * kbits // rate + (header[2] >> 1 & 1)
-    kbits = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)[bit_rate - 1]
-    return 72_000 * kbits // rate + (header[2] >> 1 & 1)

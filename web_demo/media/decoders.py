@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
+from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_int16
-from web_demo.errors import ServiceError, SetupError, TooLarge, Unavailable, UnsupportedMedia
+from web_demo.errors import Busy, ServiceError, SetupError, TooLarge, Unavailable, UnsupportedMedia
 from web_demo.media import frames
 from web_demo.media.nursery import LOST, MIB, STARTED, Ended, Job, memory_bytes
 
@@ -28,6 +30,9 @@ SILENT_S = 60.0  # a decoder that gives nothing for so long is stuck
 END_S = 2.0  # between the end of a decoder's pipe and its own
 SPARE_S = 2.0  # of sound beyond the most: a decoder stops by itself within a block of it
 MOST_WARNINGS = 16
+MOST_MEMORY_BYTES = 4 << 30  # that all decoders of a service together may map
+WAIT_S = 30.0  # for room in that
+RETRY_AFTER_S = 5
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,8 +43,8 @@ class HasFileno(Protocol):
 
 
 class Decoding:
-    """The sound of one file. `blocks` may be gone through once; `warnings` is whole when they have ended, and `seconds`
-    counts what came."""
+    """The sound of one file. `blocks` may be gone through once; `warnings` (something of the recording is missing, or may be)
+    and `remarks` (nothing is) are whole when they have ended, and `seconds` counts what came."""
 
     def __init__(self, source: asyncio.StreamReader, ended: asyncio.Future[int], job: Job) -> None:
         self._source = source
@@ -49,6 +54,7 @@ class Decoding:
         self._most_samples = round((job.max_s + SPARE_S) * job.rate)
         self._samples = 0
         self.warnings: list[str] = []
+        self.remarks: list[str] = []
 
     @property
     def seconds(self) -> float:
@@ -76,9 +82,10 @@ class Decoding:
                 if self._samples > self._most_samples:  # whose decoder was broken: it stops by itself
                     raise TooLarge("more sound came out of the file than it may hold")
                 yield samples
-            elif kind == frames.WARNING:
-                if len(self.warnings) < MOST_WARNINGS:
-                    self.warnings.append(frames.printable(body.decode("ascii", "replace")))
+            elif kind in (frames.WARNING, frames.REMARK):
+                texts = self.warnings if kind == frames.WARNING else self.remarks
+                if len(texts) < MOST_WARNINGS:
+                    texts.append(frames.printable(body.decode("ascii", "replace")))
             elif kind == frames.ERROR:
                 self._failed(body.decode("ascii", "replace"))
                 return
@@ -123,9 +130,12 @@ class Decoding:
 
 
 class Decoders:
-    """`start` is not needed before the first file, but makes it quicker. Nothing of a file is left when its decoding ends."""
+    """`start` is not needed before the first file, but makes it quicker. Nothing of a file is left when its decoding ends.
 
-    def __init__(self) -> None:
+    Files wait in a line while all decoders together may map more than `most_memory_bytes`."""
+
+    def __init__(self, most_memory_bytes: int = MOST_MEMORY_BYTES) -> None:
+        self._memory = Memory(most_memory_bytes)
         self._nursery: _Nursery | None = None
         self._starting = asyncio.Lock()
         self._count = 0
@@ -144,24 +154,18 @@ class Decoders:
         self, file: HasFileno, size: int, *, max_s: float, rate: int = SPEECH_RATE
     ) -> AsyncIterator[Decoding]:
         """The sound of `file`, which has `size` bytes, at `rate` Hz. The file may be closed as soon as the block is entered;
-        leaving the block ends the work."""
+        leaving the block ends the work. Raises Busy after WAIT_S in the line."""
         if not size:
             raise UnsupportedMedia("the audio file is empty (0 bytes)")
+        needed = memory_bytes(size)
+        await self._memory.take(needed)
         try:
-            nursery = await self._running()
-        except SetupError as error:
-            raise Unavailable(f"files cannot be decoded now: {error}") from error
-        self._count += 1
-        job = Job(self._count, size, rate, max_s)
-        reading, writing = os.pipe()
-        with os.fdopen(reading, "rb", 0) as pipe:
-            try:
-                source = await off_loop(file.fileno)  # a spooled file is written out by that
-                ended = await nursery.begin(job, source, writing)
-            except OSError as error:
-                raise Unavailable("files cannot be decoded now; please try again in a moment") from error
-            finally:
-                os.close(writing)
+            nursery, job, pipe, ended = await self._begun(file, size, rate, max_s)
+        except BaseException:
+            self._memory.give(needed)
+            raise
+        ended.add_done_callback(lambda _: self._memory.give(needed))
+        with pipe:
             try:
                 sound = asyncio.StreamReader(frames.MAX_BYTES)
                 transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -173,6 +177,27 @@ class Decoders:
                 if not ended.done():
                     nursery.kill(job.number)
 
+    async def _begun(
+        self, file: HasFileno, size: int, rate: int, max_s: float
+    ) -> tuple[_Nursery, Job, RawIOBase, asyncio.Future[int]]:
+        """A decoder of the file, and the pipe on which it speaks."""
+        try:
+            nursery = await self._running()
+        except SetupError as error:
+            raise Unavailable(f"files cannot be decoded now: {error}") from error
+        self._count += 1
+        job = Job(self._count, size, rate, max_s)
+        try:
+            source = await off_loop(file.fileno)  # a spooled file is written out by that
+            reading, writing = os.pipe()
+            with os.fdopen(writing, "wb", 0), ExitStack() as undone:
+                pipe = undone.enter_context(os.fdopen(reading, "rb", 0))
+                ended = await nursery.begin(job, source, writing)
+                undone.pop_all()
+                return nursery, job, pipe, ended
+        except OSError as error:
+            raise Unavailable("files cannot be decoded now; please try again in a moment") from error
+
     async def _running(self) -> _Nursery:
         async with self._starting:
             if self._nursery is not None and not self._nursery.alive:
@@ -181,6 +206,48 @@ class Decoders:
             if self._nursery is None:
                 self._nursery = await _Nursery.spawn()
             return self._nursery
+
+
+class Memory:
+    """`most_bytes` among many, who are served in the order in which they came; whoever is alone may have more."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._taken = 0
+        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, count: int) -> None:
+        """Raises Busy after WAIT_S."""
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = (count, granted)
+        self._line.append(place)
+        self._hand_out()
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await granted
+        except BaseException as error:
+            if granted.cancelled():
+                self._line.remove(place)
+                self._hand_out()
+            else:  # it came at the same moment
+                self.give(count)
+            if isinstance(error, TimeoutError):
+                message = "the files that are being decoded take all the memory for it; try again in a moment"
+                raise Busy(message, RETRY_AFTER_S) from error
+            raise
+
+    def give(self, count: int) -> None:
+        self._taken -= count
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._line and (not self._taken or self._taken + self._line[0][0] <= self._most):
+            count, granted = self._line[0]
+            if granted.cancelled():  # whoever waited for it takes it out of the line
+                return
+            self._line.popleft()
+            self._taken += count
+            granted.set_result(None)
 
 
 class _Nursery:

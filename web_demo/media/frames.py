@@ -3,7 +3,8 @@ here, so a frame is bytes with a cap, never a pickle, and its text is printable 
 
     frame   kind, one byte · length, four bytes big endian · so many bytes
     S       samples, 16-bit, this machine's byte order
-    W       a warning about what was decoded, to be told to the client
+    W       a warning about what was decoded, to be told to the client: something is missing, or may be
+    R       a remark: to be told too, but nothing of the recording is missing
     E       code of an error, a space, its message; the last frame
     D       the sound has ended; the last frame
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
-SAMPLES, WARNING, ERROR, DONE = KINDS = b"S", b"W", b"E", b"D"
+SAMPLES, WARNING, REMARK, ERROR, DONE = KINDS = b"S", b"W", b"R", b"E", b"D"
 UNSUPPORTED, TOO_LARGE, MEMORY, BROKEN = "unsupported", "too_large", "memory", "broken"  # codes of errors
 MAX_BYTES = 1 << 16
 MAX_TEXT = 400  # characters

@@ -200,6 +200,8 @@ def _decode(job: Job, file: BinaryIO) -> None:
         last = frames.pack_text(frames.ERROR, f"{frames.BROKEN} {type(error).__name__}: {error}")
     for warning in decoder.warnings:
         _write(frames.pack_text(frames.WARNING, warning))
+    for remark in decoder.remarks:
+        _write(frames.pack_text(frames.REMARK, remark))
     _write(last)
 
 

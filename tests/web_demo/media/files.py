@@ -26,6 +26,22 @@ def paused(audio: Audio, *, at_s: float, for_s: float) -> bytes:
     return file.getvalue()
 
 
+def with_tracks(*tracks: Audio, container: str = "mp4", codec: str = "aac") -> bytes:
+    """One file with several tracks of one rate, the first of them the default."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        streams = [output.add_stream(codec, rate=track.rate, layout="mono") for track in tracks]
+        resamplers = [av.AudioResampler(format=s.codec_context.format, layout="mono", rate=s.rate) for s in streams]
+        for start in range(0, len(tracks[0].samples), 1024):
+            for track, stream, resampler in zip(tracks, streams, resamplers, strict=True):
+                part = to_int16(track.samples[start : start + 1024])
+                frame = av.AudioFrame.from_ndarray(part[None], format="s16", layout="mono")
+                frame.sample_rate, frame.pts = track.rate, start
+                output.mux([packet for made in resampler.resample(frame) for packet in stream.encode(made)])
+        output.mux([packet for stream in streams for packet in stream.encode(None)])
+    return file.getvalue()
+
+
 def with_subtitles(audio: Audio) -> bytes:
     """A matroska file with a track of subtitles behind the one of sound: a second track of sound with another type and codec
     written over (https://www.rfc-editor.org/rfc/rfc9559, TrackType and CodecID)."""

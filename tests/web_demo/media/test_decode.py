@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.speech import recording
-from tests.web_demo.media.files import paused
+from tests.web_demo.media.files import paused, with_tracks
 from tests.web_demo.server.asr.helpers import encoded
 from web_demo.audio.samples import Audio, from_int16, silence, to_int16, to_wav
 from web_demo.errors import TooLarge, UnsupportedMedia
-from web_demo.media.decode import FileDecoder, Tail
+from web_demo.media.decode import FileDecoder, Window
 
 VOICE = recording("cards_001")
 
@@ -85,14 +85,85 @@ def test_what_stands_in_front_of_a_file_does_not_hide_it(front, container, codec
     assert np.abs(audio.samples).max() > 0.1
 
 
-@pytest.mark.parametrize(("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("flac", "flac")])
+@pytest.mark.parametrize(("container", "codec"), KINDS)
 def test_two_files_joined_are_heard_both(container, codec):
-    one = encoded(VOICE, container, codec)
-    other = encoded(VOICE, container, codec, layout="mono", rate=48_000)
-    audio, _ = decode(one + other)
+    """With other rates and channels."""
+    other_rate = {"flv": 22_050, "ac3": 32_000}.get(container, 24_000)
+    other = encoded(VOICE, container, codec, layout="mono", rate=other_rate)
+    audio, warnings = decode(voice_as(container, codec) + other)
     assert audio.seconds == pytest.approx(2 * VOICE.seconds, abs=0.3)
-    half = len(audio.samples) // 2
-    assert np.abs(audio.samples[half + 1600 :]).max() > 0.1
+    for half in (audio.samples[: VOICE.rate], audio.samples[-VOICE.rate :]):
+        assert np.abs(half).max() > 0.1
+    assert warnings == []
+
+
+def test_files_of_several_kinds_joined_are_heard_all():
+    kinds = [
+        ("wav", "pcm_s16le"),
+        ("mp4", "aac"),
+        ("webm", "libopus"),
+        ("ogg", "libopus"),
+        ("flac", "flac"),
+        ("mp3", "libmp3lame"),
+    ]
+    audio, warnings = decode(b"".join(voice_as(*kind) for kind in kinds))
+    assert audio.seconds == pytest.approx(6 * VOICE.seconds, abs=0.3)
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("wav", "pcm_s16le"), ("mp4", "aac"), ("aiff", "pcm_s16be"), ("matroska", "pcm_s16le")]
+)
+def test_what_is_behind_a_file_and_no_audio_is_told(container, codec):
+    data = voice_as(container, codec)
+    audio, warnings = decode(data + b"something" * 500)
+    assert audio.seconds == pytest.approx(VOICE.seconds, abs=0.15)
+    assert warnings == [f"4500 bytes behind byte {len(data)} are no audio that can be read"]
+
+
+APE1 = bytes(40) + b"APETAGEX" + struct.pack("<IIII8x", 1000, 72, 1, 0)
+ID3V1 = b"TAG" + 125 * b"t"
+LYRICS3 = b"LYRICSBEGIN" + 40 * b"l" + b"000051LYRICS200"
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("ac3", "ac3"), ("flac", "flac"), ("mp2", "mp2")]
+)
+def test_tags_and_padding_behind_frames_are_no_damage_and_junk_is_told(container, codec):
+    data = voice_as(container, codec)
+    audio, warnings = decode(data)
+    assert warnings == []
+    for behind in (
+        ID3V1,
+        APE1,
+        LYRICS3 + ID3V1,
+        APE1 + LYRICS3 + ID3V1,
+        bytes(100),
+        bytes(70_000),
+        bytes(3000) + ID3V1,
+    ):
+        with_tags, warnings = decode(data + behind)
+        assert np.array_equal(with_tags.samples, audio.samples)
+        assert warnings == []
+    if container != "flac":  # whose frames do not say where they end: FFmpeg takes junk for the last's
+        for junk in (
+            b"\xff" * 3000,
+            b"some text, or what a download has left " * 50,
+            np.random.default_rng(1).bytes(5000),
+        ):
+            _, warnings = decode(data + junk + ID3V1)
+            assert warnings == [f"{len(junk)} bytes behind byte {len(data)} are no audio that can be read"]
+
+
+def test_joined_files_are_too_long_together():
+    with pytest.raises(TooLarge, match=r"longer than 1\.5 s"):
+        decode(2 * voice_as("flac", "flac"), max_s=1.5)
+
+
+def test_a_file_without_sound_does_not_hide_the_next():
+    audio, warnings = decode(to_wav(silence(0.0, 16_000)) + voice_as("wav", "pcm_s16le"))
+    assert audio.seconds == pytest.approx(VOICE.seconds, abs=0.01)
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,6 +203,26 @@ def test_opposite_channels_do_not_cancel_each_other():
         out.writeframes(np.stack((pcm, -pcm), axis=1).tobytes())
     audio, _ = decode(file.getvalue())
     assert np.abs(audio.samples).max() > 0.5 * np.abs(VOICE.samples).max()
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("matroska", "pcm_s16le"), ("mpegts", "aac")])
+@pytest.mark.parametrize("speaks", [0, 1, 2])
+def test_of_several_tracks_the_one_with_sound_is_heard(container, codec, speaks):
+    tracks = [silence(VOICE.seconds, 16_000)] * 3
+    tracks[speaks] = VOICE
+    decoder = FileDecoder(io.BytesIO(with_tracks(*tracks, container=container, codec=codec)), rate=16_000, max_s=60.0)
+    assert np.abs(np.concatenate(list(decoder.blocks()))).max() > 3000
+    assert decoder.warnings == ()
+    (remark,) = decoder.remarks
+    assert remark.startswith(f"of 3 audio tracks number {speaks + 1} was read")
+    if container != "mpegts":  # which knows no default: FFmpeg takes the track with the most bytes
+        assert ("there is no sound" in remark) is bool(speaks)
+
+
+def test_of_several_tracks_with_sound_the_default_is_heard_and_that_is_a_warning():
+    audio, warnings = decode(with_tracks(VOICE, Audio(VOICE.samples / 4, 16_000)))
+    assert np.abs(audio.samples).max() > 0.5 * np.abs(VOICE.samples).max()
+    assert warnings == ["of 2 audio tracks number 1 was read"]
 
 
 def test_silence_is_said_to_be_silent():
@@ -186,8 +277,8 @@ def test_seeking_to_where_no_file_has_a_place_is_refused_without_an_exception(po
     """PyAV takes an exception for the end of everything, FFmpeg a negative number for a header that lies."""
     with tempfile.TemporaryFile() as file:
         file.write(bytes(100))
-        tail = Tail(file, 10)
-        assert tail.seek(position) < 0
-        assert tail.seek(-20, os.SEEK_CUR) < 0
-        assert tail.seek(-20, os.SEEK_END) == 70
-        assert (tail.tell(), len(tail.read(100))) == (70, 20)
+        window = Window(file, 10, 100)
+        assert window.seek(position) < 0
+        assert window.seek(-20, os.SEEK_CUR) < 0
+        assert window.seek(-20, os.SEEK_END) == 70
+        assert (window.tell(), len(window.read(100))) == (70, 20)

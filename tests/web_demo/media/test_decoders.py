@@ -1,5 +1,6 @@
 """Files from strangers, each decoded in a caged process of its own."""
 
+import asyncio
 import subprocess
 import sys
 import tempfile
@@ -10,11 +11,11 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from tests.web_demo.media.files import claims_samples, with_subtitles
+from tests.web_demo.media.files import claims_samples, with_subtitles, with_tracks
 from tests.web_demo.media.test_decode import KINDS, VOICE, decode, voice_as
 from web_demo.audio.samples import Audio, silence, to_wav
-from web_demo.errors import TooLarge, UnsupportedMedia
-from web_demo.media.decoders import Decoders, Decoding
+from web_demo.errors import Busy, TooLarge, UnsupportedMedia
+from web_demo.media.decoders import Decoders, Decoding, Memory
 
 
 @pytest.fixture
@@ -68,6 +69,13 @@ async def test_warnings_come_out_of_the_cage(decoders: Decoders):
     assert "no sound in it" in sound.warnings[0]
 
 
+async def test_several_tracks_are_looked_at_in_the_cage(decoders: Decoders):
+    async with decoding(decoders, with_tracks(silence(VOICE.seconds, 16_000), VOICE)) as sound:
+        assert np.abs((await sound.whole()).samples).max() > 0.1
+    assert sound.warnings == []
+    assert "number 1, the default, there is no sound" in sound.remarks[0]
+
+
 async def test_a_file_that_claims_more_than_memory_holds_ends_only_its_decoder(decoders: Decoders):
     with pytest.raises((UnsupportedMedia, TooLarge)):
         await whole(decoders, claims_samples(60_000_000), max_s=1e6)
@@ -115,3 +123,43 @@ async def test_a_reader_that_leaves_ends_the_decoder(decoders: Decoders):
     async with decoding(decoders, to_wav(silence(120.0, 16_000)), max_s=3600.0) as sound:
         await anext(sound.blocks())
     assert await sound._ended is not None
+
+
+async def test_files_wait_for_the_memory_of_others_in_the_order_in_which_they_came():
+    memory = Memory(10)
+    await memory.take(6)
+    large = asyncio.create_task(memory.take(8))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(memory.take(2))
+    await asyncio.sleep(0)
+    assert not large.done()
+    assert not small.done()  # or large ones would never come
+    memory.give(6)
+    await asyncio.gather(large, small)
+    leaves, last = asyncio.create_task(memory.take(5)), asyncio.create_task(memory.take(2))
+    await asyncio.sleep(0)
+    memory.give(2)
+    leaves.cancel()
+    await last
+    assert leaves.cancelled()
+    memory.give(8)
+    memory.give(2)
+    await memory.take(11)  # alone
+
+
+async def test_a_file_for_which_there_is_no_memory_is_refused_until_there_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("web_demo.media.decoders.WAIT_S", 0.05)
+    decoders = Decoders(most_memory_bytes=1)
+    try:
+        async with decoding(decoders, to_wav(silence(120.0, 16_000)), max_s=3600.0) as first:
+            await anext(first.blocks())
+            with pytest.raises(Busy, match="try again") as raised:
+                await whole(decoders, to_wav(VOICE))
+            assert raised.value.retry_after_s > 0
+        await first._ended
+        with pytest.raises(AttributeError):
+            async with decoders.decoding(None, 1, max_s=1.0):
+                pass
+        assert (await whole(decoders, to_wav(VOICE))).seconds == pytest.approx(VOICE.seconds)
+    finally:
+        await decoders.close()

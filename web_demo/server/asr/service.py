@@ -115,7 +115,7 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
 
 def warning(sound: Decoding, text: str) -> str:
     """What the client has to know about a recording that was heard to its end; "" for nothing."""
-    said = list(sound.warnings)
+    said = [*sound.warnings, *sound.remarks]
     if not text and not said:
         said.append(f"no speech was heard in {sound.seconds:.1f} s of sound")
     return "; ".join(said)

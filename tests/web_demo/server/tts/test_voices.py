@@ -16,8 +16,9 @@ import pytest
 from aiohttp import web
 
 from tests.speech import FOLDER, TRANSCRIPTS, recording
+from tests.web_demo.media.files import with_tracks
 from tests.web_demo.server.tts.fakes import ToneTts, serving
-from web_demo.audio.samples import WIRE_RATE, Audio, from_wav, to_wav
+from web_demo.audio.samples import WIRE_RATE, Audio, from_wav, silence, to_wav
 from web_demo.server.tts.encode import encoder
 from web_demo.server.tts.settings import TtsSettings
 
@@ -211,6 +212,23 @@ async def test_of_a_recording_that_padding_makes_longer_than_30_s_the_engine_get
     assert asked.status == 200, await asked.text()
     assert engine.requests[0].prompt is not None
     assert engine.requests[0].prompt.audio.seconds == 30.0
+
+
+@pytest.mark.parametrize("behind", [b"TAG" + 125 * b"t", bytes(3000)])
+async def test_tags_and_padding_behind_a_recording_are_no_damage(client: aiohttp.ClientSession, behind: bytes) -> None:
+    codec = encoder("mp3", WIRE_RATE)
+    data = codec.encode(recording("cards_001").at(WIRE_RATE).samples) + codec.finish() + behind
+    assert (await add(client, data, name="tagged", transcript=TEXT))[0] == 201
+
+
+async def test_a_silent_track_beside_the_voice_does_no_harm_and_a_second_voice_does(
+    client: aiohttp.ClientSession,
+) -> None:
+    voice = recording("cards_001")
+    quiet = silence(voice.seconds, voice.rate)
+    assert (await add(client, with_tracks(quiet, voice), name="one voice", transcript=TEXT))[0] == 201
+    status, body = await add(client, with_tracks(voice, voice), name="two voices", transcript=TEXT)
+    assert (status, "of 2 audio tracks number 1 was read" in body["error"]["message"]) == (415, True)
 
 
 async def test_a_recording_inside_the_opened_folder_is_used(engine: ToneTts) -> None:
