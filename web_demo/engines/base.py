@@ -126,6 +126,7 @@ class SpeechRequest:
     speed: float = 1.0
     prompt: VoicePrompt | None = None
     instruction: str = ""  # how to speak, where the engine can be told
+    streamed: bool = True  # False: nobody listens before all of it is there
 
 
 class TtsEngine(Engine, Protocol):

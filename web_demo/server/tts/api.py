@@ -69,7 +69,7 @@ async def _answer(
         began = time.monotonic()
         async with speech(
             service.engine,
-            await service.engine_requests(asked),
+            await service.engine_requests(asked, streamed=wants_file),
             turns=service.turns,
             client=client,
             metrics=service.metrics,

@@ -21,23 +21,26 @@ from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.requests import SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import SpeakerStore, normal
+from web_demo.text.plain import plain
+from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
 
 
 def choose_engine(settings: TtsSettings) -> Choice:
     """As `choose`, but what only the cosyvoice engine can do asks for that one first. Raises SetupError."""
-    wanted = ["--use-vllm"] * settings.use_vllm + ["--use-trt"] * settings.use_trt
-    if not wanted:
+    if settings.use_vllm and settings.engine in ("cosyvoice", "embedded", "openai"):
+        raise SetupError(f"--use-vllm works with --engine cosyvoice3 only, not with --engine {settings.engine}")
+    if not settings.use_trt:
         return choose("tts", settings)
     if settings.engine not in ("auto", "cosyvoice"):
-        raise SetupError(f"{wanted[0]} works with --engine cosyvoice only, not with --engine {settings.engine}")
+        raise SetupError(f"--use-trt works with --engine cosyvoice only, not with --engine {settings.engine}")
     why_not = cosyvoice.unavailable(settings)
     if settings.engine == "cosyvoice" or why_not is None:
-        return Choice("cosyvoice", f"the engine for {wanted[0]}")
+        return Choice("cosyvoice", "the engine for --use-trt")
     other = choose("tts", settings)
-    log.warning("%s is without effect: %s", wanted[0], why_not)
-    return Choice(other.name, f"cosyvoice, for {wanted[0]}: {why_not}; {other.reason}")
+    log.warning("--use-trt is without effect: %s", why_not)
+    return Choice(other.name, f"cosyvoice, for --use-trt: {why_not}; {other.reason}")
 
 
 class TtsService(EngineHost[TtsSettings, TtsEngine]):
@@ -77,8 +80,9 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         with self.places.admit(client), self.metrics.under_way.track_inprogress():
             yield client
 
-    async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
-        """One request for the engine for each piece of the text, all with the same voice."""
+    async def engine_requests(self, asked: SynthesisRequest, *, streamed: bool = True) -> list[SpeechRequest]:
+        """One request for the engine for each piece of the text, all with the same voice. `streamed`: the client gets sound while
+        it is made."""
         voice, prompt = normal(asked.voice), None
         if asked.has_prompt:
             prompt = await self._prompt(asked)
@@ -88,11 +92,14 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             prompt = await off_loop(self.speakers.prompt, voice)
         else:
             voice = self._known_voice(voice)
-        return [SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction) for piece in asked.pieces]
+        return [
+            SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction, streamed=streamed)
+            for piece in asked.pieces
+        ]
 
     async def _prompt(self, asked: SynthesisRequest) -> VoicePrompt:
         voices.require_cloning(self.engine)
-        if not asked.prompt_text:
+        if not has_words(plain(asked.prompt_text)):
             raise InvalidRequest("prompt_wav needs prompt_text: what is said in the recording, word for word")
         if len(asked.prompt_text) > prompts.MAX_PROMPT_CHARS:
             raise InvalidRequest(

@@ -49,12 +49,18 @@ def test_without_weights_the_embedded_engine_is_taken_and_the_reason_given(tmp_p
     assert "cosyvoice3:" in described["engine_reason"]
 
 
-def test_use_vllm_without_its_engine_is_said_aloud(tmp_path: Path) -> None:
-    described = create_app(TtsSettings(port=0, model_path=tmp_path, use_vllm=True))[SERVICE].describe()
-    assert (described["engine"], described["vllm_enabled"]) == ("embedded", False)
-    assert "--use-vllm" in described["engine_reason"]
+def test_use_trt_without_its_engine_is_said_aloud(tmp_path: Path) -> None:
+    described = create_app(TtsSettings(port=0, model_path=tmp_path, use_trt=True))[SERVICE].describe()
+    assert described["engine"] == "embedded"
+    assert "--use-trt" in described["engine_reason"]
     with pytest.raises(SetupError, match="--engine cosyvoice only"):
-        create_app(TtsSettings(port=0, engine="embedded", use_vllm=True))
+        create_app(TtsSettings(port=0, engine="embedded", use_trt=True))
+
+
+@pytest.mark.parametrize("engine", ["embedded", "cosyvoice", "openai"])
+def test_use_vllm_with_an_engine_that_has_none_is_refused(engine: str) -> None:
+    with pytest.raises(SetupError, match=f"--engine cosyvoice3 only, not with --engine {engine}"):
+        create_app(TtsSettings(port=0, engine=engine, use_vllm=True))
 
 
 def test_a_remote_engine_is_made_from_its_settings() -> None:

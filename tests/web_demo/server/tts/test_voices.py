@@ -105,6 +105,7 @@ async def test_a_file_that_is_no_speech_is_refused_and_leaves_nothing(
 ) -> None:
     noise = to_wav(Audio(np.random.default_rng(2).normal(0, 0.1, 32_000).astype(np.float32), 16_000))
     assert (await add(client, noise, name="noise", transcript="x"))[0] == 400
+    assert (await add(client, name="token", transcript="<|endofprompt|>"))[0] == 400
     assert (await add(client, b"GIF89a", name="image", transcript="x"))[0] == 415
     assert (await add(client, b"\0" * (13 << 20), name="huge", transcript="x"))[0] == 413
     assert (await client.post("/api/speakers", data={"name": "x"})).status == 415
@@ -188,6 +189,29 @@ async def test_a_recording_in_the_request_comes_as_base64_or_upload_in_any_forma
         assert request.prompt.audio.seconds == pytest.approx(voice.seconds, abs=0.2)
         assert request.prompt.audio.rate == WIRE_RATE
     assert engine.requests[1].speed == 1.5
+
+
+async def test_of_a_recording_that_padding_makes_longer_than_30_s_the_engine_gets_30_s(
+    client: aiohttp.ClientSession, engine: ToneTts
+) -> None:
+    voice = recording("cards_001").at(WIRE_RATE).samples
+    padded = Audio(np.resize(voice, round(30.05 * WIRE_RATE)), WIRE_RATE)
+    url = f"data:audio/wav;base64,{base64.b64encode(to_wav(padded)).decode()}"
+    asked = await client.post("/api/synthesize", json={"text": "hello", "prompt_wav": url, "prompt_text": TEXT})
+    assert asked.status == 200, await asked.text()
+    assert engine.requests[0].prompt is not None
+    assert engine.requests[0].prompt.audio.seconds == 30.0
+
+
+async def test_an_engine_is_told_whether_somebody_listens_meanwhile(
+    client: aiohttp.ClientSession, engine: ToneTts
+) -> None:
+    for more in ({}, {"stream": True}):
+        assert (await client.post("/api/synthesize", json={"text": "hello", **more})).status == 200
+    file = await client.post("/api/synthesize", json={"text": "hello"}, headers={"Accept": "audio/wav"})
+    assert file.status == 200
+    assert (await client.post("/v1/audio/speech", json={"input": "hello"})).status == 200
+    assert [request.streamed for request in engine.requests] == [False, True, True, True]
 
 
 async def test_a_recording_inside_the_opened_folder_is_used(engine: ToneTts) -> None:
