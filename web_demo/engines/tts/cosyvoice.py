@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-import re
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from web_demo.audio.samples import Samples, from_wav, to_wav
+from web_demo.children.gpus import one_gpu
 from web_demo.children.supervisor import Supervisor
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
 from web_demo.engines.tts.cosyvoice_voices import (
@@ -41,7 +41,6 @@ from web_demo.errors import EngineFailed, InvalidRequest, NotFound, SetupError, 
 from web_demo.text.plain import plain
 from web_demo.text.scripts import has_words
 
-GET_SUBMODULE = "git submodule update --init --recursive third_party/CosyVoice"
 OWN_PYTHON = SUBMODULE.parents[1] / ".venv-cosyvoice" / "bin" / "python"
 
 SYSTEM_PROMPT = "You are a helpful assistant."  # CosyVoice3 was trained with it before every prompt
@@ -49,7 +48,7 @@ END_OF_PROMPT = "<|endofprompt|>"
 MAX_PROMPT_S = 30.0  # upstream takes no more
 
 READY_S = 600.0  # weights from a slow disk, the first TensorRT engine
-PATIENCE_S = 60.0  # how long a request waits for a child that is starting again
+PATIENCE_S = 120.0  # how long a request waits for a child that is starting again
 STALL_S = 90.0  # the longest single step of the model: a block of layers over a long prompt on a CPU
 ABANDON_S = 3.0  # from asking the child to stop a request to ending it
 
@@ -248,28 +247,13 @@ def spelt(request: SpeechRequest, prompt_text: str) -> tuple[How, str, str]:
 
 
 def environment(device: str, visible: str | None, submodule: Path) -> dict[str, str]:
-    """Of the child. Upstream takes the first GPU that it sees, so it must see the right one only; `visible`: what
-    CUDA_VISIBLE_DEVICES is here. Raises SetupError for a device that it cannot have."""
+    """Of the child; `visible`: what CUDA_VISIBLE_DEVICES is here. Raises SetupError for a device that it cannot have."""
     folders = (submodule, submodule / "third_party" / "Matcha-TTS")
-    variables = {"PYTHONPATH": os.pathsep.join(map(str, folders)), "TQDM_DISABLE": "1"}
-    if device == "auto":
-        return variables
-    if device == "cpu":
-        return {**variables, "CUDA_VISIBLE_DEVICES": ""}
-    if (number := re.fullmatch(r"cuda(?::(\d+))?", device)) is None:
-        raise SetupError(
-            f"--device {device}: the cosyvoice engine runs on cuda:N or cpu; for others there is cosyvoice3"
-        )
-    index = int(number[1] or 0)
-    if visible is None:
-        return {**variables, "CUDA_VISIBLE_DEVICES": str(index)}
-    names = [name.strip() for name in visible.split(",") if name.strip()]
-    if index >= len(names):
-        raise SetupError(
-            f"--device {device}: CUDA_VISIBLE_DEVICES={visible!r} shows {len(names)} GPUs"
-            + (f", cuda:0 to cuda:{len(names) - 1}" if names else "")
-        )
-    return {**variables, "CUDA_VISIBLE_DEVICES": names[index]}
+    return {
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        "TQDM_DISABLE": "1",
+        **one_gpu(device, visible, "the cosyvoice engine"),
+    }
 
 
 def python_of(chosen: Path | None) -> Path:
@@ -280,9 +264,9 @@ def python_of(chosen: Path | None) -> Path:
 def missing(model_path: Path | None, submodule: Path = SUBMODULE) -> str | None:
     """What is not there, and the command that gets it."""
     if not (submodule / "cosyvoice" / "cli" / "cosyvoice.py").is_file():
-        return f"third_party/CosyVoice is empty; get it with: {GET_SUBMODULE}"
+        return f"third_party/CosyVoice is empty; get it with: {GET_PACKAGES}"
     if not any((submodule / "third_party" / "Matcha-TTS").glob("*")):
-        return f"third_party/CosyVoice/third_party/Matcha-TTS is empty; get it with: {GET_SUBMODULE}"
+        return f"third_party/CosyVoice/third_party/Matcha-TTS is empty; get it with: {GET_PACKAGES}"
     if model_path is None or not (model_path / "cosyvoice3.yaml").is_file():
         return f"there are no CosyVoice3 weights in {model_path}; get them with scripts/download_models.sh"
     return None

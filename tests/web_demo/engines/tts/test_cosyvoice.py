@@ -286,7 +286,7 @@ async def test_what_upstream_would_drop_in_silence_where_there_is_no_gpu_is_refu
 def test_what_is_missing_is_named_with_the_command_that_gets_it(weights: Path, tmp_path: Path) -> None:
     submodule = fake_upstream.write(tmp_path / "CosyVoice")
     assert missing(weights, submodule) is None
-    assert "git submodule update --init --recursive" in str(missing(weights, tmp_path / "nothing"))
+    assert "full_setup.sh --with-cosyvoice" in str(missing(weights, tmp_path / "nothing"))
     assert "download_models.sh" in str(missing(tmp_path, submodule))
     (submodule / "third_party/Matcha-TTS/README.md").unlink()
     assert "Matcha-TTS" in str(missing(weights, submodule))

@@ -48,7 +48,7 @@ def main() -> int:
 
 def keep_quiet() -> None:
     """Upstream writes what users have said into the log, by the root logger itself, which has no other user."""
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s", force=True)
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: record.name != "root")
 
