@@ -60,12 +60,21 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
-            "vllm_enabled": self.settings.use_vllm and self.engine.name == "cosyvoice",
+            **self._vllm(),
             "cloning": self.engine.capabilities.cloning,
             "keeps_voices": self.settings.speakers_dir is not None,
             "requests": self.places.taken,
             "max_requests": self.settings.max_requests,
         }
+
+    def _vllm(self) -> dict[str, Any]:
+        """Whether the language model runs in vLLM; else why not. An engine that cannot do as it was told does not start."""
+        if not self.settings.use_vllm:
+            return {"vllm_enabled": False, "vllm_reason": "not asked for: --use-vllm, with --engine cosyvoice3"}
+        if self.engine.name != "cosyvoice3":
+            reason = f"the {self.engine.name} engine runs, which has no language model: {self.choice.reason}"
+            return {"vllm_enabled": False, "vllm_reason": reason}
+        return {"vllm_enabled": True}
 
     def require_room(self, request: web.Request) -> None:
         """Before a body is read in vain. Raises Busy or Unavailable."""

@@ -24,7 +24,10 @@ class TtsSettings(ServiceSettings):
 
     port: int = 8004
     model_path: Path | None = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
-    use_vllm: bool = field(default=False, metadata=option("cosyvoice3: run its language model on vLLM"))
+    use_vllm: bool = field(default=False, metadata=option("cosyvoice3: its language model in vLLM"))
+    vllm_python: Path | None = field(
+        default=None, metadata=option("cosyvoice3: the Python that has vLLM (default: that of .venv-vllm)")
+    )
     cosyvoice_python: Path | None = field(
         default=None,
         metadata=option("cosyvoice: the Python that has upstream's packages (default: that of .venv-cosyvoice)"),
