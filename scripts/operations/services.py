@@ -53,7 +53,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.use_vllm and not self.with_tts:
-            raise UsageError("--use-vllm speeds up the text-to-speech service: add --with-tts")
+            raise UsageError("--use-vllm is for the text-to-speech service: add --with-tts")
 
 
 @dataclass(frozen=True)

@@ -144,5 +144,5 @@ class Speaker:
     def _thread_ended(self, args: threading.ExceptHookArgs) -> None:
         if not isinstance(args.exc_value, Abandoned):
             self._died(self._number, args.exc_value or args.exc_type())
-        for request in self._model.llm_end_dict:  # what upstream's loop waits for
+        for request in list(self._model.llm_end_dict):  # what upstream's loop waits for
             self._model.llm_end_dict[request] = True
