@@ -6,8 +6,9 @@
 
 Uses the `ssh` of this machine with its configuration and agent. Each step can be run again and does only what is missing, so
 a deployment that broke off is resumed by the same command; a lost connection is taken up again by itself. Where
-FUN_AUDIO_API_KEY is set here, the services get it; it appears in no command line. Exit status: 0 deployed, 1 a step failed,
-2 wrong usage.
+FUN_AUDIO_API_KEY is set here, the services get it; it appears in no command line. They get FUN_AUDIO_ALLOWED_HOSTS and
+FUN_AUDIO_TRUSTED_PROXIES too, and on a RunPod pod are known by the names of its proxy. Exit status: 0 deployed, 1 a step
+failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 API_KEY_VARIABLE = "FUN_AUDIO_API_KEY"
+HOSTS_VARIABLE = "FUN_AUDIO_ALLOWED_HOSTS"
+PASSED_ON = (HOSTS_VARIABLE, "FUN_AUDIO_TRUSTED_PROXIES")
+RUNPOD_FILE = "/etc/rp_environment"  # a pod's own variables, for what comes by SSH
+RUNPOD_PORTS = (8002, 8003, 8004)
 CONNECTION_LOST = 255  # ssh's own status
 ATTEMPTS = 5
 STEPS = ("code", "setup", "download", "start", "verify")
@@ -86,17 +91,28 @@ def steps_of(args: argparse.Namespace, environment: Mapping[str, str], root: Pat
         code = Step("code", "tar -xzf -", lambda: archive(root))
     setup = "./scripts/full_setup.sh --no-doctor" + (" --cpu-only" if args.cpu_only else "")
     options = [*(["--mode", args.mode] if args.mode else []), *(["--with-tts"] if args.with_tts else [])]
-    start = f"HOST={shlex.quote(args.bind)} {shlex.join(['./scripts/start_services.sh', *options])}"
+    passed_on = [f"{name}={shlex.quote(environment[name])}" for name in PASSED_ON if environment.get(name)]
+    known = "; ".join(filter(None, (f"export {' '.join(passed_on)}" if passed_on else "", runpod_names(RUNPOD_FILE))))
+    start = f"{known}; HOST={shlex.quote(args.bind)} {shlex.join(['./scripts/start_services.sh', *options])}"
     steps = [
         code,
         Step("setup", setup),
         Step("download", f"./scripts/download_models.sh --source {args.source}"),
         # What an earlier deployment started runs older code.
-        Step("start", _with_key(f"./scripts/stop_services.sh && {start}"), lambda: f"{key}\n".encode()),
+        Step("start", _with_key(f"./scripts/stop_services.sh; {start}"), lambda: f"{key}\n".encode()),
         Step("verify", _with_key("./scripts/verify_deployment.sh"), lambda: f"{key}\n".encode()),
     ]
     chosen = steps[STEPS.index(args.first) :]
     return [step for step in chosen if step.name != "download" or not args.cpu_only]
+
+
+def runpod_names(file: str) -> str:
+    """Shell words after which the services of a RunPod pod are known by its proxy's names; elsewhere they do nothing."""
+    names = ",".join(f"$RUNPOD_POD_ID-{port}.proxy.runpod.net" for port in RUNPOD_PORTS)
+    return (
+        f"[ ! -r {file} ] || . {file}; "
+        f'[ -z "${{RUNPOD_POD_ID:-}}" ] || export {HOSTS_VARIABLE}="${{{HOSTS_VARIABLE}:+${HOSTS_VARIABLE},}}{names}"'
+    )
 
 
 def archive(root: Path) -> bytes:

@@ -31,7 +31,7 @@ NEEDED_DISK_GIB = 5
 NEEDED_MEMORY_GIB = 2
 # Where a package is imported by another name than it is installed by.
 IMPORT_NAMES = {"kaldi-native-fbank": "kaldi_native_fbank", "PyYAML": "yaml", "prometheus-client": "prometheus_client"}
-NOT_IMPORTED = {"silero-vad"}  # only its ONNX file is used; importing it would need torch
+NOT_IMPORTED = {"silero-vad", "pipecat-ai"}  # only files of theirs are used; importing them would need much more
 
 
 def packages(root: Path, *, models: bool) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from typing import Any
 
 KEY_VARIABLE = "RUNPOD_API_KEY"
 PORTS = {8002: "S2S", 8003: "ASR", 8004: "TTS"}
+PROXY_NAMES = ".proxy.runpod.net"
 IMAGE = "runpod/pytorch:2.8.0-py3.11-cuda12.8.1-cudnn-devel-ubuntu22.04"
 
 
@@ -156,6 +157,7 @@ def create(api: Any, args: argparse.Namespace) -> bool:
         volume_in_gb=args.volume_gb,
         volume_mount_path="/workspace",
         ports=",".join([*(f"{port}/http" for port in PORTS), "22/tcp"]),
+        env={"FUN_AUDIO_ALLOWED_HOSTS": PROXY_NAMES},  # for an image that starts the services by itself
     )
     print(f"created {pod['id']}. When it runs: scripts/runpod_manager.py ssh {pod['id']}, then scripts/auto_deploy.py")
     return True
@@ -214,7 +216,7 @@ def show_urls(api: Any, pod: str) -> None:
     ports = str(find(api, pod).get("ports") or "")
     for port, name in PORTS.items():
         if f"{port}/http" in ports.split(","):
-            print(f"{name:<4} https://{pod}-{port}.proxy.runpod.net/")
+            print(f"{name:<4} https://{pod}-{port}{PROXY_NAMES}/")
 
 
 def act(api: Any, args: argparse.Namespace) -> bool:

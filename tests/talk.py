@@ -206,9 +206,9 @@ async def talking(server: Server, query: str = "", **options: Any) -> AsyncItera
 
 
 def say(*sentences: str):
-    """A script: hear the turn, then say these sentences."""
+    """A script: hear the turn, if it was spoken, then say these sentences."""
     return lambda turn: [
-        Heard(f"{turn.audio.seconds:.1f} s"),
+        *([Heard(f"{turn.audio.seconds:.1f} s")] if turn.audio is not None else []),
         *(step for sentence in sentences for step in (TextDelta(sentence + " "), SpeechText(sentence))),
     ]
 

@@ -30,12 +30,13 @@ MAY_IMPORT["utils.cosyvoice_detokenizer"] = {"web_demo.engines"}  # another such
 
 # The services know the models by their engines alone.
 ENGINES = set(MAY_IMPORT) - {"web_demo.models"}
-COMMON = ENGINES | {"web_demo.server.common"}
+COMMON = ENGINES | {"web_demo.media", "web_demo.server.common"}
 CONVERSATION = ENGINES | {"web_demo.server.conversation"}
 MAY_IMPORT |= {
+    "web_demo.media": {"web_demo.errors", "utils", "web_demo.audio"},
     "web_demo.server.protocal": set(),
     "web_demo.server.conversation": ENGINES,
-    "web_demo.server.common": ENGINES,
+    "web_demo.server.common": ENGINES | {"web_demo.media"},
     "web_demo.server.wires": COMMON | CONVERSATION | {"web_demo.server.protocal"},
     "web_demo.server.asr": COMMON,
     "web_demo.server.tts": COMMON,
@@ -54,6 +55,7 @@ MAY_IMPORT["web_demo"] = set()
 WITHOUT: dict[str, set[str]] = {
     "web_demo.audio": {"aiohttp", "torch"},
     "web_demo.children": {"aiohttp", "torch"},
+    "web_demo.media": {"aiohttp", "torch"},
     "web_demo.text": {"aiohttp", "torch", "numpy"},
     "web_demo.detokenizer": {"aiohttp", "torch"},
     "web_demo.models": {"aiohttp"},
@@ -138,6 +140,17 @@ def test_no_program_changes_the_path():
         if re.search(r"sys\.path\.(insert|append|extend)\(", path.read_text("utf-8"))
     }
     assert changing == set()
+
+
+def test_nothing_waits_by_the_wall_clock():
+    """Which jumps: intervals go by the monotonic clock or the loop's. What tells people a date may look at it."""
+    looking = {
+        path.relative_to(ROOT).as_posix()
+        for top in ("web_demo", "utils", "scripts")
+        for path in (ROOT / top).rglob("*.py")
+        if re.search(r"\btime\.time\(|from time import|datetime\.(now|utcnow|today)\(", path.read_text("utf-8"))
+    }
+    assert looking == {"web_demo/engines/s2s/cascade/built_in.py", "web_demo/server/tts/voices.py"}
 
 
 def test_every_entry_point_is_a_main_that_needs_no_argument():

@@ -15,6 +15,7 @@ ARCHITECTURE = ROOT / "web_demo" / "ARCHITECTURE.md"
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     ARCHITECTURE,
+    ROOT / "deploy" / "clients.md",
     *sorted((ROOT / "deploy" / "benchmarks").glob("*.md")),
 ]
 TOP = "web_demo|utils|scripts|deploy|tests|third_party|pretrained_models"

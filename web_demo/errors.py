@@ -2,6 +2,7 @@
 
     ServiceError                 500 internal_error
     ├── InvalidRequest           400 invalid_request      the request itself is wrong
+    │   └── NothingHeard         400 nothing_heard        there are no words in what the user said
     ├── Unauthorized             401 unauthorized         no key, or a wrong one
     ├── Forbidden                403 forbidden            not allowed here (origin, path)
     ├── NotFound                 404 not_found
@@ -45,6 +46,10 @@ class ServiceError(Exception):
 class InvalidRequest(ServiceError):
     status = 400
     code = "invalid_request"
+
+
+class NothingHeard(InvalidRequest):
+    code = "nothing_heard"
 
 
 class Unauthorized(ServiceError):

@@ -7,6 +7,8 @@
 `--random` starts a service with Fun-Audio-Chat and the CosyVoice3 detokenizer at full size and random weights (what it says
 means nothing, what it computes is the same), from a checkpoint folder that is written first if it is not there (19 GB).
 
+All speakers come from one address: start a service of your own with `--max-sessions-per-client`, at least their number.
+
 Method. Every speaker sends a microphone stream in real time, one 40 ms Opus page at a time, for `--user-s` seconds, ends
 the turn, listens for `--listen-s` seconds (or to the end of the answer), interrupts, and begins again. Speakers begin
 spread over one turn. A listener plays like the public client: from the moment that it holds 0.48 s, without a pause.
@@ -196,11 +198,17 @@ class Memory:
         return found
 
 
-async def server_metrics(url: str) -> dict[str, Any]:
-    """The server's own: the share of frames sent within 20 ms of their time, and the mean of each stage of a turn."""
+async def server_values(url: str) -> dict[str, float]:
+    """What the server counts, by name and labels."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
         lines = [line for line in (await response.text()).splitlines() if not line.startswith("#")]
-    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def server_metrics(before: dict[str, float], after: dict[str, float]) -> dict[str, Any]:
+    """The server's own of this run: the share of frames sent within 20 ms of their time, and where a turn's time went, the
+    mean of each stage."""
+    values = {name: value - before.get(name, 0.0) for name, value in after.items()}
     count = values["s2s_frame_lateness_seconds_count"]
     within = values['s2s_frame_lateness_seconds_bucket{le="0.02"}']
     stages = {}
@@ -217,7 +225,7 @@ async def server_metrics(url: str) -> dict[str, Any]:
 
 async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[str, Any]:
     health = await until_healthy(url, READY_TIMEOUT_S)
-    tally, memory = Tally(), Memory(pid)
+    tally, memory, before = Tally(), Memory(pid), await server_values(url)
     watching = asyncio.create_task(memory.watch())
     began = time.monotonic()
     try:
@@ -237,7 +245,7 @@ async def measure(url: str, args: argparse.Namespace, pid: int | None) -> dict[s
         "gap_ms_worst": round(max(tally.gaps_s, default=0.0) * 1000, 1),
         "errors": len(tally.errors),
         "first_errors": sorted(set(tally.errors))[:3],
-        **await server_metrics(url),
+        **server_metrics(before, await server_values(url)),
         **memory.report(),
     }
 
@@ -275,7 +283,7 @@ def write_random_checkpoint(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), "utf-8")
 
 
-def random_detokenizer(*, device: str, slots: int) -> Any:
+def random_detokenizer(*, device: str, slots: int, beside_cache: str = "auto") -> Any:
     """The CosyVoice3 backend with random weights (runs in the detokenizer child)."""
     import torch
 
@@ -286,14 +294,14 @@ def random_detokenizer(*, device: str, slots: int) -> Any:
     from web_demo.models.cosyvoice3.voices import DEFAULT_VOICE, Voice, VoiceStore
 
     flow, vocoder = random_parts(released(), device, "bfloat16")
-    settings = stream_settings(flow, vocoder, device=device, slots=slots, beside="bfloat16")
+    settings = stream_settings(flow, vocoder, device=device, slots=slots, beside="bfloat16", beside_cache=beside_cache)
     token2wav = Token2Wav(flow, vocoder, settings)
     token2wav.warm_up()
     voice = Voice(torch.randn(1, 192, generator=torch.Generator().manual_seed(0)))
     return CosyVoiceBackend(token2wav, VoiceStore({DEFAULT_VOICE: voice}))
 
 
-def serve_random(folder: Path, port: int, slots: int) -> int:
+def serve_random(folder: Path, port: int, slots: int, speech_cache: str) -> int:
     from web_demo.detokenizer.backend import BackendSpec
     from web_demo.engines.s2s.funaudiochat.engine import FunAudioChatS2s
     from web_demo.server.common.program import run
@@ -302,9 +310,10 @@ def serve_random(folder: Path, port: int, slots: int) -> int:
     from web_demo.server.server import create_app
 
     configure_logging("INFO")
-    speech = BackendSpec("scripts.benchmarks.conversations:random_detokenizer", {"device": "cuda:0", "slots": slots})
-    settings = S2sSettings(port=port, max_sessions=slots)
-    return run(create_app(settings, FunAudioChatS2s(folder, "cuda:0", speech)), settings)
+    options = {"device": "cuda:0", "slots": slots, "beside_cache": speech_cache}
+    speech = BackendSpec("scripts.benchmarks.conversations:random_detokenizer", options)
+    settings = S2sSettings(port=port, max_sessions=slots, max_sessions_per_client=slots)
+    return run(create_app(settings, FunAudioChatS2s(folder, "cuda:0", speech, speech_cache=speech_cache)), settings)
 
 
 @contextlib.contextmanager
@@ -317,7 +326,9 @@ def random_service(folder: Path, args: argparse.Namespace) -> Iterator[int]:
         )  # its GPU memory ends with it
         print(f"wrote {folder} in {time.monotonic() - began:.0f} s", flush=True)
     command = [sys.executable, "-m", MODULE, "--serve", str(folder), "--port", str(args.port)]
-    process = subprocess.Popen([*command, "--speakers", str(args.speakers)], cwd=ROOT)
+    process = subprocess.Popen(
+        [*command, "--speakers", str(args.speakers), "--speech-cache", args.speech_cache], cwd=ROOT
+    )
     try:
         yield process.pid
     finally:
@@ -335,6 +346,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8012, help="of the service that --random starts")
     parser.add_argument("--speakers", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--speech-cache", default="auto", choices=("auto", "float8"), help="--random: as the service's")
     parser.add_argument("--user-s", type=float, default=3.0)
     parser.add_argument("--listen-s", type=float, default=10.0)
     args = parser.parse_args(argv)
@@ -342,7 +354,7 @@ def main(argv: list[str] | None = None) -> int:
         write_random_checkpoint(args.write)
         return 0
     if args.serve:
-        return serve_random(args.serve, args.port, args.speakers)
+        return serve_random(args.serve, args.port, args.speakers, args.speech_cache)
     report = Report("conversations", service=str(args.random or args.url))
     if args.random:
         began = time.monotonic()

@@ -16,6 +16,7 @@ end with the results on the host.
     third     from the end of a turn of 3 s to its third group of codes, alone and beside running sessions
     live      sessions that all run while turns end and new ones (3 s of speech) arrive: time between two frames
     naive     the reference path, one session
+    cache     the speech head's caches in 8 bits: the same as for float8
     float8    weights in 8 bits: time of a frame, and how far the results are from those of the same weights in 16 bits
     profile   kernels of a frame and of a prefill by their time (not among the default parts)
     floor     bytes that a frame must read at least (weights once, speech head five times, caches) / `--bandwidth`
@@ -52,6 +53,7 @@ from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.runner import Runner, bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Request, Turn, prefix_keys
+from web_demo.models.funaudiochat.float8 import FORMAT
 from web_demo.models.funaudiochat.kernels.base import Kernels
 from web_demo.models.funaudiochat.kernels.best import best_kernels
 from web_demo.models.funaudiochat.loader import load_model, random_model
@@ -115,6 +117,7 @@ class Bench:
         self.report = report
         self.model = self._model(float8=False)
         self.frames_measured = 5 if quick else 60
+        self.speech_cache: torch.dtype | None = None
         self.kernels = best_kernels(self.device)
         self._serial = 0
 
@@ -153,7 +156,7 @@ class Bench:
         gc.collect()  # an engine and its graphs refer to each other
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info(self.device)
-        return int(free - 0.08 * total) // bytes_per_page(self.model, PAGE_TOKENS)
+        return int(free - 0.08 * total) // bytes_per_page(self.model, PAGE_TOKENS, self.speech_cache)
 
     def limits(self, sessions: int, context: int, new_tokens: int) -> Limits | None:
         """Limits for that many sessions of that length, or None when they do not fit."""
@@ -193,12 +196,12 @@ class Bench:
 
     def _running(self, kernels: Kernels, limits: Limits, count: int, context: int) -> tuple[Runner, list[Turn]]:
         """Sessions in the midst of their answers, with caches as a prefill would leave them."""
-        runner = Runner(self.model, limits, kernels)
+        runner = Runner(self.model, limits, kernels, speech_cache=self.speech_cache)
         with torch.inference_mode():
             for stack in (runner.backbone, runner.crq):
                 for cache in stack.caches:
-                    cache.keys.normal_()
-                    cache.values.normal_()
+                    for side in (cache.keys, cache.values):  # by way of bfloat16: 8 bits have no random numbers
+                        side.copy_(torch.randn(side.shape, dtype=torch.bfloat16, device=side.device))
         per_turn = limits.pages_per_turn
         turns = []
         for slot in range(count):
@@ -212,7 +215,7 @@ class Bench:
     def measure_prefill(self, kernels: Kernels) -> None:
         limits = self.limits(1, 1024, 16)
         assert limits is not None, "the device cannot hold one session"
-        runner = Runner(self.model, limits, kernels)
+        runner = Runner(self.model, limits, kernels, speech_cache=self.speech_cache)
         runner.warm_up()
         for speech_s in SPEECH_S:
             attempts = [self._prefill_once(runner, speech_s) for _ in range(2 + max(3, self.frames_measured // 6))]
@@ -236,7 +239,7 @@ class Bench:
         if limits is None:
             self.report.row(what="third", running=running, n=0)
             return
-        engine = Engine(self.model, limits, kernels)
+        engine = Engine(self.model, limits, kernels, speech_cache=self.speech_cache)
         engine.runner.warm_up()
         for _ in range(running):
             engine.submit(self.request(3.0, SYSTEM_TOKENS, 500))
@@ -265,7 +268,7 @@ class Bench:
         if limits is None:
             self.report.row(what="live", sessions=sessions, n=0)
             return False
-        engine = Engine(self.model, limits, kernels)
+        engine = Engine(self.model, limits, kernels, speech_cache=self.speech_cache)
         engine.runner.warm_up()
 
         def arrive() -> None:
@@ -320,7 +323,8 @@ class Bench:
         """What one session's frame reads: the backbone's cache once, the speech head's once a code."""
         group = self.config.audio.group_size
         backbone = PagedDecoder.position_bytes(self.config.text, self.dtype)
-        return context * (backbone + group * group * PagedDecoder.position_bytes(self.config.crq, self.dtype))
+        speech = PagedDecoder.position_bytes(self.config.crq, self.speech_cache or self.dtype)
+        return context * (backbone + group * group * speech)
 
     def memory_gib(self) -> float:
         return round(torch.cuda.memory_allocated(self.device) / 2**30, 1) if self.device.type == "cuda" else 0.0
@@ -361,16 +365,28 @@ class Bench:
         del self.model  # both at once may not fit
         gc.collect()
         self.model = self._model(float8=True)
-        after = self._logits(prompts)
+        self._compare("float8", before, self._logits(prompts))
+        self.report.row(what="memory", weights="float8", sessions=0, gib=self.memory_gib())
+        sessions = (1,) if self.quick else (1, 8, 32, 64)
+        self.measure_frames(self.kernels, f"{type(self.kernels).__name__}, float8", sessions, CONTEXTS[:1])
+
+    def cache(self) -> None:
+        """The speech head's caches in 8 bits."""
+        prompts = self._prompts()
+        before = self._logits(prompts)
+        self.speech_cache = FORMAT
+        self._compare("cache", before, self._logits(prompts))
+        sessions = (1,) if self.quick else (1, 8, 32, 64, 128)
+        self.measure_frames(self.kernels, f"{type(self.kernels).__name__}, 8-bit cache", sessions, CONTEXTS[:1])
+        self.speech_cache = None
+
+    def _compare(self, what: str, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
         for name, one, other in zip(("text", "speech"), before, after, strict=True):
             error = ((other - one).norm() / one.norm()).item()
             agree = (one.argmax(dim=-1) == other.argmax(dim=-1)).float().mean().item()
             divergence = F.kl_div(other.log_softmax(-1), one.log_softmax(-1), log_target=True, reduction="batchmean")
-            self.report.row(what="float8", logits=name, positions=len(one), relative_error=round(error, 4),
+            self.report.row(what=what, logits=name, positions=len(one), relative_error=round(error, 4),
                             same_argmax=round(agree, 4), kl_nats=round(divergence.item(), 6))  # fmt: skip
-        self.report.row(what="memory", weights="float8", sessions=0, gib=self.memory_gib())
-        sessions = (1,) if self.quick else (1, 8, 32, 64)
-        self.measure_frames(self.kernels, f"{type(self.kernels).__name__}, float8", sessions, CONTEXTS[:1])
 
     def _prompts(self) -> list[Prompt]:
         """Recorded speech for a real checkpoint, noise and random tokens for random weights."""
@@ -389,7 +405,7 @@ class Bench:
         """Text logits at every position of the prompts, and speech logits at every sub-position, float32 on the CPU."""
         limits = self.limits(1, 1024, 16)
         assert limits is not None, "the device cannot hold one session"
-        runner = Runner(self.model, limits, self.kernels)
+        runner = Runner(self.model, limits, self.kernels, speech_cache=self.speech_cache)
         text, speech = zip(*(self._logits_of(runner, prompt) for prompt in prompts), strict=True)
         return torch.cat(text), torch.cat(speech)
 
@@ -417,7 +433,7 @@ class Bench:
             self._profile(f"frame of {count}", partial(runner.decode, turns))
         limits = self.limits(1, 1024, 16)
         assert limits is not None, "the device cannot hold one session"
-        runner = Runner(self.model, limits, self.kernels)
+        runner = Runner(self.model, limits, self.kernels, speech_cache=self.speech_cache)
         runner.warm_up()
         for speech_s in SPEECH_S[:2]:
             self._profile(f"prefill of {speech_s:g} s", partial(self._prefill_once, runner, speech_s))
@@ -450,7 +466,7 @@ def without_graphs() -> Iterator[None]:
         del os.environ[DISABLE_VARIABLE]
 
 
-PARTS = ("naive", "variants", "frames", "prefill", "third", "live", "float8", "profile")
+PARTS = ("naive", "variants", "frames", "prefill", "third", "live", "cache", "float8", "profile")
 
 
 def conditions(args: argparse.Namespace, dtype: torch.dtype) -> dict[str, Any]:

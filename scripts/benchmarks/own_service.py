@@ -57,6 +57,10 @@ class OwnService:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def memory_mb(self) -> float:
         return resident_mb(self._process.pid)
 
@@ -94,13 +98,15 @@ def resident_mb(pid: int) -> float:
 
 
 def family(pid: int) -> list[int]:
-    """The process and its children."""
-    found = [pid]
+    """The process and its descendants."""
+    children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
-        if int(fields[1]) == pid:
-            found.append(int(status.parent.name))
+        children.setdefault(int(fields[1]), []).append(int(status.parent.name))
+    found = [pid]
+    for one in found:  # grows while it is walked
+        found += children.get(one, [])
     return found

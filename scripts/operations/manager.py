@@ -12,9 +12,11 @@ import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from scripts.operations import gpus, modes, pidfile, scheme_b, services, stack, verify
+from scripts.operations import gpus, modes, mps, pidfile, services, stack, verify
+from scripts.operations.layouts import replicas, scheme_b
 from scripts.operations.services import Launch, Options, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +61,12 @@ def gpu_number(text: str) -> int:
     return int(text)
 
 
+def some(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"a number of services from 2 to 64, got {text!r}")
+    return int(text)
+
+
 def positive(text: str) -> float:
     try:
         value = float(text)
@@ -70,6 +78,11 @@ def positive(text: str) -> float:
 
 
 def _add_start_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-mps",
+        action="store_true",
+        help="on a GPU, do not start CUDA MPS: answers come later, and a fault of one program on the GPU stays its own",
+    )
     parser.add_argument("--timeout-s", type=positive, default=600.0, help="how long loading may take (default 600)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be started, and start nothing")
 
@@ -105,6 +118,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         choices=("auto", *modes.LAYOUTS),
         help="choose the devices, and check first that the GPUs can hold it: A one GPU of 24 GB without speech to text, "
         "B two GPUs, C one big GPU, D all three services, auto the fullest of them that fits",
+    )
+    start.add_argument(
+        "--replicas",
+        type=some,
+        metavar="N",
+        help="start N S2S services, one on each GPU, behind HAProxy at S2S_PORT (they listen at S2S_PORT + 101, 102, …)",
     )
     start.add_argument(
         "--models", action="store_true", help="install the packages of the real engines even without weights"
@@ -152,7 +171,13 @@ def options_of(args: argparse.Namespace, environment: Mapping[str, str]) -> Opti
 
 def launches_of(args: argparse.Namespace, environment: Mapping[str, str]) -> list[Launch]:
     options = options_of(args, environment)
-    launches = [services.launch(service, options, environment, LOG_DIR) for service in services.choose(options, ROOT)]
+    chosen = services.choose(options, ROOT)
+    launches = [services.launch(service, options, environment, LOG_DIR) for service in chosen]
+    if args.replicas:
+        if args.mode or args.tts_gpu is not None:
+            raise UsageError("--replicas gives each service a GPU of its own: leave --mode and TTS_GPU out")
+        found = gpus.look(environment)
+        launches = replicas.launches(args.replicas, found, options, environment, LOG_DIR, RUN_DIR) + launches[1:]
     services.check_ports(launches)
     return launches
 
@@ -179,13 +204,38 @@ def start(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
         say("note: listening beyond this machine without a key; set FUN_AUDIO_API_KEY unless the network is trusted")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    running = stack.start(launches, RUN_DIR, timeout_s=args.timeout_s, say=say)
+    running = _start_all(launches, environment, args)
     say("")
     for item in running:
         launch = item.launch
         say(f"{launch.title:<17} {launch.url}{launch.use}  PID {item.child.pid}  log {launch.log}")
     say("stop them with ./scripts/stop_services.sh")
     return 0
+
+
+def _start_all(
+    launches: Sequence[Launch], environment: Mapping[str, str], args: argparse.Namespace
+) -> list[stack.Running]:
+    if args.command == "start" and args.replicas:
+        RUN_DIR.mkdir(parents=True, exist_ok=True)
+        behind = [launch for launch in launches if launch.name.startswith(services.S2S.name)]
+        replicas.config_path(RUN_DIR).write_text(replicas.config(ROOT, behind), "utf-8")
+    shared = {}
+    if not args.no_mps and gpus.look(environment):
+        shared = mps.begin(RUN_DIR, LOG_DIR, environment, say)
+    launches = [replace(launch, environment={**launch.environment, **shared}) for launch in launches]
+    try:
+        return stack.start(launches, RUN_DIR, timeout_s=args.timeout_s, say=say)
+    except BaseException:
+        if shared and not any(RUN_DIR.glob(f"*{pidfile.SUFFIX}")):  # else another start's services use it
+            mps.end(RUN_DIR, environment, say)
+        raise
+
+
+def _stop(environment: Mapping[str, str], grace_s: float) -> bool:
+    clean = stack.stop(RUN_DIR, grace_s=grace_s, say=say)
+    mps.end(RUN_DIR, environment, say)
+    return clean
 
 
 def is_loopback(host: str) -> bool:
@@ -212,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "start" | "start-vllm":
                 return start(args, os.environ)
             case "stop":
-                return 0 if stack.stop(RUN_DIR, grace_s=args.timeout_s, say=say) else 1
+                return 0 if _stop(os.environ, args.timeout_s) else 1
             case "verify":
                 return 0 if verify.verify(RUN_DIR, os.environ, say) else 1
             case _:

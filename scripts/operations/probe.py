@@ -40,6 +40,8 @@ def health(url: str) -> Health:
         return Health("healthy", body=body)
     if status == 503 and reported == "loading":
         return Health("loading", reason, body)
+    if status == 503 and reported is None:  # not one of our services: a balancer in front of none that is ready
+        return Health("loading", "no service behind it is ready", body)
     return Health("unhealthy", reason or f"/health answered status {status}", body)
 
 

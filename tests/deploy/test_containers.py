@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import healthcheck
+from scripts.containers import healthcheck
 from scripts.operations import modes
 from tests.scripts.operations.test_manager import Yard
 from tests.scripts.operations.test_modes import cards
@@ -33,7 +33,7 @@ def test_an_image_copies_what_exists_runs_without_root_and_watches_its_health(pa
             assert (ROOT / source).exists(), source
     assert re.search(r"^USER \d+$", text, re.MULTILINE)
     assert "HEALTHCHECK" in text
-    assert (ROOT / "scripts" / "healthcheck.py").exists()
+    assert (ROOT / "scripts" / "containers" / "healthcheck.py").exists()
 
 
 def test_what_an_image_copies_is_not_kept_out_by_dockerignore() -> None:

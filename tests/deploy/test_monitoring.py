@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from prometheus_client import CollectorRegistry, Counter
 
-from scripts.operations import scheme_b
+from scripts.operations.layouts import scheme_b
 from scripts.operations.services import ASR, S2S, TTS
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.conversation.metrics import S2sMetrics

@@ -19,7 +19,10 @@ SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="OpenSSH's server is not installed")
 
 SCRIPTS = ("full_setup", "download_models", "start_services", "stop_services", "verify_deployment")
-RECORD = '#!/bin/bash\necho "$(basename "$0") $* HOST=${HOST:-} KEY=${FUN_AUDIO_API_KEY:-}" >> calls\n'
+RECORD = """#!/bin/bash
+names=${FUN_AUDIO_ALLOWED_HOSTS:+ NAMES=$FUN_AUDIO_ALLOWED_HOSTS}
+echo "$(basename "$0") $* HOST=${HOST:-} KEY=${FUN_AUDIO_API_KEY:-}$names" >> calls
+"""
 # Ends the sshd that serves this very connection, the first time.
 CUT_LINE = """
 if [[ ! -e was-cut ]]; then
@@ -115,6 +118,29 @@ def test_a_deployment_copies_the_checkout_and_runs_every_step_in_order(
         "verify_deployment.sh  HOST= KEY=",
     ]
     assert not (tmp_path / "the host" / "weights.secret").exists()
+
+
+def test_the_names_that_the_services_may_have_reach_them(
+    deploy: Callable[..., tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUN_AUDIO_ALLOWED_HOSTS", "voice.example, .other.example")
+    _, calls = deploy("--cpu-only")
+    assert "start_services.sh  HOST=127.0.0.1 KEY= NAMES=voice.example, .other.example" in calls
+
+
+@pytest.mark.parametrize("before", ["", "voice.example"])
+def test_a_pod_is_known_by_the_names_of_its_proxy_and_another_host_by_none_of_them(tmp_path: Path, before: str) -> None:
+    file = tmp_path / "rp_environment"
+    words = f"set -e; {auto_deploy.runpod_names(str(file))}; echo $FUN_AUDIO_ALLOWED_HOSTS"
+
+    def names() -> str:
+        environment = {"FUN_AUDIO_ALLOWED_HOSTS": before, "PATH": os.environ["PATH"]}
+        return subprocess.run(["bash", "-c", words], env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert names() == f"{before}\n"
+    file.write_text('export RUNPOD_POD_ID="abc123"\n')
+    ours = [f"abc123-{port}.proxy.runpod.net" for port in (8002, 8003, 8004)]
+    assert names().strip().split(",") == [*([before] if before else []), *ours]
 
 
 def test_the_key_reaches_the_services_and_no_command_line(

@@ -129,6 +129,7 @@ def test_create_rents_what_was_asked_for(manage: Callable[..., tuple[int, str]],
         'gpuTypeId: "NVIDIA A40"',
         'ports: "8002/http,8003/http,8004/http,22/tcp"',
         'volumeMountPath: "/workspace"',
+        '{ key: "FUN_AUDIO_ALLOWED_HOSTS", value: ".proxy.runpod.net" }',
     ):
         assert part in mutation
 

@@ -36,6 +36,17 @@ def test_it_reads_standard_input_and_writes_json(
     assert json.loads(capsys.readouterr().out) == {"language": "en", "pieces": ["Title. I have three cats."]}
 
 
+@pytest.mark.parametrize("language", ["xx", "qqq", "klingon", "e"])
+def test_a_language_that_there_is_not_is_an_error(capsys: pytest.CaptureFixture[str], language: str) -> None:
+    assert main(["24/7", "--language", language]) == 1
+    assert f"got {language!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("language", ["yue", "zh-TW", "English", "sw", "pt_BR", "auto"])
+def test_a_language_that_there_is_is_none(language: str) -> None:
+    assert main(["three", "--language", language]) == 0
+
+
 def test_a_text_without_words_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["👍"]) == 1
     assert "nothing that can be spoken" in capsys.readouterr().err

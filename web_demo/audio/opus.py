@@ -194,6 +194,10 @@ class OpusReader:
         self.pending_ms = max(self.pending_ms - done_ms, 0.0) if pending else 0.0
         return DecodedAudio(np.concatenate(sound) if sound else np.zeros(0, np.float32), damaged)
 
+    def flush(self) -> Samples:
+        """What decoding held back at the end of a stream: nothing."""
+        return np.zeros(0, np.float32)
+
     def _decode(self, batch: list[bytes]) -> Samples:
         if self._decoder is None:
             self._decoder = _Decoder(self._rate)

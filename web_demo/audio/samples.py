@@ -46,6 +46,27 @@ class Audio:
         return Audio(soxr.resample(self.samples, self.rate, rate).astype(np.float32, copy=False), rate)
 
 
+class Resampler:
+    """A stream of sound from one rate to another, in Hz, without a seam between its pieces."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self._stream = None if source == target else soxr.ResampleStream(source, target, 1, dtype="float32")
+
+    def push(self, samples: Samples) -> Samples:
+        """What became certain with `samples`: the filter holds the last few milliseconds back."""
+        if self._stream is None:
+            return samples
+        resampled: Samples = self._stream.resample_chunk(samples)
+        return resampled
+
+    def rest(self) -> Samples:
+        """What was held back, at the end of the stream; nothing may come after it."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        resampled: Samples = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        return resampled
+
+
 @dataclass(frozen=True)
 class EncodedAudio:
     """What a codec made of `samples` samples: bytes to send."""

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -97,7 +96,8 @@ class VadRules:
 
     threshold: float = 0.5  # a frame at or above it is speech; one below `threshold - 0.15` is silence
     min_speech_s: float = 0.096  # this much speech in a row begins an utterance: not a click
-    min_silence_s: float = 0.6  # this much silence in a row ends it
+    min_silence_s: float = 0.6  # this much silence in a row ends it, unless `wait` said otherwise
+    pause_s: float = 0.0  # this much silence in a row is noticed, once; 0: it is not
 
     @property
     def release(self) -> float:
@@ -106,12 +106,13 @@ class VadRules:
 
 class Edge(Enum):
     BEGAN = "began"
+    PAUSED = "paused"
     ENDED = "ended"
 
 
 class Endpointer:
-    """Pure: probabilities of frames in, edges out. `frames` counts all frames fed; the last edge came with what began, or
-    ended, after frame `changed_at`."""
+    """Pure: probabilities of frames in, edges out. `frames` counts all frames fed; the last edge came with what began, paused or
+    ended after frame `changed_at`."""
 
     def __init__(self, rules: VadRules | None = None) -> None:
         self.rules = rules or VadRules()
@@ -121,26 +122,50 @@ class Endpointer:
     def forget(self) -> None:
         """From here on nobody speaks, until speech is noticed anew."""
         self.speaking = False
+        self._restart()
+
+    def _restart(self) -> None:
         self._run = 0  # frames in a row that speak for a change of `speaking`
+        self._paused = False  # this silence was noticed
+        self._silence_s: float | None = None  # what `wait` asked for
+
+    @property
+    def noticing(self) -> bool:
+        """The last frames are a voice, and too few to begin anything."""
+        return not self.speaking and self._run > 0
+
+    def wait(self, silence_s: float) -> None:
+        """The silence under way, which brought Edge.PAUSED, ends the speech when it has lasted so long."""
+        self._silence_s = silence_s
 
     def feed(self, probability: float) -> Edge | None:
         self.frames += 1
-        if self.speaking:
-            self._run = self._run + 1 if probability < self.rules.release else 0
-            needed = self.rules.min_silence_s
+        rules = self.rules
+        if (probability < rules.release) if self.speaking else (probability >= rules.threshold):
+            self._run += 1
         else:
-            self._run = self._run + 1 if probability >= self.rules.threshold else 0
-            needed = self.rules.min_speech_s
-        if self._run * FRAME_S < needed - 1e-9 or self._run == 0:
-            return None
-        self.speaking, self.changed_at, self._run = not self.speaking, self.frames - self._run, 0
-        return Edge.BEGAN if self.speaking else Edge.ENDED
+            self._restart()
+        if self._lasts(rules.min_speech_s if not self.speaking else self._needed_silence_s):
+            self.speaking, self.changed_at = not self.speaking, self.frames - self._run
+            self._restart()
+            return Edge.BEGAN if self.speaking else Edge.ENDED
+        if self.speaking and rules.pause_s and not self._paused and self._lasts(rules.pause_s):
+            self._paused, self.changed_at = True, self.frames - self._run
+            return Edge.PAUSED
+        return None
+
+    @property
+    def _needed_silence_s(self) -> float:
+        return self.rules.min_silence_s if self._silence_s is None else self._silence_s
+
+    def _lasts(self, seconds: float) -> bool:
+        return self._run > 0 and self._run * FRAME_S >= seconds - 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
     """A part of a stream, float32 [n] at SPEECH_RATE, of a frame at most. `edge` is what was noticed at its end, if anything:
-    what began, or ended, at sample `at` of the stream, which is a little earlier."""
+    what began, paused or ended at sample `at` of the stream, which is a little earlier."""
 
     samples: Samples
     edge: Edge | None = None
@@ -148,7 +173,7 @@ class Stretch:
 
 
 class TurnDetector:
-    """Listens along on one 16 kHz stream: when speech begins and ends in it. Counts samples, knows no clock."""
+    """Listens along on one 16 kHz stream: when speech begins, pauses and ends in it. Counts samples, knows no clock."""
 
     def __init__(self, rules: VadRules | None = None, model: VoiceModel | None = None) -> None:
         self.rules = rules or VadRules()
@@ -160,6 +185,11 @@ class TurnDetector:
     def speaking(self) -> bool:
         return self._ends.speaking
 
+    @property
+    def noticing(self) -> bool:
+        """A voice may be beginning at this moment."""
+        return self._ends.noticing
+
     def pre_roll(self, padding_s: float) -> int:
         """Samples before the end of the stretch that brings Edge.BEGAN which belong to the utterance: what it took to notice the
         speech, and `padding_s` before it."""
@@ -168,6 +198,10 @@ class TurnDetector:
     def forget(self) -> None:
         """Whatever is being said counts as something new from here on, and will be noticed again."""
         self._ends.forget()
+
+    def wait(self, silence_s: float) -> None:
+        """After Edge.PAUSED: that silence ends the speech when it has lasted so long, and not after `min_silence_s`."""
+        self._ends.wait(silence_s)
 
     def probabilities(self, samples: Samples) -> list[float]:
         """The model's work on the stream's next samples: all that takes time. `stretches` wants them all, in order."""
@@ -190,25 +224,53 @@ class TurnDetector:
         return self.stretches(samples, self.probabilities(samples))
 
 
+class SpanFinder:
+    """Where speech is in a 16 kHz stream, as (start, end) sample positions, padded by `pad_s`, in order, disjoint.
+
+    `begun` is the start of speech that has not ended yet.
+    """
+
+    def __init__(self, rules: VadRules | None = None, pad_s: float = 0.15) -> None:
+        self._detector = TurnDetector(rules)
+        self._pad = round(pad_s * SPEECH_RATE)
+        self._previous_end = 0
+        self.fed = 0  # samples
+        self.begun: int | None = None
+
+    def feed(self, samples: Samples) -> list[tuple[int, int]]:
+        """Speech whose end was noticed in `samples`, or before."""
+        self.fed += len(samples)
+        return self._found(samples)
+
+    def end(self) -> list[tuple[int, int]]:
+        """The stream has ended: so has the speech in it."""
+        spans = self._found(np.zeros(-self.fed % FRAME_SAMPLES, np.float32))
+        if self.begun is not None:
+            spans.append((self.begun, self.fed))
+            self.begun = None
+        return spans
+
+    def _found(self, samples: Samples) -> list[tuple[int, int]]:
+        spans = []
+        for stretch in self._detector.feed(samples):
+            if stretch.edge is Edge.BEGAN:
+                self.begun = max(stretch.at - self._pad, self._previous_end)
+            elif stretch.edge is Edge.ENDED and self.begun is not None:
+                self._previous_end = min(stretch.at + self._pad, self.fed)
+                spans.append((self.begun, self._previous_end))
+                self.begun = None
+        return spans
+
+
 def speech_spans(samples: Samples, rules: VadRules | None = None, pad_s: float = 0.15) -> Iterator[tuple[int, int]]:
-    """(start, end) sample positions of the speech in a whole 16 kHz recording, padded by `pad_s`, in order, disjoint.
+    """What a SpanFinder finds in a whole 16 kHz recording.
 
     Lazy: a span comes out when the speech after it is still to be looked at.
     """
-    detector = TurnDetector(rules)
-    pad = round(pad_s * SPEECH_RATE)
-    start = previous_end = 0
-    blocks = (samples[at : at + BLOCK_SAMPLES] for at in range(0, len(samples), BLOCK_SAMPLES))
-    end_of_frame = np.zeros(-len(samples) % FRAME_SAMPLES, np.float32)
-    for stretch in (stretch for block in chain(blocks, (end_of_frame,)) for stretch in detector.feed(block)):
-        if stretch.edge is Edge.BEGAN:
-            start = max(stretch.at - pad, previous_end)
-        elif stretch.edge is Edge.ENDED:
-            end = min(stretch.at + pad, len(samples))
-            yield start, end
-            previous_end = end
-    if detector.speaking:
-        yield start, len(samples)
+    finder = SpanFinder(rules, pad_s)
+    for at in range(0, len(samples), BLOCK_SAMPLES):
+        yield from finder.feed(samples[at : at + BLOCK_SAMPLES])
+    yield from finder.end()
 
 
 def has_speech(samples: Samples) -> bool:

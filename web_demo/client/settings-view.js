@@ -24,6 +24,7 @@ export class SettingsView {
     this.#bind("set-speaker", "speaker", "change");
     this.#bind("set-key", "key", "change");
     this.#bind("set-sensitivity", "threshold", "input", { read: (value) => (100 - value) / 100, write: (value) => Math.round(100 - value * 100) });
+    this.#bind("set-turn-end", "turnEnd", "change");
     this.#bind("set-silence", "silenceMs", "input", { read: Number, write: String });
     byId("set-server").onchange = ({ target }) => this.#setServer(target);
     byId("field-speaker").hidden = !("setSinkId" in AudioContext.prototype);
@@ -65,6 +66,7 @@ export class SettingsView {
 
   #show() {
     byId("set-sensitivity-value").textContent = `${Math.round(100 - this.#settings.get("threshold") * 100)} %`;
+    byId("field-silence").hidden = this.#settings.get("turnEnd") !== "timer";
     byId("set-silence-value").textContent = this.#words.of("seconds", { seconds: (this.#settings.get("silenceMs") / 1000).toFixed(1) });
   }
 

@@ -15,6 +15,7 @@ const FIELDS = {
   speech: [true, isFlag],
   handsFree: [false, isFlag],
   threshold: [0.5, isBetween(0.05, 0.95)],
+  turnEnd: ["auto", isOneOf("auto", "low", "high", "timer")], // by meaning, as eagerly as that, or by the timer alone
   silenceMs: [600, isBetween(200, 2000)],
   microphone: ["", isText(200)],
   speaker: ["", isText(200)],
@@ -64,8 +65,9 @@ function load(storage) {
 
 /** The session's settings, as the server takes them (PROTOCOL.md, metadata). */
 export function sessionMetadata(settings, language) {
+  const turnEnd = settings.get("turnEnd");
   const detection = {
-    type: "server_vad",
+    ...(turnEnd === "timer" ? { type: "server_vad" } : { type: "semantic_vad", eagerness: turnEnd }),
     threshold: settings.get("threshold"),
     silence_duration_ms: settings.get("silenceMs"),
     prefix_padding_ms: 300,

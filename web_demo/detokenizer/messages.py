@@ -1,7 +1,7 @@
 """What the service and its detokenizer child say to each other, beside what every child knows (children/line.py).
 
 service -> child   Hello(spec) · Open(turn) · Decode(window) · Close(turn)
-child -> service   Ready(…) · Sound(turn, samples) · Done(turn, window) · Failed(turn, why)
+child -> service   Ready(…) · Sound(turn, samples) · Marked(turn, marks) · Done(turn, window) · Failed(turn, why)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from web_demo.audio.samples import Samples
-from web_demo.detokenizer.backend import BackendSpec, Window
+from web_demo.detokenizer.backend import BackendSpec, Mark, Window
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,14 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Marked:
+    """After the sound of a window: when the voice came to which of its characters."""
+
+    turn_id: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
 class Done:
     turn_id: str
     index: int  # of the window
@@ -62,4 +70,4 @@ class Failed:
 
 
 Command = Hello | Open | Decode | Close
-Reply = Ready | Sound | Done | Failed
+Reply = Ready | Sound | Marked | Done | Failed

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
 from web_demo.audio.samples import Samples
+from web_demo.detokenizer.backend import Mark
 from web_demo.detokenizer.messages import Ready
 
 
@@ -28,9 +29,10 @@ class TurnSpeech(Protocol):
         last: bool = False,
         deadline: float = 0.0,
         speed: float = 1.0,
+        marks: list[Mark] | None = None,
     ) -> AsyncIterator[Samples]:
-        """The sound of one window (see `Window`), float32 [n] at `ready.sample_rate`, as it is made. One at a time.
-        Raises the errors of `web_demo.errors`."""
+        """The sound of one window (see `Window`), float32 [n] at `ready.sample_rate`, as it is made. One at a time. Where the
+        voice knows them, what it says when is in `marks` at the end. Raises the errors of `web_demo.errors`."""
         ...
 
 

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable
 
 from web_demo.audio.samples import Samples
 from web_demo.children.supervisor import Supervisor
-from web_demo.detokenizer.backend import BackendSpec, Window
-from web_demo.detokenizer.messages import Close, Command, Decode, Done, Failed, Hello, Open, Ready, Reply, Sound
+from web_demo.detokenizer.backend import BackendSpec, Mark, Window
+from web_demo.detokenizer.messages import Close, Command, Decode, Done, Failed, Hello, Marked, Open, Ready, Reply, Sound
 from web_demo.errors import EngineFailed, Unavailable
 
 READY_TIMEOUT_S = 300.0
@@ -101,7 +101,7 @@ class Detokenizer:
             self._send(Close(turn_id))
 
     def _route(self, reply: Reply) -> None:
-        if isinstance(reply, Sound | Done | Failed) and (speech := self._turns.get(reply.turn_id)):
+        if isinstance(reply, Sound | Marked | Done | Failed) and (speech := self._turns.get(reply.turn_id)):
             speech._arrived.put_nowait(reply)
 
     def _died(self) -> None:
@@ -120,7 +120,7 @@ class Speech:
     def __init__(self, detokenizer: Detokenizer, turn_id: str) -> None:
         self._detokenizer = detokenizer
         self._turn_id = turn_id
-        self._arrived: asyncio.Queue[Sound | Done | Failed] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Sound | Marked | Done | Failed] = asyncio.Queue()
         self._index = 0
 
     async def __aenter__(self) -> Speech:
@@ -141,15 +141,18 @@ class Speech:
         last: bool = False,
         deadline: float = 0.0,
         speed: float = 1.0,
+        marks: list[Mark] | None = None,
     ) -> AsyncIterator[Samples]:
         """Sends one window and yields its sound as it is made. One window at a time. Raises EngineFailed."""
-        window = Window(self._turn_id, self._index, codes, text, voice, last, deadline, speed)
+        window = Window(self._turn_id, self._index, codes, text, voice, last, deadline, speed, marks is not None)
         self._index += 1
         self._detokenizer._send(Decode(window))
         while True:
             match await self._arrived.get():
                 case Sound(_, samples):
                     yield samples
+                case Marked(_, made) if marks is not None:
+                    marks += made
                 case Done():
                     return
                 case Failed(_, reason):

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 
 from web_demo.audio.samples import Samples
 from web_demo.children.line import Line, StartFailed, Stop
-from web_demo.detokenizer.backend import DetokenizerBackend, Window, load
-from web_demo.detokenizer.messages import Close, Command, Decode, Done, Failed, Hello, Open, Ready, Sound
+from web_demo.detokenizer.backend import DetokenizerBackend, Mark, Window, load
+from web_demo.detokenizer.messages import Close, Command, Decode, Done, Failed, Hello, Marked, Open, Ready, Sound
 from web_demo.errors import DeviceLost
 
 log = logging.getLogger("detokenizer")
@@ -100,9 +100,9 @@ def serve(line: Line, work: Work, backend: DetokenizerBackend) -> None:
 def _decode(line: Line, work: Work, backend: DetokenizerBackend, batch: list[Window]) -> None:
     try:
         sounds = backend.decode(batch)
-        for turn_id, samples in sounds:
+        for turn_id, made in sounds:
             if work.is_open(turn_id):
-                line.send(Sound(turn_id, samples))
+                line.send(Marked(turn_id, made) if isinstance(made, tuple) else Sound(turn_id, made))
             elif not any(work.is_open(window.turn_id) for window in batch):
                 _end(sounds)
                 return
@@ -121,7 +121,7 @@ def _decode(line: Line, work: Work, backend: DetokenizerBackend, batch: list[Win
         line.send(Done(window.turn_id, window.index))
 
 
-def _end(sounds: Iterator[tuple[str, Samples]]) -> None:
+def _end(sounds: Iterator[tuple[str, Samples | tuple[Mark, ...]]]) -> None:
     close = getattr(sounds, "close", None)  # iterators that are generators stop their work here
     if close is not None:
         close()

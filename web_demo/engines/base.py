@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from web_demo.audio.samples import Audio, Samples
-from web_demo.detokenizer.backend import BackendSpec
+from web_demo.detokenizer.backend import BackendSpec, Mark
 from web_demo.detokenizer.source import SpeechSource
 
 # --- what every engine declares ---------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ class Capabilities:
     hotwords: bool = False
     prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
-    timestamps: Literal["none", "segment", "word"] = "none"
+    timestamps: Literal["none", "segment", "word"] = "none"  # of what is recognised; of speech: "word" for marks
     voices: tuple[str, ...] = ()
     cloning: bool = False  # speaks with the voice of a reference recording
     speeds: tuple[float, float] = (1.0, 1.0)  # of speech, slowest and fastest; 1 is normal
@@ -119,13 +119,15 @@ class VoicePrompt:
 @dataclass(frozen=True)
 class SpeechRequest:
     """`text` is words (`web_demo/text/frontend.py`), at most `max_piece_chars` of the engine's capabilities long: longer
-    ones are cut before, in one place (`engines/tts/text.py`), and asked for piece by piece."""
+    ones are cut before, in one place (`engines/tts/text.py`), and asked for piece by piece. `marks` given: an engine with times of
+    words (`timestamps`) has put into it what it says when, at the end."""
 
     text: str
     voice: str  # "": the engine's default
     speed: float = 1.0
     prompt: VoicePrompt | None = None
     instruction: str = ""  # how to speak, where the engine can be told
+    marks: list[Mark] | None = field(default=None, compare=False)
     streamed: bool = True  # False: nobody listens before all of it is there
 
 
@@ -139,15 +141,6 @@ class TtsEngine(Engine, Protocol):
 
 
 # --- speech to speech -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """One past pair of the conversation. A cancelled answer holds only what the user had heard."""
-
-    user_text: str  # "" where the engine never knew it
-    assistant_text: str
-    user_audio: Audio | None = None  # only for engines with `user_audio_history`
 
 
 @dataclass(frozen=True)
@@ -185,18 +178,37 @@ class ToolExchange:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """One past pair of the conversation; either side may be missing, where somebody spoke twice. A cancelled answer holds only
+    what the user had heard."""
+
+    user_text: str  # "" where nobody knows it
+    assistant_text: str
+    user_audio: Audio | None = None  # for engines with `user_audio_history`, and where the text is not known
+    tool_exchanges: tuple[ToolExchange, ...] = ()  # before the answer
+
+
+@dataclass(frozen=True)
 class TurnRequest:
-    """One user turn, with all that the answer may depend on."""
+    """One user turn, with all that the answer may depend on: what the user said, or wrote, or both; or neither, where the
+    assistant is to speak unasked."""
 
     turn_id: str  # unique in the process
     conversation_id: str  # the same for all turns of a session: the key of caches kept between turns
-    audio: Audio  # what the user said, SPEECH_RATE
+    audio: Audio | None = None  # what the user said, SPEECH_RATE
+    text: str = ""  # what the user wrote
+    client: str = (
+        ""  # whose it is: many conversations may be one client's, and engines that have turns are fair to clients
+    )
     history: tuple[Exchange, ...] = ()  # oldest first
     system_prompt: str = ""  # "": the engine's own default
     language: str = "en"  # of the texts that an engine itself has to say
     sampling: Sampling = field(default_factory=Sampling)
     speech: bool = True  # False: the answer is read, not heard; an engine need not make its speech
+    voice: str = ""  # whose; "", and one that the engine does not have, is its default
+    speed: float = 1.0  # of speech, within the engine's `speeds`; 1 is normal
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of the functions that the client offers
+    tool_choice: str = ""  # the name of one that must be called, or "required" for any; "": as the model likes
     tool_exchanges: tuple[ToolExchange, ...] = ()  # of this turn, oldest first
 
 
@@ -248,6 +260,11 @@ class S2sEngine(Engine, Protocol):
 
     def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """The answer, step by step, as it is made. Closing the iterator ends the work within one step."""
+        ...
+
+    async def transcribe(self, audio: Audio, client: str = "") -> str | None:
+        """The words in the sound of a turn of `client`, "" where there are none; None from engines that know no words of the user.
+        What an answer to the same `Audio` finds out is found out once."""
         ...
 
     async def forget(self, conversation_id: str) -> None:

@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 
 import numpy as np
 
-from web_demo.audio.samples import WIRE_RATE, Samples
+from web_demo.audio.samples import WIRE_RATE, Audio, Samples
 from web_demo.detokenizer.backend import BackendSpec, Window
 from web_demo.detokenizer.source import SpeechSource
-from web_demo.engines.base import Capabilities, Step, TurnRequest
+from web_demo.engines.base import Capabilities, Heard, Step, TurnRequest
 from web_demo.errors import DeviceLost
 
 TONE_HZ = 440.0
@@ -74,6 +74,11 @@ class ScriptedS2s:
                     yield step
         finally:
             self.live -= 1
+
+    async def transcribe(self, audio: Audio, client: str = "") -> str | None:
+        """What its script has it hear in a turn of that sound, if anything."""
+        heard = (step.text for step in self._script(TurnRequest("", "", audio)) if isinstance(step, Heard))
+        return next(heard, None)
 
     async def forget(self, conversation_id: str) -> None:
         self.forgotten.append(conversation_id)

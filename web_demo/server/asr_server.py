@@ -1,5 +1,5 @@
 """The ASR service (port 8003): `POST /api/transcribe`, live captions at `/api/transcribe/stream`, an OpenAI-compatible
-face, `/health`, `/metrics`.
+face with realtime transcription at `/v1/realtime`, `/health`, `/metrics`.
 
 python3 -m web_demo.server.asr_server --model-path pretrained_models/Fun-ASR-Nano-2512 --port 8003 --device cuda:0
 """
@@ -14,6 +14,7 @@ from aiohttp import web
 from web_demo.engines.base import AsrEngine
 from web_demo.server.asr import api, live, openai
 from web_demo.server.asr.metrics import AsrMetrics
+from web_demo.server.asr.realtime import wire
 from web_demo.server.asr.service import SERVICE, AsrService
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.program import run_program
@@ -28,6 +29,7 @@ def create_app(settings: AsrSettings, engine: AsrEngine | None = None) -> web.Ap
     app[SERVICE] = service
     api.add_routes(app)
     live.add_routes(app)
+    wire.add_routes(app)
     openai.add_routes(app)
     return app
 

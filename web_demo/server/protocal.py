@@ -1,6 +1,6 @@
 """The S2S wire protocol: bytes to message and message to bytes, both directions, no I/O. PROTOCOL.md is its one page.
 
-A message is one WebSocket message. Binary: the first byte is the type. Text: JSON, for control and metadata only.
+A message is one WebSocket message. Binary: the first byte is the type. Text: JSON, for turns in writing, control and metadata.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 MAX_AUDIO_BYTES = 256 * 1024  # a minute of Opus at the highest usual rate; a message is normally 20 to 80 ms of it
 MAX_JSON_BYTES = 64 * 1024
+MAX_TURN_CHARACTERS = 8_000  # of a turn in writing
 
 
 class MessageType(IntEnum):
@@ -31,9 +32,16 @@ class Action(IntEnum):
     END_TURN = 1
     PAUSE = 2
     RESTART = 3
+    CANCEL = 4
 
 
-ACTION_NAMES = {"start": Action.START, "endTurn": Action.END_TURN, "pause": Action.PAUSE, "restart": Action.RESTART}
+ACTION_NAMES = {
+    "start": Action.START,
+    "endTurn": Action.END_TURN,
+    "pause": Action.PAUSE,
+    "restart": Action.RESTART,
+    "cancel": Action.CANCEL,
+}
 _NAME_OF_ACTION = {action: name for name, action in ACTION_NAMES.items()}
 
 
@@ -56,6 +64,13 @@ class AudioData:
 
 @dataclass(frozen=True)
 class Text:
+    text: str
+
+
+@dataclass(frozen=True)
+class UserText:
+    """A turn of the user in writing; from the client, as JSON alone."""
+
     text: str
 
 
@@ -87,12 +102,12 @@ class ColoredText:
     text: str
 
 
-Message = Handshake | AudioData | Text | Control | Metadata | Error | Ping | ColoredText
-ClientMessage = AudioData | Control | Metadata | Ping
+Message = Handshake | AudioData | Text | UserText | Control | Metadata | Error | Ping | ColoredText
+ClientMessage = AudioData | UserText | Control | Metadata | Ping
 
 
 def encode(message: Message) -> bytes:
-    """The binary form. Raises ValueError for a number that does not fit its byte."""
+    """The binary form. Raises ValueError for a number that does not fit its byte, and for what has no such form."""
     match message:
         case Handshake(version, model):
             return bytes((MessageType.HANDSHAKE, version, model))
@@ -110,10 +125,14 @@ def encode(message: Message) -> bytes:
             return b"\x06"
         case ColoredText(color, text):
             return bytes((MessageType.COLORED_TEXT, color)) + text.encode()
+        case UserText():
+            raise ValueError("a turn in writing is sent as JSON: encode_json")
 
 
-def encode_json(message: Control | Metadata) -> str:
-    """The JSON text form, which exists for control and metadata."""
+def encode_json(message: UserText | Control | Metadata) -> str:
+    """The JSON text form, which exists for a turn in writing, control and metadata."""
+    if isinstance(message, UserText):
+        return json.dumps({"type": "text", "text": message.text}, ensure_ascii=False)
     if isinstance(message, Control):
         return json.dumps({"type": "control", "action": _NAME_OF_ACTION[message.action]})
     return json.dumps({"type": "metadata", "data": message.data}, ensure_ascii=False)
@@ -131,7 +150,7 @@ def decode_client(frame: bytes | str) -> ClientMessage:
     if size > limit:
         raise ProtocolError(f"the message has {size} bytes; at most {limit} are taken of this type")
     message = decode(frame)
-    if not isinstance(message, AudioData | Control | Metadata | Ping):
+    if not isinstance(message, ClientMessage):
         kind = type(message).__name__.lower()
         raise ProtocolError(f"a {kind} message goes from the server to the client, not the other way")
     return message
@@ -183,10 +202,22 @@ def _decode_json(frame: str) -> Message:
             if not isinstance(data, dict):
                 raise ProtocolError(f"metadata needs an object as 'data', got {_shown(data)}")
             return Metadata(data)
+        case "text":
+            return UserText(_turn_text(value.get("text")))
         case "ping":
             return Ping()
         case other:
-            raise ProtocolError(f"unknown 'type' {_shown(other)} in a JSON message; there are control, metadata, ping")
+            raise ProtocolError(
+                f"unknown 'type' {_shown(other)} in a JSON message; there are control, text, metadata, ping"
+            )
+
+
+def _turn_text(text: object) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise ProtocolError(f"a text message needs words as 'text', got {_shown(text)}")
+    if len(text) > MAX_TURN_CHARACTERS:
+        raise ProtocolError(f"the text has {len(text)} characters; at most {MAX_TURN_CHARACTERS} are taken in a turn")
+    return text.strip()
 
 
 def _expect_length(kind: str, payload: bytes, length: int) -> None:

@@ -17,6 +17,7 @@ from web_demo.server.tts import api, voices
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.service import SERVICE, TtsService, choose_engine
 from web_demo.server.tts.settings import TtsSettings
+from web_demo.server.tts.stream import session as stream
 
 
 def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Application:
@@ -26,7 +27,8 @@ def create_app(settings: TtsSettings, engine: TtsEngine | None = None) -> web.Ap
     app = make_app(settings, service, metrics, bodies_bytes=api.BODIES_BYTES)
     app[SERVICE] = service
     api.add_routes(app)
-    voices.add_routes(app, service.health, service.engine, service.speakers, settings)
+    stream.add_routes(app)
+    voices.add_routes(app, service.health, service.engine, service.speakers, service.decoders, settings)
     return app
 
 

@@ -100,19 +100,32 @@ def _said(text: str, language: str) -> str | None:
 
 class SpokenSentences:
     """The sentences of a text that is still being written, in words, each at most `max_chars` long: push text in, get what
-    can be spoken.
+    can be spoken. Sentences of less than `min_chars` go with the next one.
 
     A sentence has the language that all of the text so far has. `failures` counts as in Words, until `take_failures`.
     """
 
-    def __init__(self, max_chars: int, *, language: str = "", voice_language: str = "") -> None:
-        self._reader = MarkdownReader()
-        self._splitter = SentenceSplitter(max_chars)
-        self._max_chars = max_chars
+    def __init__(
+        self,
+        max_chars: int,
+        min_chars: int = 1,
+        *,
+        language: str = "",
+        voice_language: str = "",
+        markdown: bool = True,
+    ) -> None:
+        self._reader = MarkdownReader() if markdown else None
+        self._splitter = SentenceSplitter(max_chars, min_chars)
+        self._max_chars, self._min_chars = max_chars, min_chars
         self._language = language
         self._voice_language = voice_language
         self._found = ""  # the language of the sentences before
         self.failures = 0
+
+    @property
+    def language(self) -> str:
+        """Of the sentences so far; before the first one, what was said of it. "" for unknown."""
+        return self._found or self._language
 
     def take_failures(self) -> int:
         """Those since the last call."""
@@ -121,22 +134,24 @@ class SpokenSentences:
 
     def push(self, delta: str) -> list[str]:
         """The sentences that became certain with `delta`."""
-        return self._said(self._splitter.push(self._reader.push(delta)))
+        return self._said(self._splitter.push(self._reader.push(delta) if self._reader else delta))
 
     def flush(self) -> list[str]:
-        """What is left, at the end of the text."""
-        return self._said(self._splitter.push(self._reader.flush()) + self._splitter.flush())
+        """What is left, at the end of the text, or before a pause in it; more may be pushed afterwards."""
+        rest = self._splitter.push(self._reader.flush()) if self._reader else []
+        return self._said(rest + self._splitter.flush())
 
     def _said(self, sentences: list[str]) -> list[str]:
         out: list[str] = []
         for sentence in sentences:
             made = words(
                 sentence,
-                language=self._found or self._language,
+                language=self.language,
                 voice_language=self._voice_language,
                 markdown=False,
             )
             self.failures += made.failures
             self._found = made.language or self._found
-            out += [piece for piece in split_sentences(made.text, self._max_chars) if has_words(piece)]
+            pieces = split_sentences(made.text, self._max_chars, self._min_chars)
+            out += [" ".join(piece.split()) for piece in pieces if has_words(piece)]
         return out

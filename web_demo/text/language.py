@@ -93,6 +93,18 @@ NAMES = {  # what requests call languages, beside their codes
 }  # fmt: skip
 
 
+# ISO 639-1 (https://www.loc.gov/standards/iso639-2/), and those of three letters for which there are voices.
+_CODES_LISTED = (
+    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es et "
+    "eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl "
+    "km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj "
+    "om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to "
+    "tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu "
+    "bpy ceb chr fil grc hak haw hyw jbo kaa kok lfn ltg mto nan nci nog pap piqd qdb quc qya shn sjn smj wuu xex"
+)
+_CODES = frozenset(_CODES_LISTED.split())
+
+
 def language_code(name: str) -> str:
     """The ISO 639 code of `name`: a code, with or without a region ("zh-CN"), or a name such as "English" or 中文; "" for
     "", "auto" and what is none of these."""
@@ -102,7 +114,7 @@ def language_code(name: str) -> str:
     base = re.split("[-_]", name)[0]
     if base in NAMES:
         return NAMES[base]
-    return base if re.fullmatch("[a-z]{2,3}", base) else ""
+    return base if base in _CODES else ""
 
 
 def language_of(text: str, request: str = "", voice: str = "") -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.operations import manager, pidfile, scheme_b
+from scripts.operations import manager, pidfile
+from scripts.operations.layouts import scheme_b
 from scripts.operations.modes import DoesNotFit
 from scripts.operations.services import UsageError
 from tests.scripts.operations.test_manager import FAKE, free_port

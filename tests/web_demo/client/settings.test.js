@@ -38,12 +38,14 @@ test("the session's metadata turns voice activity on only when hands-free", () =
   });
   settings.set("handsFree", true);
   settings.set("threshold", 0.7);
-  assert.deepEqual(sessionMetadata(settings, "en").turn_detection, {
-    type: "server_vad",
-    threshold: 0.7,
-    silence_duration_ms: 600,
-    prefix_padding_ms: 300,
-  });
+  const numbers = { threshold: 0.7, silence_duration_ms: 600, prefix_padding_ms: 300 };
+  const detection = () => sessionMetadata(settings, "en").turn_detection;
+  assert.deepEqual(detection(), { type: "semantic_vad", eagerness: "auto", ...numbers });
+  settings.set("turnEnd", "low");
+  assert.deepEqual(detection(), { type: "semantic_vad", eagerness: "low", ...numbers });
+  settings.set("turnEnd", "timer");
+  assert.deepEqual(detection(), { type: "server_vad", ...numbers });
+  assert.throws(() => settings.set("turnEnd", "magic"), RangeError);
 });
 
 test("answers are spoken until somebody switches that off, for good", () => {

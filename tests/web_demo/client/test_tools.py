@@ -59,7 +59,7 @@ class FakeAsr:
         body = {"text": text, "language": "en", "success": True, "duration": 2.99, "segments": segments}
         if form.get("cues") == "true":
             body["cues"] = [{"text": "he was not\nan ill disposed", "start": 0.1, "end": 2.9}]
-        return web.json_response(body | {"ignored_hotwords": ["Xyzzy"]})
+        return web.json_response(body | {"ignored_hotwords": ["Xyzzy"], "warning": "the file is damaged"})
 
 
 @asynccontextmanager
@@ -86,6 +86,7 @@ async def test_a_file_is_transcribed_with_times_and_saved_as_subtitles(tmp_path:
         await page.set_input_files("#file", FOLDER / f"{NAME}.wav")
         await expect(page.locator("#transcript .segment").first).to_contain_text("he was not")
         await expect(page.locator("#transcript-note")).to_contain_text("Xyzzy")
+        await expect(page.locator("#transcript-note")).to_contain_text("the file is damaged")
         async with page.expect_download() as download:
             await page.click("#transcript-srt")
         await (await download.value).save_as(tmp_path / "saved.srt")

@@ -51,14 +51,14 @@ def each_real(kind: str):
 
 async def used(engine) -> None:
     """The engine does its one thing, whatever that is."""
-    if hasattr(engine, "transcribe"):
-        await engine.transcribe(SPEECH)
+    if hasattr(engine, "respond"):
+        async with aclosing(engine.respond(turn())) as steps:
+            await anext(steps)
     elif hasattr(engine, "synthesize"):
         async with aclosing(engine.synthesize(SpeechRequest("Hello there.", ""))) as chunks:
             await anext(chunks)
     else:
-        async with aclosing(engine.respond(turn())) as steps:
-            await anext(steps)
+        await engine.transcribe(SPEECH)
 
 
 def turn(**changes) -> TurnRequest:

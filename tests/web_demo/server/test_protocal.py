@@ -20,6 +20,7 @@ from web_demo.server.protocal import (
     Ping,
     ProtocolError,
     Text,
+    UserText,
     decode,
     decode_client,
     encode,
@@ -36,6 +37,7 @@ BYTES: list[tuple[Message, bytes]] = [
     (Control(Action.END_TURN), b"\x03\x01"),
     (Control(Action.PAUSE), b"\x03\x02"),
     (Control(Action.RESTART), b"\x03\x03"),
+    (Control(Action.CANCEL), b"\x03\x04"),
     (Metadata({"system_prompt": "好"}), b"\x04" + '{"system_prompt":"好"}'.encode()),
     (Metadata({}), b"\x04{}"),
     (Error("no room"), b"\x05no room"),
@@ -57,7 +59,13 @@ def test_these_bytes_are_that_message(message, frame):
 
 @pytest.mark.parametrize(
     ("name", "action"),
-    [("start", Action.START), ("endTurn", Action.END_TURN), ("pause", Action.PAUSE), ("restart", Action.RESTART)],
+    [
+        ("start", Action.START),
+        ("endTurn", Action.END_TURN),
+        ("pause", Action.PAUSE),
+        ("restart", Action.RESTART),
+        ("cancel", Action.CANCEL),
+    ],
 )
 def test_a_control_message_may_be_json(name, action):
     assert decode_client(f'{{"type": "control", "action": "{name}"}}') == Control(action)
@@ -68,6 +76,13 @@ def test_metadata_may_be_json():
     data = {"system_prompt": "你是谁", "turn_detection": {"type": "server_vad"}}
     assert decode_client(json.dumps({"type": "metadata", "data": data})) == Metadata(data)
     assert decode(encode_json(Metadata(data))) == Metadata(data)
+
+
+def test_a_turn_in_writing_is_json_alone():
+    assert decode_client('{"type": "text", "text": " 你好 "}') == UserText("你好")
+    assert decode_client(encode_json(UserText("hi"))) == UserText("hi")
+    with pytest.raises(ValueError, match="encode_json"):
+        encode(UserText("hi"))
 
 
 def test_a_ping_may_be_json():
@@ -92,7 +107,10 @@ def test_unknown_keys_of_a_json_message_are_ignored():
         (b"\x02\xff", "text is not valid UTF-8: invalid start byte at byte 0"),
         (b"\x03", r"1 byte\(s\) after its type, got 0"),
         (b"\x03\x00\x00", "got 2"),
-        (b"\x03\x04", r"unknown control action 4; there are start \(0\), endTurn \(1\), pause \(2\), restart \(3\)"),
+        (
+            b"\x03\x05",
+            r"unknown control action 5; there are start \(0\), endTurn \(1\), pause \(2\), restart \(3\), cancel",
+        ),
         (b"\x04", "metadata is not JSON"),
         (b"\x04{", "metadata is not JSON"),
         (b"\x04[1]", r"must be a JSON object, got \[1\]"),
@@ -114,6 +132,10 @@ def test_unknown_keys_of_a_json_message_are_ignored():
         ('{"type": "control", "action": "stop"}', 'unknown control action "stop"'),
         ('{"type": "control", "action": 0}', "unknown control action 0"),
         ('{"type": "control", "action": {}}', "unknown control action {}"),
+        ('{"type": "text"}', "needs words as 'text', got null"),
+        ('{"type": "text", "text": " "}', "needs words as 'text'"),
+        ('{"type": "text", "text": ["hi"]}', "needs words as 'text'"),
+        (f'{{"type": "text", "text": "{"x" * 8001}"}}', "8001 characters; at most 8000"),
         ('{"type": "metadata"}', "needs an object as 'data', got null"),
         ('{"type": "metadata", "data": "x"}', "needs an object as 'data', got \"x\""),
     ],

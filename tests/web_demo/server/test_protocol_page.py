@@ -8,7 +8,18 @@ from aiohttp import WSCloseCode
 
 from web_demo.audio.vad import VadRules
 from web_demo.server import protocal
-from web_demo.server.conversation.events import ReplyAudio, ReplyText, ServerEvent
+from web_demo.server.conversation.end_of_turn import DEADLINE_S, EAGERNESS, PAUSE_S
+from web_demo.server.conversation.events import (
+    Committed,
+    Discarded,
+    ItemAdded,
+    ItemDeleted,
+    ItemFound,
+    ItemTruncated,
+    ReplyAudio,
+    ReplyText,
+    ServerEvent,
+)
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.session import SessionLimits
 from web_demo.server.wires import chat, chat_settings, connection
@@ -42,6 +53,8 @@ def test_every_setting_has_its_row(key):
 def test_every_event_is_listed(event):
     if event in (ReplyText, ReplyAudio):
         assert event not in chat.EVENT_NAMES  # they are messages of their own
+    elif event in (Committed, Discarded, ItemAdded, ItemDeleted, ItemTruncated, ItemFound):
+        assert event not in chat.EVENT_NAMES  # of items, which this protocol does not have
     else:
         assert f"`{chat.EVENT_NAMES[event]}`" in PAGE.split("**Events**")[1]
 
@@ -55,8 +68,16 @@ def test_the_numbers_are_those_of_the_code():
     assert f"At {limits.max_turn_s:g} s of audio" in PAGE
     assert f"about {limits.prebuffer_s:g} s ahead" in PAGE
     assert f"at most {chat_settings.MAX_SYSTEM_PROMPT} characters" in row("`system_prompt`")
+    assert f"a whole turn of at most {protocal.MAX_TURN_CHARACTERS} characters" in PAGE
     assert f"at most {chat_settings.MAX_TOOLS} objects" in row("`tools`")
     assert f"default {rules.threshold:g})" in PAGE
     assert f"default {rules.min_silence_s * 1000:g})" in PAGE
     assert f"default {rules.min_speech_s * 1000:g})" in PAGE
     assert f"default {SessionOptions().prefix_s * 1000:g})" in PAGE
+
+
+@pytest.mark.parametrize("eagerness", ["low", "medium", "high"])
+def test_the_table_of_eagerness_is_that_of_the_code(eagerness):
+    patience = EAGERNESS[eagerness]
+    assert f"| {PAUSE_S * 1000:g} ms | up to {patience.longest_s:g} s | {patience.heard_s:g} s" in row(f"`{eagerness}`")
+    assert f"takes more than {DEADLINE_S * 1000:g} ms" in PAGE

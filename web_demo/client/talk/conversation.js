@@ -195,7 +195,8 @@ export class Conversation extends EventTarget {
     this.#changed(message);
   }
 
-  #cutOff({ turn, heard }) {
+  #cutOff({ turn, heard, goes_on: goesOn }) {
+    if (goesOn) this.#goOn(turn);
     const message = this.messages.findLast((one) => one.role === "assistant" && one.turn === turn);
     if (!message) return;
     message.status = "interrupted";
@@ -203,6 +204,18 @@ export class Conversation extends EventTarget {
     if (message === this.#answer) this.#answer = null;
     if (message === this.#sounding) this.#sounding = null;
     this.#changed(message);
+  }
+
+  /** The user was not done, and had heard nothing of the answer: it never was, and what is being said belongs to what was. */
+  #goOn(turn) {
+    const said = this.messages.findLast((one) => one.role === "user" && one.turn === turn);
+    this.#drop(this.messages.findLast((one) => one.role === "assistant" && one.turn === turn));
+    this.#answer = null;
+    if (said && this.#user) {
+      this.#user.at = said.at;
+      this.#drop(said);
+    }
+    this.#changed();
   }
 
   #stopAnswer(status) {

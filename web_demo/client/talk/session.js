@@ -14,7 +14,7 @@ import { chatAddress, sessionMetadata } from "../settings.js";
 import { Conversation } from "./conversation.js";
 
 const MAX_BACKLOG_BYTES = 128 * 1024; // half a minute of voice that a stalled line has not taken: leave out what comes
-const SESSION_SETTINGS = ["prompt", "speech", "handsFree", "threshold", "silenceMs", "locale"];
+const SESSION_SETTINGS = ["prompt", "speech", "handsFree", "threshold", "turnEnd", "silenceMs", "locale"];
 
 export class TalkSession extends EventTarget {
   conversation = new Conversation();

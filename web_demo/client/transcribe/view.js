@@ -109,8 +109,10 @@ export class TranscribeView {
     );
     byId("transcript-body").replaceChildren(...(lines.length > 0 ? lines : [text || this.#words.of("noSpeech")]));
     const ignored = transcript.ignored_hotwords ?? [];
-    byId("transcript-note").hidden = ignored.length === 0;
-    byId("transcript-note").textContent = this.#words.of("ignoredHotwords", { words: ignored.join(", ") });
+    const notes = ignored.length > 0 ? [this.#words.of("ignoredHotwords", { words: ignored.join(", ") })] : [];
+    if (transcript.warning) notes.push(this.#words.of("audioWarning", { warning: transcript.warning }));
+    byId("transcript-note").hidden = notes.length === 0;
+    byId("transcript-note").textContent = notes.join(" ");
   }
 }
 

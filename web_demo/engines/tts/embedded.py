@@ -48,6 +48,7 @@ class EmbeddedTts:
         return Capabilities(
             voices=(*CLASSIC_VOICES, *_languages()),
             speeds=(MIN_SPEED, MAX_SPEED),
+            timestamps="word",
             min_piece_chars=12,
             backend=BACKEND,
             max_concurrency=CONCURRENCY,
@@ -73,7 +74,10 @@ class EmbeddedTts:
         turn = await self._process.open(uuid.uuid4().hex, request.voice)
         async with turn:
             # The deadline makes the child take sentences in the order in which they were asked for.
-            async for samples in turn.say(text=request.text, last=True, deadline=time.monotonic(), speed=request.speed):
+            said = turn.say(
+                text=request.text, last=True, deadline=time.monotonic(), speed=request.speed, marks=request.marks
+            )
+            async for samples in said:
                 yield samples
         yield np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
 

@@ -10,14 +10,13 @@ import ctypes
 import functools
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 
-from web_demo.audio.samples import WIRE_RATE, Samples, from_int16
-from web_demo.detokenizer.backend import Window
+from web_demo.audio.samples import WIRE_RATE, Resampler, Samples, from_int16
+from web_demo.detokenizer.backend import Mark, Window
 from web_demo.errors import EngineFailed, NotFound, SetupError
 from web_demo.text.plain import plain
 from web_demo.text.scripts import Script, has_words, script_runs
@@ -27,8 +26,9 @@ _OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
 _CHARS_UTF8 = 1  # and neither SSML (0x10) nor phoneme input (0x100): text is text
 _PARAMETER_RATE = 1
-_SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int16), ctypes.c_int, ctypes.c_void_p)
 _GO_ON, _STOP = 0, 1
+_LIST_TERMINATED, _WORD = 0, 1  # kinds of events
+_MAX_EVENTS = 10_000  # in one callback; the list is ended by one that says so
 
 NORMAL_WORDS_PER_MINUTE = 175
 MIN_SPEED = 0.46  # slower than 80 words a minute espeak-ng does not go
@@ -68,6 +68,28 @@ class _VoiceRecord(ctypes.Structure):
         ("score", ctypes.c_int),
         ("spare", ctypes.c_void_p),
     )
+
+
+class _EventId(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    """`espeak_EVENT`; `text_position` counts characters from 1, `sample` from the beginning of the text's sound."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    )
+
+
+_SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int16), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 @dataclass(frozen=True)
@@ -110,6 +132,7 @@ class Espeak:
         if self.native_rate <= 0:
             raise SetupError(f"espeak-ng did not start with its data in {data}")
         self._sink: queue.Queue[Samples | None] = queue.Queue()
+        self._words: list[tuple[int, int]] = []  # of the text under way: position from 0, and sample, of each
         self._stopped = threading.Event()
         self._callback = _SYNTH_CALLBACK(self._receive)  # ctypes does not keep it alive: this attribute does
         self._library.espeak_SetSynthCallback(self._callback)
@@ -126,24 +149,35 @@ class Espeak:
             names.add(record[index].contents.identifier.decode().lower().rpartition("/")[2])
         return tuple(sorted(names))
 
-    def speak(self, text: str, voice: EspeakVoice, speed: float = 1.0) -> Iterator[Samples]:
-        """Pieces of float32 at WIRE_RATE, as they are made. Closing the iterator stops espeak-ng within one piece.
+    def speak(
+        self, text: str, voice: EspeakVoice, speed: float = 1.0, marks: list[Mark] | None = None
+    ) -> Iterator[Samples]:
+        """Pieces of float32 at WIRE_RATE, as they are made. Closing the iterator stops espeak-ng within one piece. `marks` gets
+        those of the words, whose positions are right where `text` is plain already.
 
         `text` is plain text, never markup. A text without words gives nothing. Raises NotFound for an unknown voice.
         """
-        resampler = soxr.ResampleStream(self.native_rate, WIRE_RATE, 1, dtype="float32")
+        resampler = Resampler(self.native_rate, WIRE_RATE)
         started = False
+        position = length = 0  # of the run in the text, and in samples of the sound before it
         for script, run in script_runs(plain(text)):
+            position += len(run)
             if not has_words(run):
                 continue
             self._select(voice.for_script(script), speed)
-            pieces = _trimmed(self._synthesize(run), self.native_rate)
-            pause = np.zeros(round(RUN_PAUSE_S * self.native_rate), np.float32) if started else None
-            for piece in pieces if pause is None else _after(pause, pieces):
-                if len(resampled := resampler.resample_chunk(piece)):
+            pieces = _Trimmed(self._synthesize(run), self.native_rate)
+            pause = np.zeros(round(RUN_PAUSE_S * self.native_rate) if started else 0, np.float32)
+            began = length + len(pause)
+            for piece in _after(pause, pieces):
+                length += len(piece)
+                if len(resampled := resampler.push(piece)):
                     yield resampled
             started = True
-        if started and len(rest := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+            if marks is not None:
+                for at, sample in self._words:
+                    start = began + max(sample - pieces.dropped, 0)
+                    marks.append(Mark(position - len(run) + at, min(start, length) / self.native_rate))
+        if started and len(rest := resampler.rest()):
             yield rest
 
     def _select(self, name: str, speed: float) -> None:
@@ -156,6 +190,7 @@ class Espeak:
     def _synthesize(self, text: str) -> Iterator[Samples]:
         """espeak-ng calls back from inside one long call, so that call gets a thread, and a queue carries the sound."""
         self._sink = queue.Queue(maxsize=4)
+        self._words = []
         self._stopped.clear()
         status: list[int] = []
         thread = threading.Thread(target=self._call, args=(text.encode(), status), name="espeak", daemon=True)
@@ -180,7 +215,13 @@ class Espeak:
             if not self._stopped.is_set():
                 self._sink.put(None)
 
-    def _receive(self, samples: ctypes._Pointer[ctypes.c_int16], count: int, _events: int) -> int:
+    def _receive(self, samples: ctypes._Pointer[ctypes.c_int16], count: int, events: ctypes._Pointer[_Event]) -> int:
+        if events:
+            for index in range(_MAX_EVENTS):
+                if (event := events[index]).type == _LIST_TERMINATED:
+                    break
+                if event.type == _WORD:
+                    self._words.append((event.text_position - 1, event.sample))
         if samples and count > 0 and not self._stopped.is_set():
             self._sink.put(from_int16(np.ctypeslib.as_array(samples, (count,))))
         return _STOP if self._stopped.is_set() else _GO_ON
@@ -194,34 +235,42 @@ def _drain(sink: queue.Queue[Samples | None]) -> None:
             return
 
 
-def _after(first: Samples, pieces: Iterator[Samples]) -> Iterator[Samples]:
-    yield first
+def _after(first: Samples, pieces: Iterable[Samples]) -> Iterator[Samples]:
+    if len(first):
+        yield first
     yield from pieces
 
 
-def _trimmed(pieces: Iterator[Samples], rate: int) -> Iterator[Samples]:
-    """`pieces` with at most EDGE_S of near-silence before the first sound and after the last; inside nothing changes.
+class _Trimmed:
+    """`pieces` with at most EDGE_S of near-silence before the first sound and after the last; inside nothing changes. `dropped`:
+    samples left out at the beginning.
 
     A quiet end of a piece waits until sound follows it.
     """
-    edge = round(EDGE_S * rate)
-    held = np.zeros(0, np.float32)
-    sounded = False
-    for piece in pieces:
-        loud = np.flatnonzero(np.abs(piece) > QUIET)
-        if len(loud) == 0:
-            held = np.concatenate((held, piece))
-            continue
-        end = int(loud[-1]) + 1
-        sound = np.concatenate((held, piece[:end]))
-        if not sounded:
-            first = len(held) + int(loud[0])
-            sound = sound[max(first - edge, 0) :]
-            sounded = True
-        held = piece[end:]
-        yield sound
-    if sounded and len(held):
-        yield held[:edge]
+
+    def __init__(self, pieces: Iterator[Samples], rate: int) -> None:
+        self._pieces = pieces
+        self._edge = round(EDGE_S * rate)
+        self.dropped = 0
+
+    def __iter__(self) -> Iterator[Samples]:
+        held = np.zeros(0, np.float32)
+        sounded = False
+        for piece in self._pieces:
+            loud = np.flatnonzero(np.abs(piece) > QUIET)
+            if len(loud) == 0:
+                held = np.concatenate((held, piece))
+                continue
+            end = int(loud[-1]) + 1
+            sound = np.concatenate((held, piece[:end]))
+            if not sounded:
+                self.dropped = max(len(held) + int(loud[0]) - self._edge, 0)
+                sound = sound[self.dropped :]
+                sounded = True
+            held = piece[end:]
+            yield sound
+        if sounded and len(held):
+            yield held[: self._edge]
 
 
 class EspeakBackend:
@@ -243,14 +292,19 @@ class EspeakBackend:
     def open(self, turn_id: str, voice: str) -> None:
         self._voices[turn_id] = voice
 
-    def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples]]:
+    def decode(self, windows: Sequence[Window]) -> Iterator[tuple[str, Samples | tuple[Mark, ...]]]:
         for window in windows:
+            marks: list[Mark] | None = [] if window.marked else None
+            paused_s = 0.0
             voice = EspeakVoice.parse(window.voice or self._voices.get(window.turn_id, "") or self._default)
-            for piece in self._espeak.speak(window.text, voice, self._speed * window.speed):
+            for piece in self._espeak.speak(window.text, voice, self._speed * window.speed, marks):
                 if window.turn_id in self._spoke and len(piece):
+                    paused_s = SENTENCE_PAUSE_S
                     yield window.turn_id, np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
                     self._spoke.discard(window.turn_id)
                 yield window.turn_id, piece
+            if marks:
+                yield window.turn_id, tuple(Mark(mark.position, mark.start_s + paused_s) for mark in marks)
             if has_words(window.text):
                 self._spoke.add(window.turn_id)
 

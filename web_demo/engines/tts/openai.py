@@ -85,8 +85,9 @@ class OpenAiTts:
         voice = request.voice or DEFAULT_VOICE
         if self._voice and request.voice in ("", *CLASSIC_VOICES):
             voice = self._voice
-        # vllm-omni streams only when told so, and only at normal speed. Other servers ignore the word.
-        extra: dict[str, Any] = {"stream": True} if request.speed == 1.0 else {}
+        # vllm-omni streams only when told so, and only at normal speed; without `stream_format` its newer versions send events,
+        # not sound. Other servers ignore both.
+        extra: dict[str, Any] = {"stream": True, "stream_format": "audio"} if request.speed == 1.0 else {}
         if request.prompt is not None:
             extra |= _reference(request.prompt)
         try:

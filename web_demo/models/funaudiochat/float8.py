@@ -1,7 +1,8 @@
-"""Layer weights in 8 bits: half the bytes of bfloat16 to read for every frame.
+"""8 bits instead of 16: half the bytes to keep and to read for every frame.
 
-The format is e4m3 (Micikevicius et al. 2022, "FP8 formats for deep learning") with one float32 scale an output channel.
-Only weights are rounded; what they are multiplied with, and the sums, keep the model's precision.
+The format is e4m3 (Micikevicius et al. 2022, "FP8 formats for deep learning"). A layer's weights have one float32 scale an
+output channel; what they are multiplied with, and the sums, keep the model's precision. Keys and values of a cache have no
+scale: keys are normalised, values of this size are far inside the format's range, and what is not is cut to its ends.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_FORMAT = torch.float8_e4m3fn
-_LARGEST = torch.finfo(_FORMAT).max
+FORMAT = torch.float8_e4m3fn
+LARGEST = torch.finfo(FORMAT).max
 _ROUNDED = re.compile(
     r"(language_model\.model|audio_invert_tower\.crq_transformer)\.layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight"
 )
@@ -36,8 +37,8 @@ def is_rounded(name: str) -> bool:
 def rounded(weight: Tensor) -> Float8Weight:
     """[out, in] in any float format -> the nearest in 8 bits, the largest of each row at the end of the range."""
     wide = weight.float()
-    scale = wide.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST
-    return Float8Weight((wide / scale[:, None]).to(_FORMAT), scale)
+    scale = wide.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
+    return Float8Weight((wide / scale[:, None]).to(FORMAT), scale)
 
 
 def widened(weight: Float8Weight) -> Tensor:

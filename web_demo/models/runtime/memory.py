@@ -11,7 +11,8 @@ GIB = 2**30
 LEFT_FREE = 0.08  # of a device: activations of prompts, graphs, what libraries take
 SPEECH_MODEL = {"float8": int(10.7 * GIB)}  # weights and codebooks of Fun-Audio-Chat, by dtype
 SPEECH_MODEL_16_BITS = int(17.6 * GIB)
-SPEECH_SESSION = 1024 * 704 * 1024  # caches of a conversation of usual length: 704 KiB a token in 16 bits
+SESSION_TOKENS = 1024  # a conversation of usual length
+TOKEN, TOKEN_8_BITS = 704 * 1024, 424 * 1024  # its caches, in 16 bits, and with the speech head's in 8
 # What a detokenizer takes beside the state of its streams. Together 9.7 GB from 32 streams on: measured with 40 on an H100 and
 # with 64 and 92 on an H200; 2.3 GB with one.
 DETOKENIZER = 2 * GIB  # weights, CUDA's context
@@ -27,9 +28,10 @@ class Beside:
     session: int = 0
 
     @classmethod
-    def speech_model(cls, dtype: str) -> Beside:
+    def speech_model(cls, dtype: str, speech_cache: str = "auto") -> Beside:
         """Fun-Audio-Chat, which starts after its detokenizer and takes what that leaves."""
-        return cls(SPEECH_MODEL.get(dtype, SPEECH_MODEL_16_BITS), SPEECH_SESSION)
+        token = TOKEN_8_BITS if speech_cache == "float8" else TOKEN
+        return cls(SPEECH_MODEL.get(dtype, SPEECH_MODEL_16_BITS), SESSION_TOKENS * token)
 
 
 def streams_beside(stream: int, *, total: int, most: int, batch: int, beside: Beside) -> int:

@@ -12,6 +12,13 @@ from web_demo.audio.vad import PADDING_S, Edge, Stretch, TurnDetector
 PARTIAL_EVERY_S = 1.0  # of new speech
 
 
+@dataclass(frozen=True)
+class Began:
+    """Somebody speaks: an utterance follows, which begins `start_s` after the start of the stream."""
+
+    start_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class Utterance:
     """`samples` at SPEECH_RATE, beginning `start_s` after the start of the stream; `final` once it has ended."""
@@ -25,52 +32,79 @@ class Utterance:
         return self.start_s + len(self.samples) / SPEECH_RATE
 
 
-class Listener:
-    """Feed samples at SPEECH_RATE; get utterances: growing ones for partial results, then the final one.
+Noticed = Began | Utterance
 
-    An utterance longer than `max_s` is ended there, and the next begins at once.
+
+class Listener:
+    """Feed samples at SPEECH_RATE; get what is said: that it began, then growing utterances for partial results, then the final
+    one.
+
+    An utterance longer than `max_s` is ended there, and the next begins at once. `padding_s` of sound from before its first word
+    belong to it. `start`: samples of the stream that came before.
     """
 
-    def __init__(self, max_s: float, detector: TurnDetector | None = None) -> None:
+    def __init__(
+        self, max_s: float, detector: TurnDetector | None = None, *, padding_s: float = PADDING_S, start: int = 0
+    ) -> None:
         self._detector = detector or TurnDetector()
-        self._pre_roll = self._detector.pre_roll(PADDING_S)
+        self._pre_roll = self._detector.pre_roll(padding_s)
         self._limit = int(max_s * SPEECH_RATE)
-        self._kept = Recording()  # the pre-roll, or the utterance
+        self._kept = Recording(start)  # the pre-roll, or the utterance
         self._partial_at = 0
-        self._speaking = False
+        self._speaking = self._told = False
 
-    def feed(self, samples: Samples) -> list[Utterance]:
-        return [utterance for stretch in self._detector.feed(samples) for utterance in self._take(stretch)]
+    def feed(self, samples: Samples) -> list[Noticed]:
+        return [noticed for stretch in self._detector.feed(samples) for noticed in self._take(stretch)]
 
-    def flush(self) -> list[Utterance]:
+    def flush(self) -> list[Noticed]:
         """The stream has ended: so has what was being said."""
-        return [self._end()] if self._speaking and len(self._kept) else []
+        return list(self._end()) if self._speaking and len(self._kept) else []
 
-    def _take(self, stretch: Stretch) -> Iterator[Utterance]:
+    def cut(self) -> Utterance | None:
+        """All that is kept, though nobody may be speaking; None: nothing came. Who goes on speaking is noticed anew."""
+        cut = self._utterance(final=True) if len(self._kept) else None
+        self.clear()
+        return cut
+
+    def clear(self) -> None:
+        """Forget what is kept. Who goes on speaking is noticed anew."""
+        self._speaking = self._told = False
+        self._partial_at = 0
+        self._detector.forget()
+        self._kept.keep_last(0)
+
+    def _take(self, stretch: Stretch) -> Iterator[Noticed]:
         rest = stretch.samples
         while self._speaking and len(self._kept) + len(rest) >= self._limit:
             room = self._limit - len(self._kept)
             self._kept.append(rest[:room])
             rest = rest[room:]
-            yield self._end()
+            yield from self._end()
         self._kept.append(rest)
         if stretch.edge is Edge.BEGAN:
             self._speaking, self._partial_at = True, len(self._kept)
         elif stretch.edge is Edge.ENDED:
             self._speaking = False
             if len(self._kept):  # else it ended at the limit
-                yield self._end()
+                yield from self._end()
         if not self._speaking:
             self._kept.keep_last(self._pre_roll)
-        elif len(self._kept) - self._partial_at >= PARTIAL_EVERY_S * SPEECH_RATE:
-            self._partial_at = len(self._kept)
-            yield self._utterance(final=False)
+        elif len(self._kept):
+            yield from self._tell()
+            if len(self._kept) - self._partial_at >= PARTIAL_EVERY_S * SPEECH_RATE:
+                self._partial_at = len(self._kept)
+                yield self._utterance(final=False)
+
+    def _tell(self) -> Iterator[Began]:
+        if not self._told:
+            self._told = True
+            yield Began(self._kept.start / SPEECH_RATE)
 
     def _utterance(self, *, final: bool) -> Utterance:
         return Utterance(self._kept.samples(), self._kept.start / SPEECH_RATE, final)
 
-    def _end(self) -> Utterance:
-        ended = self._utterance(final=True)
-        self._partial_at = 0
+    def _end(self) -> Iterator[Noticed]:
+        yield from self._tell()
+        yield self._utterance(final=True)
+        self._partial_at, self._told = 0, False
         self._kept.keep_last(0)
-        return ended

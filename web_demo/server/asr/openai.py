@@ -16,13 +16,14 @@ from web_demo.engines.asr.cuts import join_texts
 from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
+from web_demo.media.decoders import Decoding
 from web_demo.server.asr import formats
-from web_demo.server.asr.service import SERVICE, AsrService
-from web_demo.server.asr.transcriber import join_transcripts
+from web_demo.server.asr.service import SERVICE, AsrService, warning
 from web_demo.server.common.forms import Form, boolean, read_form
 from web_demo.server.common.openai import add_models, send_events
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+WARNING_HEADER = "X-Audio-Warning"  # for answers that have no room for a warning
 GRANULARITIES = ("segment", "word")
 
 
@@ -42,12 +43,14 @@ async def _transcriptions(request: web.Request) -> web.StreamResponse:
         options = service.options(_language(form, service), keywords, prompt=form.get("prompt"))
         stream = boolean("stream", form.get("stream"))
         with service.admitted(request) as client:
-            decoded = await service.decode(form.file)
-            if stream:
-                async with aclosing(_events(service.transcriber.pieces(decoded.audio, options, client))) as events:
-                    return await send_events(request, events)
-            transcript = await service.transcriber.transcribe(decoded.audio, options, client)
-            return await off_loop(_answer, transcript, decoded.audio.seconds, shape, granularities)
+            async with service.decoding(form.file) as sound:
+                if stream:
+                    pieces = service.transcriber.pieces(sound.blocks(), options, client)
+                    async with aclosing(_events(pieces, sound)) as events:
+                        return await send_events(request, events)
+                transcript = await service.transcriber.transcribe(sound.blocks(), options, client)
+            said = warning(sound, transcript.text)
+            return await off_loop(_answer, transcript, sound.seconds, shape, granularities, said)
 
 
 def _language(form: Form, service: AsrService) -> str:
@@ -75,28 +78,38 @@ def _shape(form: Form, service: AsrService) -> tuple[str, list[str]]:
     return shape, granularities or ["segment"]
 
 
-def _answer(transcript: Transcript, duration_s: float, shape: str, granularities: list[str]) -> web.Response:
+def _answer(transcript: Transcript, duration_s: float, shape: str, granularities: list[str], said: str) -> web.Response:
+    headers = {WARNING_HEADER: said} if said else {}
     if shape == "text":
-        return web.Response(text=transcript.text + "\n")
+        return web.Response(text=transcript.text + "\n", headers=headers)
     if shape == "srt":
-        return web.Response(text=formats.srt(transcript), content_type="application/x-subrip")
+        return web.Response(text=formats.srt(transcript), content_type="application/x-subrip", headers=headers)
     if shape == "vtt":
-        return web.Response(text=formats.vtt(transcript), content_type="text/vtt")
+        return web.Response(text=formats.vtt(transcript), content_type="text/vtt", headers=headers)
+    body = {"text": transcript.text}
     if shape == "verbose_json":
-        return web.json_response(formats.verbose_json(transcript, duration_s, granularities))
-    return web.json_response({"text": transcript.text})
+        body = formats.verbose_json(transcript, duration_s, granularities)
+    return web.json_response(body | {"warning": said} if said else body)
 
 
-async def _events(pieces: AsyncGenerator[Transcript, None]) -> AsyncGenerator[Mapping[str, Any] | str, None]:
-    """A delta for each piece as it is ready, then the whole text."""
-    parts: list[Transcript] = []
-    text = ""
+async def _events(
+    pieces: AsyncGenerator[Transcript, None], sound: Decoding
+) -> AsyncGenerator[Mapping[str, Any] | str, None]:
+    """The segments of each piece as it is ready and what the text grows by, then the whole text."""
+    texts: list[str] = []
+    count = 0
     async with aclosing(pieces):
         async for part in pieces:
-            parts.append(part)
-            grown = join_texts((text, part.text))
-            if grown != text:
-                yield {"type": "transcript.text.delta", "delta": grown[len(text) :]}
-            text = grown
-    yield {"type": "transcript.text.done", "text": join_transcripts(parts, "").text}
+            for segment in part.segments:
+                times = {"start": segment.start_s, "end": segment.end_s, "text": segment.text}
+                yield {"type": "transcript.text.segment", "id": f"seg_{count}", **times}
+                count += 1
+            last = texts[-1] if texts else ""
+            if delta := join_texts((last, part.text))[len(last) :]:
+                yield {"type": "transcript.text.delta", "delta": delta}
+                texts.append(part.text.strip())
+    text = join_texts(texts)
+    done = {"type": "transcript.text.done", "text": text}
+    said = warning(sound, text)
+    yield done | {"warning": said} if said else done
     yield "[DONE]"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from aiohttp import web
 
-from utils.threads import off_loop
-from web_demo.audio import media
 from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
+from web_demo.media.decoders import Decoders, Decoding
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
-from web_demo.server.common.budgets import Budget, client_of
+from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.forms import BodyLimits, FilePart, boolean
 from web_demo.server.common.service import EngineHost
 
@@ -33,12 +30,21 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.transcriber = Transcriber(engine, metrics)
+        self.decoders = Decoders()
         self.body_limits = BodyLimits(settings.max_upload_mb << 20, settings.body_s)
         self.bodies_bytes = max(4 * self.body_limits.max_bytes, 1 << 30)  # in the temp folder
-        self.places = Budget(
-            lambda: engine.capabilities.max_concurrency + settings.max_queue, refused=metrics.refused.inc
+        self.places = Budget(self._most, per_client=lambda: half(self._most()), refused=metrics.refused.inc)
+        self.live_places = Budget(
+            lambda: settings.max_live, per_client=lambda: half(settings.max_live), of="live streams", retry_after_s=5
         )
-        self.live_places = Budget(lambda: settings.max_live, of="live streams", retry_after_s=5)
+
+    async def start_parts(self) -> None:
+        await self.decoders.start()
+        await super().start_parts()
+
+    async def close(self) -> None:
+        await super().close()
+        await self.decoders.close()
 
     def describe(self) -> dict[str, Any]:
         can = self.engine.capabilities
@@ -53,6 +59,9 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "live_streams": self.live_places.taken,
             **({"lost": can.lost} if can.lost else {}),
         }
+
+    def _most(self) -> int:
+        return self.engine.capabilities.max_concurrency + self.settings.max_queue
 
     def require_room(self, request: web.Request) -> None:
         """Before a body is read in vain. Raises Busy or Unavailable."""
@@ -88,19 +97,9 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         named = asked.strip().lower() not in ("", "auto")
         return asked.strip() if named else {"zh": "中文"}.get(used, used)
 
-    async def decode(self, upload: FilePart) -> media.Decoded:
-        """In a thread; a cancelled caller stops it between frames."""
-        gone = threading.Event()
-        with _set_at_end(gone):
-            decoding = asyncio.ensure_future(
-                off_loop(lambda: media.decode(upload.read(), max_s=self.settings.max_audio_s, stopped=gone.is_set))
-            )
-            try:
-                return await asyncio.shield(decoding)
-            except asyncio.CancelledError:
-                gone.set()
-                await asyncio.gather(decoding, return_exceptions=True)
-                raise
+    def decoding(self, upload: FilePart) -> AbstractAsyncContextManager[Decoding]:
+        """The sound of a file, while the block lasts."""
+        return self.decoders.decoding(upload.file, upload.size, max_s=self.settings.max_audio_s)
 
     @contextmanager
     def live_stream(self, request: web.Request) -> Iterator[str]:
@@ -111,12 +110,12 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             yield client
 
 
-@contextmanager
-def _set_at_end(event: threading.Event) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        event.set()
+def warning(sound: Decoding, text: str) -> str:
+    """What the client has to know about a recording that was heard to its end; "" for nothing."""
+    said = list(sound.warnings)
+    if not text and not said:
+        said.append(f"no speech was heard in {sound.seconds:.1f} s of sound")
+    return "; ".join(said)
 
 
 SERVICE = web.AppKey("asr", AsrService)

@@ -6,18 +6,23 @@ import asyncio
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 
+import numpy as np
+
 from utils.threads import off_loop
-from web_demo.audio.samples import SPEECH_RATE, Audio
-from web_demo.engines.asr.cuts import cuts, join_texts
+from utils.turns import Turns
+from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
+from web_demo.engines.asr.cuts import Cutter, Piece, join_texts
 from web_demo.engines.base import AsrEngine, Segment, Transcript, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.voiced import with_voice
-from web_demo.server.common.budgets import Turns
 
 log = logging.getLogger(__name__)
+
+LOOK_S = 2.0  # of sound that is looked at in one go
 
 
 @dataclass(frozen=True)
@@ -39,18 +44,22 @@ class Transcriber:
         self._turns = Turns(engine.capabilities.max_concurrency)
 
     async def pieces(
-        self, audio: Audio, options: TranscriptionOptions, client: str
+        self, blocks: AsyncIterable[Samples], options: TranscriptionOptions, client: str
     ) -> AsyncGenerator[Transcript, None]:
-        """Transcripts in order, their times counted from the start of `audio` (at SPEECH_RATE). Closing stops the work."""
+        """Transcripts in order, their times counted from the start of the recording whose sound, at SPEECH_RATE, `blocks`
+        brings: the first is made while the rest still comes. Closing stops the work."""
         window = self._engine.capabilities.max_concurrency
-        found = cuts(audio.samples, self._engine.max_segment_s)
+        cutter = Cutter(self._engine.max_segment_s)
         running: deque[asyncio.Task[Transcript]] = deque()
         try:
-            while (span := await off_loop(next, found, None)) is not None:
-                if len(running) >= window:
-                    yield await running[0]
-                    running.popleft()
-                running.append(asyncio.create_task(self._piece(audio, span, options, client)))
+            async for cut in _cut(blocks, cutter):
+                for piece in cut:
+                    if len(running) >= window:
+                        yield await running[0]
+                        running.popleft()
+                    running.append(asyncio.create_task(self._piece(piece, options, client)))
+                while running and running[0].done():
+                    yield running.popleft().result()
             while running:
                 yield await running[0]
                 running.popleft()
@@ -59,19 +68,22 @@ class Transcriber:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def transcribe(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
+    async def transcribe(
+        self, blocks: AsyncIterable[Samples], options: TranscriptionOptions, client: str
+    ) -> Transcript:
         """The whole recording as one transcript; progress goes to the log."""
         parts: list[Transcript] = []
-        async for part in self.pieces(audio, options, client):
-            parts.append(part)
-            if audio.seconds > 2 * self._engine.max_segment_s and part.segments:
-                log.info("progress at_s=%.0f of_s=%.0f", part.segments[-1].end_s, audio.seconds)
-        return join_transcripts(parts, options.language or self.default_language)
+        async with aclosing(self.pieces(blocks, options, client)) as pieces:
+            async for part in pieces:
+                parts.append(part)
+                if len(parts) > 2 and part.segments:
+                    log.info("progress at_s=%.0f", part.segments[-1].end_s)
+        return self.joined(parts, options)
 
-    @property
-    def default_language(self) -> str:
-        languages = self._engine.capabilities.languages
-        return languages[0] if languages else ""
+    def joined(self, parts: Iterable[Transcript], options: TranscriptionOptions) -> Transcript:
+        """What came of one recording."""
+        known = self._engine.capabilities.languages
+        return join_transcripts(parts, options.language or next(iter(known), ""))
 
     async def one(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
         """One utterance, straight to the engine."""
@@ -83,15 +95,26 @@ class Transcriber:
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
 
-    async def _piece(
-        self, audio: Audio, span: tuple[int, int], options: TranscriptionOptions, client: str
-    ) -> Transcript:
-        start, end = span
-        samples = audio.samples[start:end]
-        transcript = await self.one(Audio(samples, SPEECH_RATE), options, client)
-        transcript = await off_loop(with_voice, transcript, samples)
-        offset = start / SPEECH_RATE
+    async def _piece(self, piece: Piece, options: TranscriptionOptions, client: str) -> Transcript:
+        transcript = await self.one(Audio(piece.samples, SPEECH_RATE), options, client)
+        transcript = await off_loop(with_voice, transcript, piece.samples)
+        offset = piece.start / SPEECH_RATE
         return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
+
+
+async def _cut(blocks: AsyncIterable[Samples], cutter: Cutter) -> AsyncGenerator[list[Piece], None]:
+    """Pieces as they are found; the search costs time, and runs in a thread."""
+    waiting: list[Samples] = []
+    samples = 0
+    async for block in blocks:
+        waiting.append(block)
+        samples += len(block)
+        if samples >= LOOK_S * SPEECH_RATE:
+            yield await off_loop(cutter.feed, np.concatenate(waiting))
+            waiting, samples = [], 0
+    if waiting:
+        yield await off_loop(cutter.feed, np.concatenate(waiting))
+    yield await off_loop(cutter.end)
 
 
 def shifted(segment: Segment, by_s: float) -> Segment:

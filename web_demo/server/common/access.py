@@ -28,6 +28,7 @@ LOCAL_SUFFIXES = (
     ".intranet",
     ".home.arpa",
 )  # in nobody's public DNS
+KEY_SUBPROTOCOL = "openai-insecure-api-key."
 PROTECTED = ("/api/", "/v1/", "/metrics")  # the page and /health stay open: they are needed to find out about the key
 
 
@@ -65,17 +66,25 @@ def let_allowed_origins_read(settings: ServiceSettings) -> Callable[[web.Request
 
 
 def check_key(request: web.Request, api_key: str) -> None:
-    """`Authorization: Bearer KEY` or `X-API-Key: KEY`; browsers cannot set headers on a WebSocket: there `?api_key=`."""
-    given = request.headers.get("X-API-Key", "")
+    """`Authorization: Bearer KEY`, `X-API-Key: KEY` or `api-key: KEY`; browsers cannot set headers on a WebSocket: there
+    `?api_key=`, or OpenAI's subprotocol `openai-insecure-api-key.KEY`."""
+    given = request.headers.get("X-API-Key") or request.headers.get("api-key", "")
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         given = token.strip()
     if not given and request.headers.get("Upgrade", "").lower() == "websocket":
-        given = request.query.get("api_key", "")
+        given = request.query.get("api_key", "") or _key_in_subprotocols(request)
     if not given:
         raise Unauthorized("this service needs an API key: send it as the header 'Authorization: Bearer KEY'")
     if not hmac.compare_digest(given.encode(errors="surrogateescape"), api_key.encode()):
         raise Unauthorized("the API key is wrong")
+
+
+def _key_in_subprotocols(request: web.Request) -> str:
+    offered = (
+        name.strip() for line in request.headers.getall("Sec-WebSocket-Protocol", []) for name in line.split(",")
+    )
+    return next((name.removeprefix(KEY_SUBPROTOCOL) for name in offered if name.startswith(KEY_SUBPROTOCOL)), "")
 
 
 def check_host(request: web.Request, settings: ServiceSettings) -> None:

@@ -1,48 +1,108 @@
-"""Who is let in, and who may work when: the same for recordings, texts and conversations.
+"""Who asks, and who is let in: the same for recordings, texts and conversations.
 
-A `Budget` holds the places: a request takes one when its body is there and keeps it to its end. `Turns` share what works
-(an engine) among those that are in: a request takes one turn for each piece of its work, so that a long one never holds
-up a short one for more than a piece.
+A `Budget` holds the places: a request takes one when its body is there and keeps it to its end. Those that are in share what
+works (an engine) by `utils/turns.py`: a request takes one turn for each piece of its work, so that a long one never holds up a
+short one for more than a piece.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from aiohttp import web
 
 from web_demo.errors import Busy
 
+log = logging.getLogger(__name__)
+
 FORWARDED_FOR = "X-Forwarded-For"
-CLIENTS_REMEMBERED = 1024
+LINE_BITS = 64  # of an IPv6 address are one customer's line (RFC 6177), who may use any address in it
+PROXIES_TOLD = 16
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Clients:
+    """Tells clients apart, for fairness and not for access. A trusted proxy names the client that it speaks for: what is on
+    this machine (the page's forwarder, an SSH tunnel's end), and the networks that are given. Nobody else is believed."""
+
+    def __init__(self, proxies: Iterable[Network] = ()) -> None:
+        self._proxies = tuple(proxies)
+        self._told: set[str] = set()
+
+    def of(self, peer: str, forwarded: Sequence[str]) -> str:
+        """The client's address; of an IPv6 one in the Internet, the first of its line. `peer`: who is connected; `forwarded`: the
+        values of FORWARDED_FOR. Each proxy appends whom it heard, so they are believed from the end on, as far as proxies go."""
+        client = _address(peer)
+        if client is None:
+            return peer
+        named = [word for value in forwarded for word in value.split(",")]
+        if named and not self._trusts(client):
+            self._tell(peer)
+        while named and self._trusts(client):
+            before = _address(named.pop())
+            if before is None:
+                break
+            client = before
+        if client.version == 6 and client.is_global:
+            return str(ipaddress.ip_network((client, LINE_BITS), strict=False).network_address)
+        return str(client)
+
+    def _trusts(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        return address.is_loopback or any(address in network for network in self._proxies)
+
+    def _tell(self, peer: str) -> None:
+        """Once for each, and not for ever: anybody may send the header."""
+        if peer not in self._told and len(self._told) < PROXIES_TOLD:
+            self._told.add(peer)
+            log.warning(
+                "%s sends %s and is no trusted proxy: all that comes from it counts as one client. If it is your proxy: "
+                "--trusted-proxy %s",
+                peer,
+                FORWARDED_FOR,
+                peer,
+            )
+
+
+CLIENTS = web.AppKey("clients", Clients)
 
 
 def client_of(request: web.Request) -> str:
-    """The address of who asks. The page's forwarder and a proxy on this machine name their client; nobody else is believed.
-    For fairness, not for access."""
-    peer = request.remote or ""
-    named = (
-        request.headers.getall(FORWARDED_FOR, [""])[-1].rpartition(",")[2].strip()
-    )  # the last one is the proxy's own
+    """Who asks, as `Clients` tell."""
+    return request.app[CLIENTS].of(request.remote or "", request.headers.getall(FORWARDED_FOR, []))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Some proxies add the port, and a socket for both families writes IPv4 addresses as IPv6 ones."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(named)) if ipaddress.ip_address(peer).is_loopback else peer
+        found = ipaddress.ip_address(text)
     except ValueError:
-        return peer
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def half(most: int) -> int:
+    """What one client may have where nothing else is said: another one finds as much."""
+    return max(1, (most + 1) // 2)
 
 
 class Budget:
-    """`most()` units at a time, of which one client has at most `per_client`. `of`: what a unit is called; a request is
+    """`most()` units at a time, of which one client has at most `per_client()`. `of`: what a unit is called; a request is
     one unit unless it is admitted at another cost. `refused` is called for each refusal."""
 
     def __init__(
         self,
         most: Callable[[], int],
         *,
-        per_client: int | None = None,
+        per_client: Callable[[], int] | None = None,
         of: str = "places",
         retry_after_s: int = 2,
         refused: Callable[[], None] = lambda: None,
@@ -76,13 +136,13 @@ class Budget:
 
     def require_room(self, client: str, cost: int = 1) -> None:
         """Raises Busy unless `cost` units are there now; takes none."""
-        mine = self._taken.get(client, 0)
-        if self._per_client is not None and mine + cost > self._per_client:
-            raise self._busy(
-                f"{mine} {self._of} are yours, and one client may have {self._per_client}; wait for yours to come free"
-            )
         if self.taken + cost > self._most():
             raise self._busy(f"all {self._most()} {self._of} are in use; try again in {self._retry_after_s} s")
+        mine = self._taken.get(client, 0)
+        if self._per_client is not None and mine + cost > (share := self._per_client()):
+            raise self._busy(
+                f"{mine} {self._of} are yours, and one client may have {share}; wait for yours to come free"
+            )
 
     def _move(self, client: str, more: int) -> None:
         if more > 0:
@@ -109,54 +169,3 @@ class Holding:
         if units != self._units:
             self._budget._move(self._client, units - self._units)
             self._units = units
-
-
-class Turns:
-    """`slots` turns at a time, which go round the clients, and within a client round its requests."""
-
-    def __init__(self, slots: int) -> None:
-        if slots < 1:
-            raise ValueError(f"slots must be at least 1, got {slots}")
-        self._free = slots
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # none of them empty
-        self._served: dict[str, int] = {}  # client -> the number of its latest turn, the oldest first
-        self._count = 0
-
-    @asynccontextmanager
-    async def turn(self, client: str) -> AsyncIterator[None]:
-        """A slot while the block lasts."""
-        await self._take(client)
-        try:
-            yield
-        finally:
-            self._free += 1
-            self._hand_out()
-
-    async def _take(self, client: str) -> None:
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(client, deque()).append(granted)
-        self._hand_out()
-        try:
-            await granted
-        except asyncio.CancelledError:
-            if granted.done() and not granted.cancelled():  # it came at the same moment: pass it on
-                self._free += 1
-                self._hand_out()
-            raise
-
-    def _hand_out(self) -> None:
-        """Free slots to the clients whose latest turn is the longest ago."""
-        while self._free and self._waiting:
-            client = min(self._waiting, key=lambda name: self._served.get(name, 0))
-            granted = self._waiting[client].popleft()
-            if not self._waiting[client]:
-                del self._waiting[client]
-            if granted.cancelled():
-                continue
-            self._count += 1
-            self._served.pop(client, None)
-            self._served[client] = self._count
-            if len(self._served) > CLIENTS_REMEMBERED:
-                del self._served[next(iter(self._served))]
-            self._free -= 1
-            granted.set_result(None)

@@ -21,7 +21,7 @@ from aiohttp import BodyPartReader, web
 from utils.threads import off_loop
 from web_demo.errors import InvalidRequest, TooLarge, TooSlow, Unavailable, UnsupportedMedia
 from web_demo.server.common import hangup
-from web_demo.server.common.budgets import Budget, Holding, client_of
+from web_demo.server.common.budgets import Budget, Holding, client_of, half
 
 T = TypeVar("T")
 
@@ -42,7 +42,9 @@ class Bodies(Budget):
     """What all bodies under way hold, in bytes; one client at most half of `most_bytes`."""
 
     def __init__(self, most_bytes: int) -> None:
-        super().__init__(lambda: most_bytes, per_client=max(most_bytes // 2, 1), of="bytes of uploads", retry_after_s=5)
+        super().__init__(
+            lambda: most_bytes, per_client=lambda: half(most_bytes), of="bytes of uploads", retry_after_s=5
+        )
         self.under_way: set[Body] = set()
         self.closing = False
 
@@ -142,6 +144,7 @@ class Body:
         finally:
             self._timeout = None
         self._charge()
+        await asyncio.sleep(0)  # a packed body can be read to its end without one pause: others have their turn
         return result
 
     def hurry(self) -> None:
@@ -229,8 +232,24 @@ async def read_form(request: web.Request, limits: BodyLimits, *, file_field: str
         except (ValueError, AssertionError) as error:  # what aiohttp's reader raises for a malformed body
             raise InvalidRequest(f"the multipart body is malformed: {str(error)[:200]}") from None
         except OSError as error:
-            raise Unavailable(f"the upload cannot be kept in the temp folder: {error.strerror}") from error
+            raise _not_kept(error) from error
         yield form
+
+
+@asynccontextmanager
+async def spooled(content: bytes) -> AsyncIterator[FilePart]:
+    """`content`, which came inside of something else, as the file of a form. Raises Unavailable when the temp folder is full."""
+    with tempfile.SpooledTemporaryFile(MEMORY_BYTES) as file:
+        try:
+            await off_loop(file.write, content)
+            file.seek(0)
+        except OSError as error:
+            raise _not_kept(error) from error
+        yield FilePart(len(content), file)
+
+
+def _not_kept(error: OSError) -> Unavailable:
+    return Unavailable(f"the upload cannot be kept in the temp folder: {error.strerror}")
 
 
 async def _read_parts(request: web.Request, body: Body, file: IO[bytes], file_field: str, limits: BodyLimits) -> Form:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
+from aiohttp import log as web_log
 
 from web_demo.errors import SetupError
 from web_demo.server.common import hangup
@@ -74,6 +75,7 @@ async def _serve(app: web.Application, settings: ServiceSettings) -> None:
     _give_memory_back()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_LoopErrors())
+    web_log.server_logger.addFilter(_client_error_in_a_line)
     with Watchdog(stop.set):
         runner = web.AppRunner(
             app,
@@ -131,6 +133,17 @@ def _give_memory_back() -> None:
     to the largest one seen, and freed pieces then stay in a heap with holes."""
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _client_error_in_a_line(record: logging.LogRecord) -> bool:
+    """A filter of aiohttp's logger, which writes an error, a traceback and the request, with a key that may be in it, for each
+    request that is none or whose client is gone at once: anybody can make any number of these."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, http_exceptions.HttpProcessingError | ConnectionError):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.exc_info = f"{record.msg}: {type(error).__name__}", None
+        return logging.getLogger().isEnabledFor(logging.INFO)
+    return True
 
 
 class _LoopErrors:

@@ -17,7 +17,7 @@ from web_demo.engines import registry
 from web_demo.engines.base import Engine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import Unavailable
-from web_demo.server.common import access, errors, forms, hangup
+from web_demo.server.common import access, budgets, errors, forms, hangup
 from web_demo.server.common.health import Health
 from web_demo.server.common.settings import ServiceSettings
 
@@ -143,10 +143,14 @@ def make_app(
     app[LIFE] = Life()
     app[HEALTH] = service.health
     app[METRICS] = metrics
+    app[budgets.CLIENTS] = budgets.Clients(settings.proxies)
     app[forms.BODIES] = bodies = forms.Bodies(bodies_bytes)
     prometheus_client.Gauge(
         "service_bodies_bytes", "Charged for bodies of requests under way", registry=metrics
     ).set_function(lambda: bodies.taken)
+    prometheus_client.Gauge("service_tasks", "asyncio tasks of the process", registry=metrics).set_function(
+        lambda: len(asyncio.all_tasks())
+    )
     app[hangup.HANGUPS] = prometheus_client.Counter(
         "service_hangups", "Clients that hung up before the end of their answer", registry=metrics
     )

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -20,6 +21,7 @@ from web_demo.errors import SetupError
 
 API_KEY_VARIABLE = "FUN_AUDIO_API_KEY"
 ALLOWED_HOSTS_VARIABLE = "FUN_AUDIO_ALLOWED_HOSTS"
+TRUSTED_PROXIES_VARIABLE = "FUN_AUDIO_TRUSTED_PROXIES"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ class ServiceSettings:
             variable=ALLOWED_HOSTS_VARIABLE,
         ),
     )
+    trusted_proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "address or network of a proxy in front, which is believed whom it speaks for (X-Forwarded-For; repeat; this machine "
+            f"is believed anyhow); or in {TRUSTED_PROXIES_VARIABLE}, with commas",
+            flag="--trusted-proxy",
+            metavar="ADDRESS",
+            variable=TRUSTED_PROXIES_VARIABLE,
+        ),
+    )
     ssl_cert: Path | None = field(default=None, metadata=option("PEM certificate chain: serve https and wss"))
     ssl_key: Path | None = field(default=None, metadata=option("PEM private key of --ssl-cert"))
     drain_s: float = field(default=30.0, metadata=option("seconds that running work may take after SIGTERM"))
@@ -111,6 +123,16 @@ class ServiceSettings:
         for name in self.allowed_hosts:
             if "/" in name or ":" in name or not name.strip("."):
                 raise SetupError(f"--allowed-host must be a name such as voice.example.org, or *; got {name!r}")
+
+        self.proxies  # noqa: B018  # raises for what is none
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`trusted_proxies` as networks. Raises SetupError."""
+        try:
+            return tuple(ip_network(text, strict=False) for text in self.trusted_proxies)
+        except ValueError as error:
+            raise SetupError(f"--trusted-proxy must be an address or a network such as 10.0.0.0/24: {error}") from None
 
     @property
     def scheme(self) -> str:

@@ -17,7 +17,9 @@ class S2sMetrics:
         )
         self.stage = Histogram(
             "s2s_stage_seconds",
-            "Where a turn's time goes: heard (recogniser), text (first text after that), sound (first sound of a window)",
+            "Where a turn's time goes: heard (recogniser), text (first text after that), sound (first sound of a window); of the "
+            "first sound: codes (first speech codes, after heard), window (until they are enough), first (until there is "
+            "sound of them), sent (until it is sent)",
             ["stage"],
             buckets=LATENCIES_S,
             registry=registry,
@@ -36,4 +38,10 @@ class S2sMetrics:
             registry=registry,
         )
         self.problems = Counter("s2s_problems", "Error messages sent to clients", registry=registry)
+        self.pauses = Counter(
+            "s2s_pauses",
+            "Pauses of users in hands-free turns by meaning, by what decided how long they may last",
+            ["by"],
+            registry=registry,
+        )
         self.detokenizer_restarts = Counter("s2s_detokenizer_restarts", "Deaths of the child", registry=registry)

@@ -26,6 +26,10 @@ class SampleClock:
             return now
         return max(plays_at - self._prebuffer_s, 0.0)
 
+    def plays_at(self, position: int) -> float:
+        """When the listener plays what begins at `position`, of which something was due."""
+        return (self._origin or 0.0) + position / self._rate
+
     def runs_dry_at(self, sent: int, now: float) -> float:
         """When a listener who got `sent` samples has nothing left to play; 0 before the first."""
         return 0.0 if self._origin is None else max(self._origin + sent / self._rate, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from web_demo.audio.samples import DecodedAudio, EncodedAudio, Samples
+from web_demo.audio.samples import Audio, DecodedAudio, EncodedAudio, Samples
 from web_demo.server.conversation.events import ServerEvent
 
 
@@ -38,12 +38,21 @@ class AudioWriter(Protocol):
     def drop(self) -> None: ...
 
 
-class Wire(Protocol):
-    @property
-    def reader(self) -> AudioReader: ...
+class Outlet(Protocol):
     @property
     def writer(self) -> AudioWriter: ...
 
     async def send(self, event: ServerEvent) -> None:
         """Raises ConnectionError when the client is gone or too slow to be waited for."""
+        ...
+
+
+class Wire(Outlet, Protocol):
+    @property
+    def reader(self) -> AudioReader: ...
+
+
+class Transcriber(Protocol):
+    async def __call__(self, audio: Audio, client: str) -> str:
+        """The words in it, for whose it is. Raises the errors of `web_demo.errors`."""
         ...

@@ -28,6 +28,11 @@ class SpokenReply:
     def text(self) -> str:
         return "".join(self._deltas)
 
+    @property
+    def samples(self) -> int:
+        """Of all sound made so far."""
+        return self._samples
+
     def add_text(self, delta: str) -> None:
         self._deltas.append(delta)
 

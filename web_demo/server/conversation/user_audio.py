@@ -52,10 +52,24 @@ class UserAudio:
         self._detector, self._detector_from_s = detector, self.received_s
         self._pre_roll = min(detector.pre_roll(padding_s), self._max_samples // 2) if detector else 0
 
+    def wait(self, silence_s: float) -> None:
+        """After Edge.PAUSED: that silence ends the turn when it has lasted so long."""
+        if self._detector is not None:
+            self._detector.wait(silence_s)
+
+    def last(self, seconds: float) -> Samples:
+        """The end of the turn so far."""
+        return self._turn.last(round(seconds * SPEECH_RATE))
+
     @property
     def speaking(self) -> bool:
         """Somebody was noticed, and is not done yet."""
         return self._detector is not None and self._detector.speaking
+
+    @property
+    def noticing(self) -> bool:
+        """Somebody may be beginning to speak at this moment."""
+        return self._detector is not None and self._detector.noticing
 
     def time_of(self, edge: Stretch) -> float:
         """Seconds into the sound of the session."""
@@ -131,6 +145,14 @@ class UserAudio:
         samples = await off_loop(self._turn.samples)
         self._begin()
         return Audio(samples, SPEECH_RATE)
+
+    def has_room_after(self, audio: Audio) -> bool:
+        """Whether a turn that begins with this can grow by more than is kept already."""
+        return len(self._turn) + len(audio.samples) < self._max_samples
+
+    async def go_on_from(self, audio: Audio) -> None:
+        """A turn that was taken was not over: it comes before what is kept."""
+        await off_loop(self._turn.prepend, audio.samples)
 
     def _begin(self) -> None:
         self._turn.keep_last(0)

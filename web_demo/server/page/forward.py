@@ -54,7 +54,7 @@ class Forwarder:
     def __init__(self, targets: Mapping[str, str]) -> None:
         self.targets = {name: url.rstrip("/") for name, url in targets.items()}
         self.places = {
-            name: Budget(lambda: MAX_AT_ONCE, per_client=MAX_PER_CLIENT, of=f"ways through to {name.upper()}")
+            name: Budget(lambda: MAX_AT_ONCE, per_client=lambda: MAX_PER_CLIENT, of=f"ways through to {name.upper()}")
             for name in targets
         }
 

@@ -20,6 +20,7 @@ from aiohttp import web
 from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.service import HEALTH
 from web_demo.server.page.forward import FORWARDER, Forwarder, add_forwarding
+from web_demo.server.page.text_stream import add_text_stream
 
 CLIENT = Path(__file__).parents[2] / "client"
 CONTENT_TYPES = {
@@ -109,6 +110,7 @@ def add_page(app: web.Application, *, asr_url: str, tts_url: str) -> None:
     forwarder = Forwarder({"asr": asr_url, "tts": tts_url})
     app[FORWARDER] = forwarder
     add_forwarding(app)
+    add_text_stream(app)
 
     async def forwarder_context(_: web.Application) -> AsyncIterator[None]:
         async with forwarder:

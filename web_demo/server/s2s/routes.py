@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from aiohttp import web
@@ -16,35 +16,37 @@ from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.service import SERVICE, S2sService
 from web_demo.server.wires.chat import ChatWire
 from web_demo.server.wires.connection import Connection, ServedWire
+from web_demo.server.wires.realtime.wire import SUBPROTOCOLS, RealtimeWire
 
 log = logging.getLogger(__name__)
 
 
 def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/chat", conversation(ChatWire))
+    app.router.add_get("/v1/realtime", conversation(RealtimeWire, SUBPROTOCOLS))
 
 
-def conversation(make_wire: Callable[[Connection], ServedWire]) -> Handler:
-    """What answers at the address of a wire."""
+def conversation(make_wire: Callable[[Connection], ServedWire], protocols: Sequence[str] = ()) -> Handler:
+    """What answers at the address of a wire, whose clients may offer these subprotocols."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         service = request.app[SERVICE]
-        connection = await Connection.open(request)
+        connection = await Connection.open(request, protocols)
         wire = make_wire(connection)
         with ExitStack() as place:
             try:
-                place.enter_context(service.admitted(request))
+                client = place.enter_context(service.admitted(request))
             except ServiceError as error:
                 log.info("connection refused peer=%s: %s", request.remote, error)
                 await connection.refuse(wire, error.message)
             else:
-                await _hold(service, connection, wire)
+                await _hold(service, connection, wire, client)
         return connection.socket
 
     return answer
 
 
-async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -> None:
+async def _hold(service: S2sService, connection: Connection, wire: ServedWire, client: str) -> None:
     """The session, from its first message to its end."""
     request = connection.request
     session = Session(
@@ -54,6 +56,9 @@ async def _hold(service: S2sService, connection: Connection, wire: ServedWire) -
         metrics=service.metrics,
         limits=service.settings.limits,
         options=wire.options,
+        transcriber=service.words.words if service.words is not None else None,
+        client=client,
+        end_of_turn=service.end_of_turn,
     )
     service.sessions.add(session)
     service.metrics.sessions.set(len(service.sessions))

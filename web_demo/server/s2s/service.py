@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from utils.threads import off_loop
+from web_demo.audio import end_of_turn
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
@@ -18,10 +19,12 @@ from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.errors import SetupError
-from web_demo.server.common.budgets import Budget, client_of
+from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.service import EngineHost
+from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
+from web_demo.server.s2s import words
 from web_demo.server.s2s.settings import S2sSettings
 
 log = logging.getLogger(__name__)
@@ -35,18 +38,35 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         self.metrics = metrics
         self.sessions: set[Session] = set()
         self._places = Budget(
-            lambda: self.max_sessions, of="sessions", retry_after_s=30, refused=metrics.sessions_refused.inc
+            lambda: self.max_sessions,
+            per_client=lambda: settings.max_sessions_per_client or half(self.max_sessions),
+            of="sessions",
+            retry_after_s=30,
+            refused=metrics.sessions_refused.inc,
         )
+        self.end_of_turn: EndOfTurn | None = None
         self.detokenizer = _speech_source(engine, metrics)
+        self.words = words.create(settings) if engine.name != "embedded" else None  # which is a recogniser itself
 
     async def start_parts(self) -> None:
-        await asyncio.gather(self.detokenizer.start(), off_loop(self.engine.preload))
+        model, _, _ = await asyncio.gather(
+            off_loop(end_of_turn.find, self.settings.turn_model),
+            self.detokenizer.start(),
+            off_loop(self.engine.preload),
+        )
+        self.end_of_turn = EndOfTurn(model) if model is not None else None
+        if self.words is not None:
+            await self.words.start()
         await self.engine.start()  # last: on a shared GPU the engine measures what is really left
         if (rate := self.detokenizer.ready.sample_rate) != WIRE_RATE:
             raise SetupError(f"the detokenizer gives {rate} Hz; the wire needs {WIRE_RATE} Hz")
 
     async def close(self) -> None:
+        if self.end_of_turn is not None:
+            self.end_of_turn.close()
         await self.detokenizer.close()
+        if self.words is not None:
+            await self.words.close()
         await self.engine.close()
 
     def fault(self) -> str | None:
@@ -58,6 +78,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             **self.engine.parts,
             "sessions": len(self.sessions),
             "max_sessions": self.max_sessions,
+            "end_of_turn": self.end_of_turn.name if self.end_of_turn is not None else "timer",
             "languages": list(self.engine.capabilities.languages),
         }
 
@@ -68,11 +89,12 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         return min(self.settings.max_sessions, *able)
 
     @contextmanager
-    def admitted(self, request: web.Request) -> Iterator[None]:
-        """A place for one session. Raises Busy, or Unavailable when there is nothing to serve with."""
+    def admitted(self, request: web.Request) -> Iterator[str]:
+        """A place for one session; whose it is. Raises Busy, or Unavailable when there is nothing to serve with."""
         self.health.require()
-        with self._places.admit(client_of(request)):
-            yield
+        client = client_of(request)
+        with self._places.admit(client):
+            yield client
 
 
 def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:
@@ -82,12 +104,10 @@ def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:
 
 
 def choose_engine(settings: S2sSettings) -> Choice:
-    """Raises SetupError when a recogniser or a voice is named for an engine that has none."""
+    """Raises SetupError when a voice is named for an engine that has its own."""
     choice = choose("s2s", settings)
-    named = {"--asr-engine": settings.asr_engine, "--tts-engine": settings.tts_engine}
-    without_effect = [f"{option} {name}" for option, name in named.items() if name != "embedded"]
-    if without_effect and choice.name != "embedded":
-        message = f"{' and '.join(without_effect)} work with --engine embedded only, not with {choice.name}"
+    if settings.tts_engine != "embedded" and choice.name != "embedded":
+        message = f"--tts-engine {settings.tts_engine} works with --engine embedded only, not with {choice.name}"
         if settings.engine != "auto":
             raise SetupError(message)
         log.warning("%s", message)

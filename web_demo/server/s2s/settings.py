@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from web_demo.audio import end_of_turn
 from web_demo.engines import registry
 from web_demo.engines.s2s.cascade.language_model import MAX_REPLY_TOKENS
 from web_demo.errors import SetupError
@@ -36,12 +37,30 @@ class S2sSettings(ServiceSettings):
             choices=DTYPES,
         ),
     )
+    speech_cache: str = field(
+        default="auto",
+        metadata=option(
+            "format of the speech head's caches in Fun-Audio-Chat; float8: a third more conversations in the same memory "
+            "(default: as --dtype)",
+            choices=("auto", "float8"),
+        ),
+    )
     tts_model_path: Path = field(
         default=Path("pretrained_models/Fun-CosyVoice3-0.5B-2512"), metadata=option("weights of the detokenizer")
     )
     max_sessions: int = field(default=64, metadata=option("conversations at once", least=1))
+    max_sessions_per_client: int = field(
+        default=0, metadata=option("conversations of one address (default: half of those that can be)", least=0)
+    )
     max_turn_s: float = field(
         default=SessionLimits.max_turn_s, metadata=option("longest user turn in seconds", least=1, most=3600)
+    )
+    turn_model: str = field(
+        default=end_of_turn.AUTO,
+        metadata=option(
+            "hears when somebody has finished, in hands-free conversations: auto (the one of the package pipecat-ai, where it is "
+            "installed), none, or a file with smart-turn v3"
+        ),
     )
     audio_lead_s: float = field(
         default=SessionLimits.prebuffer_s, metadata=option("how far audio is sent ahead of its time", least=0, most=10)
@@ -49,7 +68,9 @@ class S2sSettings(ServiceSettings):
     asr_engine: str = field(
         default="embedded",
         metadata=option(
-            "embedded engine: who listens (default embedded: English)", choices=partial(registry.names, "asr")
+            "embedded engine: who listens (default embedded: English); Fun-Audio-Chat: who writes down what users say "
+            "(default: the ASR service at --asr-url)",
+            choices=partial(registry.names, "asr"),
         ),
     )
     asr_base_url: str = field(

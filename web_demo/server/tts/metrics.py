@@ -11,6 +11,7 @@ class TtsMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter("tts_requests", "Requests, by how they ended", ["outcome"], registry=registry)
         self.under_way = Gauge("tts_requests_under_way", "Requests admitted and not ended", registry=registry)
+        self.streams = Gauge("tts_text_streams", "Streams of text that are open", registry=registry)
         self.first_audio = Histogram(
             "tts_first_audio_seconds", "Admission to the first sound", buckets=LATENCIES_S, registry=registry
         )

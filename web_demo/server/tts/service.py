@@ -5,26 +5,37 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from utils.threads import off_loop
+from utils.turns import Turns
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import SpeechRequest, TtsEngine, VoicePrompt
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts import cosyvoice
+from web_demo.engines.tts.word_times import SpokenWord, marks_of, spoken_words
 from web_demo.errors import InvalidRequest, NotFound, SetupError
-from web_demo.server.common.budgets import Budget, Turns, client_of
+from web_demo.media.decoders import Decoders
+from web_demo.server.common.budgets import Budget, client_of, half
+from web_demo.server.common.forms import spooled
 from web_demo.server.common.service import EngineHost
 from web_demo.server.tts import prompts, requests, voices
 from web_demo.server.tts.metrics import TtsMetrics
-from web_demo.server.tts.requests import SynthesisRequest
+from web_demo.server.tts.recogniser import Recogniser
+from web_demo.server.tts.references import Recording
+from web_demo.server.tts.requests import SpeechOptions, SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import SpeakerStore, normal
+from web_demo.server.tts.speech import Said
 from web_demo.text.plain import plain
 from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
+
+MAX_SCHEME_CHARS = 32  # of a URL
 
 
 def choose_engine(settings: TtsSettings) -> Choice:
@@ -50,21 +61,38 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         super().__init__(settings, engine, choice)
         self.metrics = metrics
         self.speakers = SpeakerStore(settings.speakers_dir)
+        self.decoders = Decoders()  # their process is started by the first recording
         self.places = Budget(
             lambda: settings.max_requests,
-            per_client=max(1, settings.max_requests // 2),
+            per_client=lambda: half(settings.max_requests),
             refused=metrics.requests.labels("busy").inc,
         )
+        self.stream_places = Budget(
+            lambda: settings.max_streams,
+            per_client=lambda: half(settings.max_streams),
+            of="streams of text",
+            refused=metrics.requests.labels("busy").inc,
+        )
+        self.recogniser = Recogniser(settings)
         self.turns = Turns(engine.capabilities.max_concurrency)
+
+    async def close(self) -> None:
+        await super().close()
+        await self.decoders.close()
 
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
             **self._vllm(),
             "cloning": self.engine.capabilities.cloning,
+            "timestamps": self.engine.capabilities.timestamps,
+            "aligner": self.settings.asr_url,
+            "speeds": self.engine.capabilities.speeds,
             "keeps_voices": self.settings.speakers_dir is not None,
             "requests": self.places.taken,
             "max_requests": self.settings.max_requests,
+            "streams": self.stream_places.taken,
+            "max_streams": self.settings.max_streams,
         }
 
     def _vllm(self) -> dict[str, Any]:
@@ -89,43 +117,87 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         with self.places.admit(client), self.metrics.under_way.track_inprogress():
             yield client
 
+    @contextmanager
+    def text_stream(self, request: web.Request) -> Iterator[str]:
+        """As `admitted`, for a stream of text."""
+        self.health.require()
+        client = client_of(request)
+        with self.stream_places.admit(client), self.metrics.streams.track_inprogress():
+            yield client
+
+    def said_in(self, voice: str) -> str:
+        """What is said in the recording of a voice that was added; "" for any other."""
+        return self.speakers.transcript(normal(voice))
+
     async def engine_requests(self, asked: SynthesisRequest, *, streamed: bool = True) -> list[SpeechRequest]:
         """One request for the engine for each piece of the text, all with the same voice. `streamed`: the client gets sound while
         it is made."""
-        voice, prompt = normal(asked.voice), None
-        if asked.has_prompt:
-            prompt = await self._prompt(asked)
-        elif asked.prompt_text:
-            raise InvalidRequest("prompt_text came without prompt_wav, the recording in which it is said")
-        elif voice in self.speakers:
-            prompt = await off_loop(self.speakers.prompt, voice)
-        else:
-            voice = self._known_voice(voice)
+        voice, prompt = await self.voice(asked)
+        marked = asked.timestamps
         return [
-            SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction, streamed=streamed)
+            SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction, [] if marked else None, streamed)
             for piece in asked.pieces
         ]
 
-    async def _prompt(self, asked: SynthesisRequest) -> VoicePrompt:
-        voices.require_cloning(self.engine)
-        if not has_words(plain(asked.prompt_text)):
-            raise InvalidRequest("prompt_wav needs prompt_text: what is said in the recording, word for word")
-        if len(asked.prompt_text) > prompts.MAX_PROMPT_CHARS:
+    async def require_word_times(self, language: str) -> None:
+        """Raises InvalidRequest where neither the engine nor the recogniser has times of words."""
+        if self.engine.capabilities.timestamps == "word":
+            return
+        if why_not := await self.recogniser.without_words(language):
             raise InvalidRequest(
-                f"prompt_text has {len(asked.prompt_text)} characters; 30 s of speech have at most "
+                f'timestamps: "word" cannot be had: the {self.engine.name} engine has no times of words, and {why_not}'
+            )
+
+    async def words(self, said: Said, client: str, language: str) -> tuple[SpokenWord, ...]:
+        """When each word of a piece is said, in seconds of all sound: as the engine tells it, else as the recogniser hears it."""
+        request, begins_s = said.request, said.begins_s
+        if self.engine.capabilities.timestamps == "word":
+            marks = tuple(request.marks or ())
+        else:
+            audio = Audio(said.samples, self.engine.sample_rate)
+            marks = await off_loop(marks_of, request.text, await self.recogniser.words(audio, client, language))
+        start_s, end_s = said.start_s - begins_s, said.end_s - begins_s
+        words = await off_loop(spoken_words, request.text, marks, end_s, begins_s=start_s)
+        return tuple(
+            replace(word, start_s=round(word.start_s + begins_s, 3), end_s=round(word.end_s + begins_s, 3))
+            for word in words
+        )
+
+    async def voice(self, asked: SpeechOptions) -> tuple[str, VoicePrompt | None]:
+        """The engine's name of the voice that is asked for, and the recording that it is made of. Raises NotFound and
+        InvalidRequest."""
+        voice = normal(asked.voice)
+        if asked.recording is not None:
+            return voice, await self._prompt(asked.recording)
+        if voice in self.speakers:
+            return voice, await off_loop(self.speakers.prompt, voice)
+        return self._known_voice(voice), None
+
+    async def _prompt(self, asked: Recording) -> VoicePrompt:
+        voices.require_cloning(self.engine)
+        if not has_words(plain(asked.text)):
+            raise InvalidRequest(
+                f"{asked.field} needs {asked.text_field}: what is said in the recording, word for word"
+            )
+        if len(asked.text) > prompts.MAX_PROMPT_CHARS:
+            raise InvalidRequest(
+                f"{asked.text_field} has {len(asked.text)} characters; 30 s of speech have at most "
                 f"{prompts.MAX_PROMPT_CHARS}"
             )
-        audio = await off_loop(prompts.decode, await off_loop(self._recording, asked))
-        return VoicePrompt(audio, asked.prompt_text)
+        async with spooled(await off_loop(self._recording, asked)) as recording:
+            audio = await prompts.decode(self.decoders, recording)
+        return VoicePrompt(audio, asked.text)
 
-    def _recording(self, asked: SynthesisRequest) -> bytes:
-        if asked.prompt_audio:
-            return asked.prompt_audio
-        if asked.prompt_wav.startswith("data:"):
-            return prompts.from_base64(asked.prompt_wav)
-        if "://" in asked.prompt_wav:
-            raise InvalidRequest("prompt_wav cannot be a URL: send the recording itself, as data:audio/wav;base64,…")
-        return prompts.from_path(asked.prompt_wav, self.settings.prompt_dir)
+    def _recording(self, asked: Recording) -> bytes:
+        if asked.content:
+            return asked.content
+        if "://" in asked.source[:MAX_SCHEME_CHARS]:
+            raise InvalidRequest(
+                f"{asked.field} cannot be a URL: send the recording itself, as data:audio/wav;base64,…"
+            )
+        if asked.source.startswith("data:") or not asked.may_be_path:
+            return prompts.from_base64(asked.source)
+        return prompts.from_path(asked.source, self.settings.prompt_dir)
 
     def _known_voice(self, voice: str) -> str:
         known = self.engine.capabilities.voices

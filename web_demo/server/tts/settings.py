@@ -53,6 +53,7 @@ class TtsSettings(ServiceSettings):
     )
     max_text_chars: int = field(default=5_000, metadata=option("longest text", least=1))
     max_requests: int = field(default=64, metadata=option("requests at once, the rest get 429", least=1))
+    max_streams: int = field(default=32, metadata=option("streams of text at once, the rest get 429", least=1))
     # How an engine gets a child process of its own; engines import nothing of the server.
     speech_process: Callable[[BackendSpec], Detokenizer] = Detokenizer
 

@@ -76,6 +76,11 @@ class SpeakerStore:
     def __contains__(self, name: str) -> bool:
         return normal(name) in self._speakers
 
+    def transcript(self, name: str) -> str:
+        """What is said in the recording of a voice; "" where there is none of that name."""
+        speaker = self._speakers.get(normal(name))
+        return speaker.transcript if speaker else ""
+
     def prompt(self, name: str) -> VoicePrompt:
         """The same object for the same voice, so that an engine can keep what it computed from it. Raises NotFound."""
         return self._prompt(normal(name))

@@ -6,27 +6,24 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-import aiohttp
 from aiohttp import web
 
 from utils.threads import off_loop
-from web_demo.audio.samples import to_wav
+from web_demo.audio.samples import Audio
 from web_demo.engines.base import TtsEngine, VoicePrompt
-from web_demo.errors import InvalidRequest
-from web_demo.server.common.budgets import FORWARDED_FOR, client_of
-from web_demo.server.common.fetch import read_json_answer
+from web_demo.errors import InvalidRequest, Unavailable
+from web_demo.media.decoders import Decoders
+from web_demo.server.common.budgets import client_of
 from web_demo.server.common.forms import read_form
 from web_demo.server.common.health import Health
 from web_demo.server.tts.prompts import BODY_LIMITS, MAX_PROMPT_CHARS, decode
+from web_demo.server.tts.recogniser import Recogniser
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import Speaker, SpeakerStore, check_name
 from web_demo.text.plain import plain
 from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
-
-ASR_TIMEOUT_S = 60.0
-MAX_ANSWER_BYTES = 1 << 20
 
 
 def require_cloning(engine: TtsEngine) -> None:
@@ -40,13 +37,14 @@ def require_cloning(engine: TtsEngine) -> None:
 class Voices:
     """The handlers. One change of the store at a time."""
 
-    def __init__(self, health: Health, engine: TtsEngine, store: SpeakerStore, settings: TtsSettings) -> None:
+    def __init__(
+        self, health: Health, engine: TtsEngine, store: SpeakerStore, decoders: Decoders, settings: TtsSettings
+    ) -> None:
         self._health = health
         self._engine = engine
         self._store = store
-        self._asr_url = settings.asr_url.rstrip("/")
-        # The services of one installation share their key.
-        self._asr_headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        self._decoders = decoders
+        self._recogniser = Recogniser(settings)
         self._changing = asyncio.Lock()
 
     async def list(self, request: web.Request) -> web.Response:
@@ -64,8 +62,8 @@ class Voices:
             name = check_name(form.get("name"))
             if name in self._engine.capabilities.voices:
                 raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
-            audio = await off_loop(decode, await off_loop(form.file.read))
-        transcript = form.get("transcript").strip() or await self._transcribe(to_wav(audio), client_of(request))
+            audio = await decode(self._decoders, form.file)
+        transcript = form.get("transcript").strip() or await self._transcribe(audio, client_of(request))
         if not has_words(plain(transcript)):
             raise InvalidRequest(f"transcript must be what is said in the recording, got {transcript!r:.50}")
         if len(transcript) > MAX_PROMPT_CHARS:
@@ -82,23 +80,14 @@ class Voices:
             await off_loop(self._store.remove, request.match_info["name"])
         return web.json_response({"success": True})
 
-    async def _transcribe(self, wav: bytes, client: str) -> str:
+    async def _transcribe(self, audio: Audio, client: str) -> str:
         """What our own recogniser hears in the recording of `client`."""
-        form = aiohttp.FormData()
-        form.add_field("audio", wav, filename="prompt.wav", content_type="audio/wav")
-        timeout = aiohttp.ClientTimeout(total=ASR_TIMEOUT_S)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout, headers={**self._asr_headers, FORWARDED_FOR: client}) as session,
-                session.post(f"{self._asr_url}/api/transcribe", data=form) as answer,
-            ):
-                answer.raise_for_status()
-                text = str((await read_json_answer(answer, MAX_ANSWER_BYTES))["text"]).strip()
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
-            log.info("no transcript from the recogniser at %s: %s", self._asr_url, error)
+            text = await self._recogniser.text(audio, client)
+        except Unavailable as error:
             raise InvalidRequest(
                 "the form needs a field 'transcript' with what is said in the recording "
-                f"(the recogniser at {self._asr_url} that could write it down does not answer)"
+                f"(the recogniser at {self._recogniser.url} that could write it down does not answer)"
             ) from error
         if not text:
             raise InvalidRequest("the recogniser understood nothing in the recording: send the field 'transcript'")
@@ -116,9 +105,14 @@ def _shown(speaker: Speaker) -> dict[str, object]:
 
 
 def add_routes(
-    app: web.Application, health: Health, engine: TtsEngine, store: SpeakerStore, settings: TtsSettings
+    app: web.Application,
+    health: Health,
+    engine: TtsEngine,
+    store: SpeakerStore,
+    decoders: Decoders,
+    settings: TtsSettings,
 ) -> None:
-    voices = Voices(health, engine, store, settings)
+    voices = Voices(health, engine, store, decoders, settings)
     app.router.add_get("/api/speakers", voices.list)
     app.router.add_post("/api/speakers", voices.add)
     app.router.add_delete("/api/speakers/{name}", voices.delete)

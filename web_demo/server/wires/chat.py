@@ -18,6 +18,7 @@ from web_demo.server.conversation.events import (
     AnswerFailed,
     AudioDamaged,
     AudioIn,
+    Cancel,
     ClientEvent,
     Configure,
     EndTurn,
@@ -35,8 +36,11 @@ from web_demo.server.conversation.events import (
     ToolCalled,
     ToolResults,
     Transcribed,
+    TranscriptionFailed,
     TurnFull,
     Unreadable,
+    Write,
+    WrongItem,
     WrongToolResults,
 )
 from web_demo.server.conversation.options import SessionOptions
@@ -49,6 +53,7 @@ _CONTROL: dict[protocal.Action, ClientEvent] = {
     protocal.Action.END_TURN: EndTurn(),
     protocal.Action.PAUSE: EndTurn(),
     protocal.Action.RESTART: Restart(),
+    protocal.Action.CANCEL: Cancel(),
 }
 
 
@@ -92,6 +97,8 @@ class ChatWire:
                 return AudioIn(payload)
             case protocal.Control(action):
                 return _CONTROL[action]
+            case protocal.UserText(text):
+                return Write(text)
             case protocal.Metadata(data) if "tool_results" in data:
                 return ToolResults(tool_results(data))
             case protocal.Metadata(data):
@@ -114,7 +121,7 @@ class ChatWire:
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
         if isinstance(event, Problem):
             await self.send_message(protocal.Error(in_words(event)))
-        if isinstance(event, ToolCalled) or (self._settings.events and not isinstance(event, ReplyText | ReplyAudio)):
+        if isinstance(event, ToolCalled) or (self._settings.events and type(event) in EVENT_NAMES):
             await self.send_message(protocal.Metadata(_as_json(event)))
 
     async def greet(self) -> None:
@@ -140,11 +147,13 @@ EVENT_NAMES: dict[type[ServerEvent], str] = {
     AnswerBegan: "answer_began",
     Transcribed: "transcript",
     AnswerEnded: "answer_ended",
+    TranscriptionFailed: "transcript_failed",
     Interrupted: "interrupted",
     SpeechBegan: "speech_began",
     SpeechEnded: "speech_ended",
     ToolCalled: "tool_call",
     Refused: "problem",
+    WrongItem: "problem",
     WrongToolResults: "problem",
     Unreadable: "problem",
     AudioDamaged: "problem",
@@ -154,23 +163,27 @@ EVENT_NAMES: dict[type[ServerEvent], str] = {
 
 
 def _as_json(event: ServerEvent) -> dict[str, Any]:
-    """A JSON event of PROTOCOL.md. Text and audio have messages of their own, and so none here (KeyError)."""
+    """A JSON event of PROTOCOL.md. Text and audio have messages of their own, items none at all, and so none here (KeyError)."""
     return {"event": EVENT_NAMES[type(event)]} | _fields(event)
 
 
 def _fields(event: ServerEvent) -> dict[str, Any]:
     match event:
+        case Transcribed(None, text):
+            return {"text": text}
         case Transcribed(turn, text) | AnswerEnded(turn, text):
             return {"turn": turn, "text": text}
+        case TranscriptionFailed(_, message):
+            return {"message": message}
         case AnswerBegan(turn):
             return {"turn": turn}
-        case Interrupted(turn, played):
-            return {"turn": turn, "heard": played}
+        case Interrupted(turn, played, goes_on):
+            return {"turn": turn, "heard": played} | ({"goes_on": True} if goes_on else {})
         case ToolCalled(turn, call):
             return {"turn": turn, "id": call.call_id, "name": call.name, "arguments": dict(call.arguments)}
         case AnswerFailed(turn, message):
             return {"message": message, "turn": turn}
-        case Refused() | WrongToolResults() | Unreadable() | AudioDamaged() | TurnFull():
+        case Refused() | WrongItem() | WrongToolResults() | Unreadable() | AudioDamaged() | TurnFull():
             return {"message": in_words(event)}
     return {}
 
@@ -180,6 +193,7 @@ REFUSALS = {
     Refusal.ALREADY_OPEN: "a turn is already open: what you said since the first start is kept; end it with endTurn or pause",
     Refusal.NO_TURN: "no turn is open: audio is ignored after an answer until you send start",
     Refusal.NOTHING_SAID: "the turn has no audio yet: send Ogg-Opus audio messages before endTurn or pause",
+    Refusal.NOTHING_TO_CANCEL: "no answer is under way",
     Refusal.NO_CALLS: "no answer waits for tool results",
 }
 
@@ -195,5 +209,5 @@ def in_words(problem: Problem) -> str:
             return f"{packets} Opus packet(s) were damaged and left out"
         case TurnFull(max_s):
             return f"a turn may last {max_s:g} s: it is ended here and answered; go on in the next turn"
-        case Unreadable(text) | AnswerFailed(_, text):
+        case Unreadable(text) | WrongItem(text) | AnswerFailed(_, text):
             return text

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from web_demo.audio.vad import PADDING_S, VadRules
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
+from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import SessionOptions
 
 MAX_SYSTEM_PROMPT = 8_000  # characters
@@ -73,11 +74,15 @@ def _turn_detection(data: Mapping[str, Any], key: str) -> dict[str, Any]:
         return {"turn_detection": None}
     if not isinstance(value, dict):
         _refuse(key, value, "an object or null")
-    kind = value.get("type")
+    kind = value.get("type", "semantic_vad")
     if kind == "none":
         return {"turn_detection": None}
-    if kind != "server_vad":
-        _refuse("turn_detection.type", kind, "server_vad or none")
+    if kind not in ("server_vad", "semantic_vad"):
+        _refuse("turn_detection.type", kind, "semantic_vad, server_vad or none")
+    eagerness = value.get("eagerness", "auto")
+    if not isinstance(eagerness, str) or eagerness not in EAGERNESS:
+        _refuse("turn_detection.eagerness", eagerness, "low, medium, high or auto")
+    patience = EAGERNESS[eagerness] if kind == "semantic_vad" else None
     defaults = VadRules()
     rules = VadRules(
         threshold=_in_range(value, "threshold", 0.05, 0.95, defaults.threshold),
@@ -85,7 +90,7 @@ def _turn_detection(data: Mapping[str, Any], key: str) -> dict[str, Any]:
         min_speech_s=_in_range(value, "min_speech_ms", 32, 2_000, defaults.min_speech_s * 1000) / 1000,
     )
     prefix_s = _in_range(value, "prefix_padding_ms", 0, 2_000, PADDING_S * 1000) / 1000
-    return {"turn_detection": rules, "prefix_s": prefix_s}
+    return {"turn_detection": rules, "patience": patience, "prefix_s": prefix_s}
 
 
 def _tools(data: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -116,6 +121,7 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
     "language": _language,
     "events": _flag,
     "speech": _flag,
+    "transcription": _flag,
     "turn_detection": _turn_detection,
     "tools": _tools,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 16 << 20  # above it the connection ends; below it an oversized message is refused in words
 KEEPALIVE_S = 8.0  # the public client hangs up after 30 s of silence
+HEARTBEAT_S = 30.0  # a peer that answers no ping half of this later is gone
 SEND_TIMEOUT_S = 15.0  # a client that takes nothing for so long is gone
 SEND_BUFFER_BYTES = (
     8 * 1024
@@ -50,11 +51,14 @@ class ServedWire(Wire, Protocol):
 
 
 class Connection:
-    def __init__(self, request: web.Request) -> None:
+    """`protocols`: the subprotocols of which a client may choose one."""
+
+    def __init__(self, request: web.Request, protocols: Sequence[str] = ()) -> None:
         self.request = request
         self.socket = web.WebSocketResponse(
+            protocols=protocols,
             max_msg_size=MAX_MESSAGE_BYTES,
-            heartbeat=30.0,
+            heartbeat=HEARTBEAT_S,
             compress=False,  # Opus does not shrink
             writer_limit=SEND_BUFFER_BYTES,
             decode_text=False,  # bad UTF-8 is answered in words instead of ending the connection
@@ -63,8 +67,8 @@ class Connection:
         self._sending = 0  # messages that wait for the client to take them
 
     @classmethod
-    async def open(cls, request: web.Request) -> Connection:
-        connection = cls(request)
+    async def open(cls, request: web.Request, protocols: Sequence[str] = ()) -> Connection:
+        connection = cls(request, protocols)
         await connection.socket.prepare(request)
         return connection
 
@@ -80,6 +84,10 @@ class Connection:
 
     async def send_text(self, text: str) -> None:
         await self._send(self.socket.send_str(text))
+
+    async def ping(self) -> None:
+        """A ping of WebSocket itself, which no client sees as a message."""
+        await self._send(self.socket.ping())
 
     async def _send(self, sending: Coroutine[Any, Any, None]) -> None:
         self._sending += 1

@@ -130,6 +130,26 @@ test("hands-free: speech that the server notices is a message, also over an answ
   ]);
 });
 
+test("hands-free: who speaks on before the answer was heard says one thing", () => {
+  talk.onEvent({ event: "speech_began" }, 0);
+  talk.onEvent({ event: "speech_ended" }, 900);
+  talk.onEvent({ event: "answer_began", turn: 1 }, 901);
+  talk.onEvent({ event: "transcript", turn: 1, text: "go forward" }, 920);
+  talk.onText("A", 950);
+  talk.onEvent({ event: "speech_began" }, 1000);
+  talk.onEvent({ event: "interrupted", turn: 1, heard: "", goes_on: true }, 1001);
+  assert.equal(talk.phase, "listening");
+  assert.deepEqual(shown(), [["user", "", "open"]]);
+  talk.onEvent({ event: "speech_ended" }, 2000);
+  talk.onEvent({ event: "answer_began", turn: 2 }, 2001);
+  talk.onEvent({ event: "transcript", turn: 2, text: "go forward ten meters" }, 2100);
+  assert.deepEqual(shown(), [
+    ["user", "go forward ten meters", "done"],
+    ["assistant", "", "open"],
+  ]);
+  assert.equal(talk.messages[0].seconds, 2);
+});
+
 test("a new line forgets the turn that was under way and keeps what was said", () => {
   ask(1);
   talk.onText("Half an", 1100);

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.web_demo.server.asr.helpers import go, speech
-from web_demo.engines.asr.cuts import cuts, join, join_texts, split
+from web_demo.engines.asr.cuts import Cutter, cuts, join_texts
 
 RATE = 16_000
 
@@ -26,19 +26,40 @@ def test_sentences_share_a_piece_while_they_fit():
 
 
 def test_endless_speech_is_cut_where_it_is_quietest():
-    samples = np.ones(30 * RATE, np.float32)
-    samples[9 * RATE : 9 * RATE + RATE // 5] = 0.0
-    pieces = list(split(samples, (0, len(samples)), 10 * RATE))
-    assert 9 * RATE <= pieces[0][1] <= 9 * RATE + RATE // 5
-    assert pieces[0][0] == 0
-    assert pieces[-1][1] == len(samples)
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(pieces))
+    voice = go().samples[: 2 * RATE]
+    voice = voice[np.abs(voice) > 0.005]  # without its pauses
+    samples = np.tile(voice, 40 * RATE // len(voice))
+    pieces = list(cuts(samples, 10.0))
+    assert len(pieces) >= 4
     assert all(end - start <= 10 * RATE for start, end in pieces)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(pieces))
+    assert sum(end - start for start, end in pieces) > 0.9 * len(samples)
 
 
 def test_distant_sentences_do_not_share_a_piece():
-    spans = [(0, RATE), (RATE * 2, RATE * 3), (RATE * 7, RATE * 8)]
-    assert list(join(iter(spans), 30 * RATE)) == [(0, RATE * 3), (RATE * 7, RATE * 8)]
+    assert len(list(cuts(speech(times=4, gap_s=5.0).samples, 12.0))) == 4
+
+
+@pytest.mark.parametrize("block", [512, 7_000, 80_000])
+def test_blocks_of_any_size_give_the_same_pieces(block):
+    samples = speech(times=6, gap_s=1.0).samples
+    cutter = Cutter(10.0)
+    found = [piece for at in range(0, len(samples), block) for piece in cutter.feed(samples[at : at + block])]
+    found += cutter.end()
+    assert [(piece.start, piece.start + len(piece.samples)) for piece in found] == list(cuts(samples, 10.0))
+    assert all(
+        np.abs(piece.samples - samples[piece.start : piece.start + len(piece.samples)]).max() < 1e-4 for piece in found
+    )
+
+
+def test_a_long_recording_is_cut_while_it_comes_and_little_of_it_is_kept():
+    one = speech(times=1, gap_s=1.0).samples
+    cutter = Cutter(10.0)
+    first = next(number for number in range(100) if cutter.feed(one))
+    assert first * len(one) < 15 * RATE
+    for _ in range(60):
+        cutter.feed(one)
+        assert len(cutter._kept) < 15 * RATE
 
 
 @pytest.mark.parametrize(

@@ -80,10 +80,11 @@ async def test_a_recording_and_a_mapped_voice_are_sent_as_vllm_omni_takes_them()
         await sound(engine, SpeechRequest("hello", "ryan", speed=2.0, instruction="cheerfully"))
         await engine.close()
     first, second = seen
-    assert (first["voice"], first["ref_text"], first["stream"]) == ("vivian", "what it says", True)
+    assert (first["voice"], first["ref_text"]) == ("vivian", "what it says")
+    assert (first["stream"], first["stream_format"]) == (True, "audio")
     assert from_wav(base64.b64decode(str(first["ref_audio"]).partition(",")[2])).seconds == 1.0
     assert (second["voice"], second["speed"], second["instructions"]) == ("ryan", 2.0, "cheerfully")
-    assert "stream" not in second
+    assert second.keys().isdisjoint(("stream", "stream_format"))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ STREAM = 363_500_000  # of CosyVoice3 with four seconds of context in 16 bits
 GPUS = {"24 GB": 24 * GIB, "80 GB": 79 * GIB, "H200": 139 * GIB}
 
 
-@pytest.mark.parametrize(("gpu", "dtype", "sessions"), [
-    ("24 GB", "auto", 1), ("24 GB", "float8", 7), ("80 GB", "auto", 43), ("H200", "auto", 97), ("H200", "float8", 104),
+@pytest.mark.parametrize(("gpu", "dtype", "cache", "sessions"), [
+    ("24 GB", "auto", "auto", 1), ("24 GB", "float8", "auto", 7), ("24 GB", "float8", "float8", 9),
+    ("80 GB", "auto", "auto", 43), ("80 GB", "auto", "float8", 59),
+    ("H200", "auto", "auto", 97), ("H200", "float8", "auto", 104), ("H200", "auto", "float8", 133),
 ])  # fmt: skip
-def test_a_detokenizer_leaves_room_for_as_many_sessions_of_the_model_beside_it(gpu, dtype, sessions):
-    beside, total = Beside.speech_model(dtype), GPUS[gpu]
+def test_a_detokenizer_leaves_room_for_as_many_sessions_of_the_model_beside_it(gpu, dtype, cache, sessions):
+    beside, total = Beside.speech_model(dtype, cache), GPUS[gpu]
     streams = streams_beside(STREAM, total=total, most=256, batch=32, beside=beside)
     assert streams == sessions
     left = total - streams * STREAM - min(streams, 32) * GIB // 4 - 2 * GIB - beside.weights

@@ -113,8 +113,12 @@ def form(content: bytes | None, field: str = "audio", name: str = "a.wav", **fie
     return data
 
 
-async def post(client: TestClient, content: bytes | None, **fields: str) -> tuple[int, dict]:
-    response = await client.post("/api/transcribe", data=form(content, **fields))
+async def post(
+    client: TestClient, content: bytes | None, *, address: str = "127.0.0.1", **fields: str
+) -> tuple[int, dict]:
+    """As a client at `address`, for whom a proxy on this machine speaks."""
+    headers = {"X-Forwarded-For": address}
+    response = await client.post("/api/transcribe", data=form(content, **fields), headers=headers)
     return response.status, json.loads(await response.text())
 
 
@@ -128,11 +132,19 @@ def speech(times: int, gap_s: float) -> Audio:
     return Audio(np.tile(one, times), 16_000)
 
 
+async def blocks(audio: Audio) -> AsyncIterator[np.ndarray]:
+    """As a decoder gives it."""
+    for at in range(0, len(audio.samples), 8_000):
+        yield audio.samples[at : at + 8_000]
+
+
 def encoded(audio: Audio, container: str, codec: str, *, rate: int = 48_000, layout: str = "stereo") -> bytes:
     """The recording in another file format, through FFmpeg."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, layout=layout)
+        if codec.startswith("wma"):  # which has no default that works
+            stream.bit_rate = 64_000
         resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
         frame = av.AudioFrame.from_ndarray(to_int16(audio.samples)[None], format="s16", layout="mono")
         frame.sample_rate = audio.rate

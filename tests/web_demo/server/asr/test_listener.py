@@ -8,7 +8,7 @@ import pytest
 from tests.speech import Loudness
 from web_demo.audio.samples import SPEECH_RATE, Samples
 from web_demo.audio.vad import PADDING_S, TurnDetector, VadRules
-from web_demo.server.asr.listener import PARTIAL_EVERY_S, Listener, Utterance
+from web_demo.server.asr.listener import PARTIAL_EVERY_S, Began, Listener, Noticed, Utterance
 
 SILENCE_S = VadRules().min_silence_s
 
@@ -22,7 +22,22 @@ def stream(*seconds: float) -> Samples:
 def heard(samples: Samples, *, max_s: float = 30.0, chunk_s: float = 0.1) -> list[Utterance]:
     listener, chunk = Listener(max_s, TurnDetector(model=Loudness())), round(chunk_s * SPEECH_RATE)
     chunks = (samples[start : start + chunk] for start in range(0, len(samples), chunk))
-    return [*(utterance for part in chunks for utterance in listener.feed(part)), *listener.flush()]
+    noticed = [*(found for part in chunks for found in listener.feed(part)), *listener.flush()]
+    assert_each_is_told(noticed)
+    return [found for found in noticed if isinstance(found, Utterance)]
+
+
+def assert_each_is_told(noticed: list[Noticed]) -> None:
+    """That an utterance began is noticed once, at its place, before anything else of it."""
+    began: Began | None = None
+    for found in noticed:
+        if isinstance(found, Began):
+            assert began is None
+            began = found
+        else:
+            assert began is not None
+            assert found.start_s == began.start_s
+            began = None if found.final else began
 
 
 def finals(utterances: list[Utterance]) -> list[tuple[float, float]]:
@@ -70,3 +85,46 @@ def test_what_is_being_said_when_the_stream_ends_is_an_utterance():
 
 def test_nothing_is_found_in_silence():
     assert heard(stream(60.0)) == []
+
+
+def test_a_cut_ends_what_is_being_said_and_the_rest_is_noticed_anew():
+    listener = Listener(30.0, TurnDetector(model=Loudness()))
+    (began,) = listener.feed(stream(1.0, 0.9))
+    cut = listener.cut()
+    assert cut is not None
+    assert cut.final
+    assert cut.start_s == began.start_s
+    assert cut.end_s == pytest.approx(1.9)
+    again, final = listener.feed(stream(0.0, 0.5, 1.0))
+    assert isinstance(again, Began)
+    assert again.start_s >= 1.9
+    assert isinstance(final, Utterance)
+    assert final.final
+
+
+def test_a_cut_of_silence_is_the_end_of_it_and_of_nothing_is_nothing():
+    listener = Listener(30.0, TurnDetector(model=Loudness()))
+    assert listener.cut() is None
+    assert listener.feed(stream(2.0)) == []
+    cut = listener.cut()
+    assert cut is not None
+    assert cut.end_s == pytest.approx(2.0)
+    assert len(cut.samples) < SPEECH_RATE
+    assert listener.cut() is None
+
+
+def test_what_was_cleared_is_in_no_utterance():
+    listener = Listener(30.0, TurnDetector(model=Loudness()))
+    listener.feed(stream(1.0, 0.9))
+    listener.clear()
+    assert listener.flush() == []
+    *_, final = listener.feed(stream(1.0, 0.5, 1.0))
+    assert isinstance(final, Utterance)
+    assert float((final.samples > 0.1).sum()) == pytest.approx(0.5 * SPEECH_RATE)
+
+
+def test_a_listener_that_comes_later_counts_from_the_start_of_the_stream():
+    listener = Listener(30.0, TurnDetector(model=Loudness()), padding_s=0.0, start=3 * SPEECH_RATE)
+    began, *_ = listener.feed(stream(1.0, 1.0, 1.0))
+    assert isinstance(began, Began)
+    assert began.start_s == pytest.approx(4.0, abs=0.1)

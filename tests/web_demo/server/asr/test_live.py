@@ -13,7 +13,7 @@ from web_demo.audio.ogg import write_page
 from web_demo.audio.opus import OpusWriter
 from web_demo.audio.samples import Audio, to_int16
 from web_demo.errors import EngineFailed
-from web_demo.server.asr import live
+from web_demo.server.asr import hearing
 from web_demo.server.common.service import LIFE
 
 HUGE_RATE = {"rate": "00001600099999999999999999999"}
@@ -208,8 +208,8 @@ async def test_what_is_good_of_a_message_with_a_bad_packet_is_heard_and_not_kept
 
 
 async def test_sound_that_comes_too_fast_is_read_more_slowly_and_heard_whole(monkeypatch):
-    monkeypatch.setattr(live, "AHEAD_S", 0.5)
-    monkeypatch.setattr(live, "RATE", 40.0)
+    monkeypatch.setattr(hearing, "AHEAD_S", 0.5)
+    monkeypatch.setattr(hearing, "RATE", 40.0)
     async with serving() as client:
         said = await caption(client, slices(pcm(speech(2, 2.0)), 6400))
     assert len([m for m in said if m["type"] == "final"]) == 2

@@ -1,5 +1,6 @@
 """The OpenAI-compatible face, through the unmodified openai package and over raw HTTP."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -97,7 +98,11 @@ async def test_the_openai_package_streams_pieces_as_they_are_ready():
             model="script", file=("a.wav", to_wav(speech(3, 6.0))), stream=True
         )
         events = [event async for event in stream]
-    *deltas, done = events
+    *parts, done = events
+    segments = [part for part in parts if part.type == "transcript.text.segment"]
+    assert len(segments) == 3
+    assert all(first.end < second.start for first, second in itertools.pairwise(segments))
+    deltas = [part for part in parts if part.type != "transcript.text.segment"]
     assert [event.type for event in deltas] == ["transcript.text.delta"] * 3
     assert done.type == "transcript.text.done"
     assert "".join(event.delta for event in deltas) == done.text

@@ -4,7 +4,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
-from tests.web_demo.server.asr.helpers import ScriptedAsr, go, speech
+from tests.web_demo.server.asr.helpers import ScriptedAsr, blocks, go, speech
 from web_demo.engines.base import Transcript
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
@@ -17,7 +17,7 @@ async def test_a_client_with_many_recordings_does_not_hold_up_one_with_a_single_
 
     def ask(client: str, language: str, times: int) -> asyncio.Task[Transcript]:
         audio = speech(times, 6.0) if times > 1 else go()
-        return asyncio.create_task(transcriber.transcribe(audio, TranscriptionOptions(language), client))
+        return asyncio.create_task(transcriber.transcribe(blocks(audio), TranscriptionOptions(language), client))
 
     many = [ask("a", "zh", 3) for _ in range(4)]
     await engine.entered.wait()

@@ -37,6 +37,26 @@ async def test_a_websocket_may_give_the_key_in_its_query():
         assert await socket.receive_str() == "welcome"
 
 
+async def test_the_key_may_come_as_azures_clients_send_it():
+    async with serving(api_key=KEY) as client:
+        assert (await client.get("/api/open", headers={"api-key": KEY})).status == 200
+
+
+@pytest.mark.parametrize("offered", [("realtime", "openai-insecure-api-key.abc-1"), ("openai-insecure-api-key.abc-1",)])
+async def test_a_websocket_may_give_the_key_as_a_subprotocol(offered):
+    async with serving(api_key="abc-1") as client, client.ws_connect("/api/socket", protocols=offered) as socket:
+        assert await socket.receive_str() == "welcome"
+
+
+async def test_a_wrong_key_in_the_subprotocol_is_refused_and_opens_nothing_else():
+    async with serving(api_key="abc-1") as client:
+        with pytest.raises(WSServerHandshakeError) as refused:
+            await client.ws_connect("/api/socket", protocols=("realtime", "openai-insecure-api-key.abc-2"))
+        plain = {"Sec-WebSocket-Protocol": "openai-insecure-api-key.abc-1"}
+        assert (await client.get("/api/open", headers=plain)).status == 401
+    assert refused.value.status == 401
+
+
 async def test_the_key_in_the_query_opens_nothing_but_websockets():
     async with serving(api_key=KEY) as client:
         status, code, _ = await error_of(await client.get("/api/open", params={"api_key": KEY}))

@@ -1,65 +1,18 @@
 from __future__ import annotations
 
-import asyncio
+import logging
 from contextlib import ExitStack
+from ipaddress import ip_network
 
 import pytest
-from aiohttp.test_utils import make_mocked_request
-from multidict import CIMultiDict
 
 from web_demo.errors import Busy
-from web_demo.server.common.budgets import CLIENTS_REMEMBERED, Budget, Turns, client_of
-
-
-async def served(turns: Turns, jobs: list[tuple[str, str, int]]) -> list[str]:
-    """The order in which the pieces of `jobs` (client, name, pieces) are served, all of them waiting from the start."""
-    order: list[str] = []
-
-    async def work(client: str, name: str, pieces: int) -> None:
-        for _ in range(pieces):
-            async with turns.turn(client):
-                order.append(name)
-                await asyncio.sleep(0)
-
-    async with asyncio.TaskGroup() as tasks:
-        for job in jobs:
-            tasks.create_task(work(*job))
-    return order
-
-
-async def test_a_short_text_of_another_client_waits_for_one_piece_at_most() -> None:
-    order = await served(Turns(1), [("a", "long", 50), ("b", "short", 1)])
-    assert order.index("short") <= 1
-
-
-async def test_a_client_with_many_requests_gets_no_more_turns_than_one_with_a_single_request() -> None:
-    order = await served(Turns(1), [("a", f"a{n}", 6) for n in range(6)] + [("b", "b", 6)])
-    assert [index for index, name in enumerate(order) if name == "b"][-1] <= 12
-
-
-async def test_the_requests_of_one_client_take_turns_too() -> None:
-    order = await served(Turns(1), [("a", "long", 50), ("a", "short", 2)])
-    assert [index for index, name in enumerate(order) if name == "short"][-1] <= 4
-
-
-async def test_no_more_than_the_slots_run_at_once_and_all_of_them_are_used() -> None:
-    turns, running, most = Turns(3), 0, 0
-
-    async def work() -> None:
-        nonlocal running, most
-        async with turns.turn("a"):
-            running += 1
-            most = max(most, running)
-            await asyncio.sleep(0)
-            running -= 1
-
-    await asyncio.gather(*(work() for _ in range(12)))
-    assert most == 3
+from web_demo.server.common.budgets import PROXIES_TOLD, Budget, Clients, half
 
 
 def test_beyond_its_bounds_a_request_is_busy_and_a_place_comes_free_again() -> None:
     refused: list[None] = []
-    budget = Budget(lambda: 3, per_client=2, retry_after_s=7, refused=lambda: refused.append(None))
+    budget = Budget(lambda: 3, per_client=lambda: 2, retry_after_s=7, refused=lambda: refused.append(None))
     with ExitStack() as places:
         places.enter_context(budget.admit("a"))
         places.enter_context(budget.admit("a"))
@@ -97,31 +50,39 @@ def test_what_a_budget_holds_may_change_and_a_request_may_cost_more_than_one() -
         ("127.0.0.1", ["198.51.100.1, 203.0.113.7"], "203.0.113.7"),  # what came before the proxy's own may be invented
         ("127.0.0.1", ["198.51.100.1", "203.0.113.7"], "203.0.113.7"),
         ("127.0.0.1", ["somebody"], "127.0.0.1"),
+        ("127.0.0.1", [""], "127.0.0.1"),
         ("203.0.113.9", ["203.0.113.7"], "203.0.113.9"),  # anybody may send the header
+        ("10.0.0.5", ["203.0.113.7"], "203.0.113.7"),
+        ("::ffff:10.0.0.5", ["::ffff:203.0.113.7"], "203.0.113.7"),  # of a socket for both families
+        ("10.0.0.5", ["203.0.113.7:40000"], "203.0.113.7"),
+        ("10.0.0.5", ["[2001:db8::7]:40000"], "2001:db8::7"),
+        ("10.0.1.9", ["203.0.113.7"], "10.0.1.9"),  # beside the network
+        ("10.0.0.6", ["203.0.113.7, 10.0.0.5"], "203.0.113.7"),  # a proxy behind a proxy, and both are ours
+        ("127.0.0.1", ["203.0.113.7, 10.0.0.5"], "203.0.113.7"),  # the page's forwarder behind a proxy
+        ("127.0.0.1", ["6.6.6.6, 203.0.113.7, 10.0.0.5"], "203.0.113.7"),
+        ("10.0.0.5", ["203.0.113.7, nonsense"], "10.0.0.5"),
+        ("10.0.0.5", ["10.0.0.77"], "10.0.0.77"),  # somebody on the proxies' network
+        ("2a00:1450:4001:81b::200e", [], "2a00:1450:4001:81b::"),  # a line has so many addresses that each may be new
+        ("fd00::1:2", [], "fd00::1:2"),  # at home they are machines
+        ("", [], ""),
     ],
 )
-def test_only_who_is_on_this_machine_may_speak_for_another(peer: str, named: list[str], client: str) -> None:
-    headers = CIMultiDict([("X-Forwarded-For", value) for value in named])
-    request = make_mocked_request("GET", "/", headers=headers).clone(remote=peer)
-    assert client_of(request) == client
+def test_only_a_trusted_proxy_may_speak_for_another(peer: str, named: list[str], client: str) -> None:
+    assert Clients([ip_network("10.0.0.0/24")]).of(peer, named) == client
 
 
-async def test_many_clients_are_not_remembered_for_ever() -> None:
-    turns = Turns(1)
-    for number in range(CLIENTS_REMEMBERED + 10):
-        async with turns.turn(f"client {number}"):
-            pass
-    assert len(turns._served) == CLIENTS_REMEMBERED
+def test_a_proxy_that_is_not_trusted_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    clients = Clients()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            clients.of("10.0.0.5", ["203.0.113.7"])
+    assert len(caplog.records) == 1
+    assert "--trusted-proxy 10.0.0.5" in caplog.text
+    for number in range(2 * PROXIES_TOLD):  # strangers may send the header too
+        clients.of(f"198.51.100.{number}", ["203.0.113.7"])
+    assert len(caplog.records) == PROXIES_TOLD
 
 
-async def test_a_cancelled_wait_loses_no_slot() -> None:
-    turns = Turns(1)
-    async with turns.turn("a"):
-        waiting = [asyncio.create_task(turns._take("b")) for _ in range(3)]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        await asyncio.sleep(0)
-    waiting[1].cancel()  # at the moment in which it was given the slot
-    await asyncio.wait_for(waiting[2], 1)
-    assert waiting[0].cancelled()
-    assert waiting[1].cancelled()
+@pytest.mark.parametrize(("most", "share"), [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (64, 32)])
+def test_one_client_has_half_and_at_least_one(most: int, share: int) -> None:
+    assert half(most) == share

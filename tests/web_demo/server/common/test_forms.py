@@ -9,7 +9,7 @@ import json
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import prometheus_client
@@ -24,11 +24,12 @@ from web_demo.server.common.settings import ServiceSettings
 FILE = b"\x01" * (300 << 10)
 MIB = 1 << 20
 LIMITS = BodyLimits(4 * MIB)
+CONTENTS = web.AppKey("contents", list[aiohttp.StreamReader])  # of requests that were answered and asked for it
 
 
 @asynccontextmanager
 async def reading(
-    limits: BodyLimits = LIMITS, bodies_bytes: int = 64 * MIB
+    limits: BodyLimits = LIMITS, bodies_bytes: int = 64 * MIB, lingering_s: float = 0.1
 ) -> AsyncIterator[tuple[web.Application, str]]:
     """A service that says what came in `POST /form` and `POST /json`."""
 
@@ -42,12 +43,18 @@ async def reading(
     async def whole(request: web.Request) -> web.Response:
         return web.json_response({"names": list(await read_json(request, limits))})
 
+    async def remember(request: web.Request, _: web.StreamResponse) -> None:
+        if "X-Keep" in request.headers:
+            request.app[CONTENTS].append(request.content)
+
     app = make_app(
         ServiceSettings(port=0), TinyService(), prometheus_client.CollectorRegistry(), bodies_bytes=bodies_bytes
     )
+    app[CONTENTS] = []
+    app.on_response_prepare.append(remember)
     app.router.add_post("/form", form)
     app.router.add_post("/json", whole)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, lingering_time=0.1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, lingering_time=lingering_s)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -89,6 +96,40 @@ async def test_small_gzip_that_unpacks_beyond_the_cap_is_refused_by_its_unpacked
     async with reading() as (app, url):
         status, text = await sent(url, bomb, packed=True)
         assert (status, "at most 4 MiB" in text, app[BODIES].taken) == (413, True, 0)
+
+
+async def test_what_was_refused_is_not_unpacked_to_its_end() -> None:
+    """aiohttp would, for as long as it lingers, and stop everything else meanwhile."""
+    bomb = gzip.compress(b'{"text": "' + bytes(128 * MIB) + b'"}')
+    async with reading(lingering_s=2.0) as (app, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        head = f"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\nX-Keep: yes"
+        writer.write(f"POST /json HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + bomb)
+        with suppress(ConnectionResetError):  # the rest of the body is not taken
+            await reader.read()  # to the end, which the service makes
+        writer.close()
+    assert 4 * MIB < app[CONTENTS][0].total_bytes < 8 * MIB
+
+
+async def test_others_have_their_turn_while_a_packed_body_is_read() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    form = gzip.compress(body(part("audio", bytes(3 * MIB), file=True)))
+    async with reading() as (_, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        head = f"Content-Type: multipart/form-data; boundary=b\r\nContent-Encoding: gzip\r\nContent-Length: {len(form)}"
+        writer.write(f"POST /json HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + form)
+        before = asyncio.create_task(others())
+        await reader.readline()
+        before.cancel()
+        writer.close()
+    assert turns >= 3 * MIB // (256 << 10)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -10,12 +10,14 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from tests.speech import Loudness
+from web_demo.audio.end_of_turn import EndModel
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, TooMuchSound, from_int16
 from web_demo.audio.vad import VadRules
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import Heard, SpeechCodes, SpeechText, TextDelta, ToolCall, ToolResult
 from web_demo.engines.fakes import SAMPLES_PER_CHARACTER, SAMPLES_PER_CODE, ScriptedS2s
 from web_demo.errors import EngineFailed
+from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
@@ -140,6 +142,7 @@ class FakeSynthesizer:
         self.said: list[str | tuple[int, ...]] = []
         self.open_error: Exception | None = None
         self.loudness = 0.1
+        self.voice: Samples | None = None  # at WIRE_RATE, what it says instead of a constant
 
     async def open(self, turn_id: str) -> "FakeSpeech":
         await asyncio.sleep(0)
@@ -155,13 +158,22 @@ class FakeSpeech:
         self._turn_id = turn_id
 
     async def say(
-        self, *, text: str = "", codes: tuple[int, ...] = (), voice: str = "", last: bool = False, deadline: float = 0.0
+        self,
+        *,
+        text: str = "",
+        codes: tuple[int, ...] = (),
+        voice: str = "",
+        last: bool = False,
+        deadline: float = 0.0,
+        speed: float = 1.0,
     ) -> AsyncIterator[Samples]:
         self._owner.said.append(text or codes)
-        length = len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE
+        length = round((len(text) * SAMPLES_PER_CHARACTER + len(codes) * SAMPLES_PER_CODE) / speed)
         for start in range(0, length, WIRE_RATE // 2):
             await asyncio.sleep(0)
-            yield np.full(min(WIRE_RATE // 2, length - start), self._owner.loudness, np.float32)
+            size = min(WIRE_RATE // 2, length - start)
+            voice = self._owner.voice
+            yield np.full(size, self._owner.loudness, np.float32) if voice is None else voice[start : start + size]
             if "[fail]" in text:
                 raise EngineFailed("speech synthesis failed: told to")
             if "[defect]" in text:
@@ -177,7 +189,15 @@ class Talk:
     """The client's side of one session. A method returns when the session has dealt with what it sent."""
 
     def __init__(
-        self, script: Callable, *, options: SessionOptions, limits: SessionLimits, frame_s: float, **engine: object
+        self,
+        script: Callable,
+        *,
+        options: SessionOptions,
+        begins: SessionOptions,
+        limits: SessionLimits,
+        frame_s: float,
+        end_model: EndModel | None,
+        **engine: object,
     ) -> None:
         self.wire = FakeWire(frame_s=frame_s)
         self.engine = ScriptedS2s(script, **engine)
@@ -189,11 +209,13 @@ class Talk:
             detokenizer=self.synthesizer,
             metrics=METRICS,
             limits=limits,
-            options=SessionOptions(),
+            options=begins,
+            end_of_turn=EndOfTurn(end_model) if end_model else None,
             voice_model=Loudness,
             now=asyncio.get_running_loop().time,
         )
         self.lost = False  # the session is meant to have ended with an error
+        self.side_by_side = False  # answers are meant to have run beside each other
         self._events: asyncio.Queue[tuple[ClientEvent, asyncio.Future[None]] | None] = asyncio.Queue()
         self.running = asyncio.create_task(self.session.run(self._incoming()), name="session")
 
@@ -285,13 +307,22 @@ async def talking(
     script: Callable,
     *,
     options: SessionOptions | None = None,
+    begins: SessionOptions | None = None,
     limits: SessionLimits | None = None,
     frame_s: float = 0.04,
+    end_model: EndModel | None = None,
     **engine: object,
 ) -> AsyncIterator[Talk]:
-    """Ends with a hang-up, unless there was one, after which nothing of the session may be left."""
+    """`begins`: the options of the session at its beginning, before it gets the others. Ends with a hang-up, unless there was one,
+    after which nothing of the session may be left."""
     talk = Talk(
-        script, options=options or SessionOptions(), limits=limits or SessionLimits(), frame_s=frame_s, **engine
+        script,
+        options=options or SessionOptions(),
+        begins=begins or SessionOptions(),
+        limits=limits or SessionLimits(),
+        frame_s=frame_s,
+        end_model=end_model,
+        **engine,
     )
     if options is not None:
         await talk.send(Configure(options))
@@ -308,8 +339,9 @@ async def talking(
 def nothing_is_left(talk: Talk) -> None:
     assert talk.engine.live == 0
     assert talk.synthesizer.live == set()
-    assert talk.engine.forgotten[-1] == talk.session.id
-    check_order(talk.events())
+    assert talk.session.id in talk.engine.forgotten
+    if not talk.side_by_side:
+        check_order(talk.events())
 
 
 def check_order(events: list[ServerEvent]) -> None:
@@ -327,7 +359,7 @@ def check_order(events: list[ServerEvent]) -> None:
             case AnswerFailed(turn):
                 assert turn == current
                 current = None
-            case _ if hasattr(event, "turn"):
+            case _ if getattr(event, "turn", None) is not None:
                 assert event.turn == current, event
 
 
@@ -339,9 +371,9 @@ def sound(seconds: float, level: float = 0.5) -> bytes:
 
 
 def say(*sentences: str):
-    """Hear the turn, then say these sentences."""
+    """Hear the turn, if it was spoken, then say these sentences."""
     return lambda turn: [
-        Heard(f"{turn.audio.seconds:.1f} s"),
+        *([Heard(f"{turn.audio.seconds:.1f} s")] if turn.audio is not None else []),
         *(step for sentence in sentences for step in (TextDelta(sentence + " "), SpeechText(sentence))),
     ]
 
@@ -360,6 +392,11 @@ def call(turn):
     if turn.tool_exchanges:
         return say(turn.tool_exchanges[-1].results[0].content)(turn)
     return [Heard("?"), ToolCall("call1", "weather", {"city": "Paris"})]
+
+
+def slow(turn):
+    """Understands at once, and is silent for a minute."""
+    return [Heard("0.8 s"), 60.0, *say("late")(turn)[1:]]
 
 
 LONG = "x" * 200  # ten seconds

@@ -11,6 +11,7 @@ from web_demo.server.conversation.events import (
     AnswerEnded,
     AudioDamaged,
     AudioIn,
+    Committed,
     EndTurn,
     Interrupted,
     Refused,
@@ -34,9 +35,11 @@ def test_a_turn_is_its_transcript_then_text_and_sound_then_the_whole_text_last()
         async with talking(say("Hello there.", "How are you?")) as talk:
             await talk.ask(1.0)
             await talk.answered()
-            first, second, *middle, last = talk.events()
+            said, first, second, began, *middle, last = talk.events()
+            assert said == Committed(said.item_id, None, 1.0)
             assert first == AnswerBegan(1)
             assert second == Transcribed(1, "1.0 s")
+            assert (began.item.id, began.previous) == (first.item_id, said.item_id)
             assert {type(event) for event in middle} == {ReplyText, ReplyAudio}
             assert isinstance(middle[-1], ReplyAudio)
             assert last == AnswerEnded(1, "Hello there. How are you? ")
@@ -200,12 +203,14 @@ def test_a_called_function_s_result_goes_back_into_the_same_turn():
             assert (called.turn, called.call.name, called.call.arguments) == (1, "weather", {"city": "Paris"})
             await talk.give_results()
             await talk.answered(end)
-            assert talk.events(end)[0] == AnswerBegan(2)
+            returned, began = talk.events(end)[:2]
+            assert returned.item.result.content == "sunny"
+            assert began == AnswerBegan(2)
             assert talk.text(end) == "sunny "
             await talk.works()
             first, second, third = talk.engine.turns
             assert second.audio is first.audio
-            assert third.history == (Exchange("0.6 s", "sunny "),)
+            assert third.history == (Exchange("?", "sunny ", None, second.tool_exchanges),)
 
     run(conversation())
 
@@ -297,7 +302,8 @@ def test_a_text_answer_that_is_cut_off_was_read_as_far_as_it_came():
             await talk.ask()
             await talk.wait_for(ReplyText)
             await talk.works()
-            assert talk.engine.turns[1].history == (Exchange("", "Once upon "),)
+            first, second = talk.engine.turns
+            assert second.history == (Exchange("", "Once upon ", first.audio),)  # nobody knows the words
 
     run(conversation())
 
@@ -309,5 +315,20 @@ def test_what_the_text_front_end_could_not_read_is_counted():
             await talk.ask(1.0)
             await talk.answered()
         assert METRICS.text_failures._value.get() == before + 2
+
+    run(conversation())
+
+
+@pytest.mark.parametrize(
+    ("asked", "speeds", "given"), [(1.5, (0.5, 2.0), 1.5), (0.25, (0.5, 2.0), 0.5), (1.5, (1.0, 1.0), 1.0)]
+)
+def test_an_answer_is_as_fast_as_the_voice_can(asked, speeds, given):
+    async def conversation():
+        async with talking(say("Hello there."), capabilities=Capabilities(speeds=speeds, max_concurrency=4)) as talk:
+            await talk.configure(speed=asked, voice="anybody")
+            await talk.ask()
+            await talk.answered()
+            assert talk.sound_s() == pytest.approx(12 * 0.05 / given, abs=0.01)
+            assert talk.engine.turns[0].voice == "anybody"
 
     run(conversation())

@@ -93,18 +93,57 @@ def test_a_voice_interrupts_the_answer():
     assert outcome(State.ANSWERING, Event.SPEECH_BEGAN) == (State.LISTENING, Command.BARGE_IN)
 
 
+@pytest.mark.parametrize("state", [State.ANSWERING, State.READY])
+def test_a_voice_that_comes_back_before_the_answer_was_heard_goes_on_with_the_turn(state):
+    assert outcome(state, Event.SPEECH_WENT_ON) == (State.LISTENING, Command.GO_ON)
+
+
 @pytest.mark.parametrize(
     ("state", "by_hand", "hands_free"),
     [
         (State.READY, Keep.ALL, Keep.PRE_ROLL),
         (State.LISTENING, Keep.ALL, Keep.ALL),
         (State.ANSWERING, Keep.NOTHING, Keep.PRE_ROLL),
+        (State.TALKING_OVER, Keep.ALL, Keep.ALL),
         (State.WAITING, Keep.NOTHING, Keep.PRE_ROLL),
     ],
 )
 def test_what_is_kept_of_the_user_s_sound(state, by_hand, hands_free):
     assert conversation(state).keep is by_hand
     assert conversation(state, hands_free=True).keep is hands_free
+
+
+def test_a_buffer_takes_sound_at_any_time_and_its_session_never_waits_for_a_start():
+    talk = conversation(State.ANSWERING)
+    talk.buffered = True
+    assert talk.keep is Keep.ALL
+    assert talk.on(Event.COMMIT) == Transition(State.ANSWERING, Command.COMMIT)
+    assert talk.on(Event.ANSWER_OVER) == Transition(State.READY, Command.NOTHING)
+    assert talk.keep is Keep.ALL
+
+
+@pytest.mark.parametrize(("hands_free", "after"), [(False, State.WAITING), (True, State.READY)])
+def test_cancel_ends_the_answer_and_opens_no_turn(hands_free, after):
+    talk = conversation(State.ANSWERING, hands_free=hands_free)
+    assert talk.on(Event.CANCEL) == Transition(after, Command.CANCEL)
+    assert talk.on(Event.CANCEL).refusal is Refusal.NOTHING_TO_CANCEL
+
+
+def test_who_speaks_while_nothing_may_interrupt_has_a_turn_beside_the_answer():
+    talk = conversation(State.ANSWERING, hands_free=True)
+    assert talk.on(Event.SPEECH_BESIDE) == Transition(State.TALKING_OVER, Command.NOTHING)
+    assert talk.keep is Keep.ALL
+    assert talk.on(Event.SPEECH_ENDED) == Transition(State.ANSWERING, Command.COMMIT)
+    talk.on(Event.SPEECH_BESIDE)
+    assert talk.on(Event.ANSWER_OVER) == Transition(State.LISTENING, Command.NOTHING)
+    assert talk.on(Event.SPEECH_ENDED) == Transition(State.ANSWERING, Command.ANSWER)
+
+
+def test_what_is_written_is_answered_at_once_and_together_with_an_open_turn():
+    assert outcome(State.READY, Event.WRITTEN) == outcome(State.WAITING, Event.WRITTEN)
+    assert outcome(State.READY, Event.WRITTEN) == (State.ANSWERING, Command.REPLY)
+    assert outcome(State.LISTENING, Event.WRITTEN) == (State.ANSWERING, Command.ANSWER)
+    assert outcome(State.ANSWERING, Event.WRITTEN) == (State.ANSWERING, Command.REPLACE)
 
 
 def test_a_hands_free_session_listens_again_by_itself():
@@ -141,14 +180,17 @@ def test_a_refusal_never_opens_ends_or_answers_a_turn(state, event):
     kept = talk.keep
     if talk.on(event).command is Command.REFUSE:
         assert talk.keep is kept
-        assert (talk.state is State.ANSWERING) == (state is State.ANSWERING)
+        speaking = State.ANSWERING, State.TALKING_OVER
+        assert (talk.state in speaking) == (state in speaking)
 
 
 @pytest.mark.parametrize("hands_free", [False, True])
+@pytest.mark.parametrize("buffered", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-def test_on_any_walk_there_is_never_a_second_answer_and_never_a_deaf_end(seed, hands_free):
+def test_on_any_walk_there_is_never_a_second_answer_and_never_a_deaf_end(seed, hands_free, buffered):
     choice = random.Random(seed)
     talk = conversation(hands_free=hands_free)
+    talk.buffered = buffered
     answers = 0  # under way, as a session that obeys the commands would have them
     for _ in range(500):
         event = choice.choice(list(Event))
@@ -156,18 +198,20 @@ def test_on_any_walk_there_is_never_a_second_answer_and_never_a_deaf_end(seed, h
             continue  # comes from an answer only
         result = talk.on(event)
         match result.command:
-            case Command.ANSWER | Command.CONTINUE:
+            case Command.ANSWER | Command.REPLY:
                 answers += 1
-            case Command.INTERRUPT | Command.BARGE_IN:
+            case Command.REPLACE:
+                assert answers == 1, "nothing to replace"
+            case Command.INTERRUPT | Command.BARGE_IN | Command.CANCEL:
                 assert answers == 1, "an interruption of nothing"
                 answers -= 1
-            case Command.FORGET:
+            case Command.GO_ON | Command.FORGET:
                 answers = 0
         if event is Event.ANSWER_OVER:
             answers -= 1
-        assert answers == (talk.state is State.ANSWERING)
+        assert answers == (talk.state in (State.ANSWERING, State.TALKING_OVER))
         assert result.state is talk.state
-        if hands_free:
+        if hands_free or buffered:
             assert talk.state is not State.WAITING, "a hands-free session would never hear again"
     talk.on(Event.RESTART)
     assert talk.keep is (Keep.PRE_ROLL if hands_free else Keep.ALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.models
 from tests.speech import FOLDER, TRANSCRIPTS  # noqa: E402
 from tests.web_demo.models.cosyvoice3.golden import expanded  # noqa: E402
 from tests.web_demo.server.tts.fakes import samples_of, serving  # noqa: E402
+from web_demo.models.cosyvoice3.frontend import Frontend  # noqa: E402
 from web_demo.server.tts.settings import TtsSettings  # noqa: E402
 
 
@@ -50,3 +52,30 @@ async def test_built_in_added_and_cloned_voices_speak_in_streams_and_whole(clien
     assert (await cloned.json())["success"] is True
     unknown = await client.post("/api/synthesize", json={"text": "hi", "speaker_id": "nobody"})
     assert unknown.status == 404
+
+
+async def test_text_is_spoken_while_it_streams_in_the_voice_of_a_recording(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which the model's front end reads once, for all sentences."""
+    read = []
+    voice = Frontend.voice
+
+    def counted(self: Frontend, *args: object) -> object:
+        read.append(args)
+        return voice(self, *args)
+
+    monkeypatch.setattr(Frontend, "voice", counted)
+    url = "data:audio/wav;base64," + base64.b64encode((FOLDER / "cards_001.wav").read_bytes()).decode()
+    async with client.ws_connect("/api/synthesize/stream") as socket:
+        await socket.send_json({"type": "config", "ref_audio": url, "ref_text": "hi"})
+        for text in ("hello there, you. how are", " things, then?"):
+            await socket.send_json({"type": "text", "text": text})
+        await socket.send_json({"type": "flush"})
+        await socket.send_json({"type": "text", "text": "good bye, all of you."})
+        await socket.send_json({"type": "close"})
+        messages = [message async for message in socket]
+    events = [json.loads(message.data) for message in messages if message.type is aiohttp.WSMsgType.TEXT]
+    assert [event["type"] for event in events] == ["ready", "ready", "sentence", "sentence", "done"]
+    assert sum(len(message.data) for message in messages if message.type is aiohttp.WSMsgType.BINARY) > 4000
+    assert len(read) == 1

@@ -32,6 +32,9 @@ ADD = r"""curl -s http://localhost:8004/api/speakers \
 USE = r"""curl -s http://localhost:8004/api/synthesize \
     -H 'Content-Type: application/json' \
     -d '{"text": "This is my own voice.", "speaker_id": "小明", "stream": true}' -o own.wav"""
+WORDS = r"""curl -s http://localhost:8004/api/synthesize \
+    -H 'Content-Type: application/json' \
+    -d '{"text": "It costs $5.", "speaker_id": "英文女", "timestamps": "word"}' -o words.json"""
 DELETE = r"""curl -s -X DELETE http://localhost:8004/api/speakers/%E5%B0%8F%E6%98%8E"""
 UPLOAD = r"""curl -s http://localhost:8004/api/synthesize \
     -F 'text=Spoken with the voice of a recording.' -F prompt_wav=@reference.wav \
@@ -58,12 +61,13 @@ def seconds(path: Path) -> float:
 async def test_the_first_examples_write_files_that_play(tmp_path: Path) -> None:
     async with serving(TtsSettings(port=0, engine="embedded")) as client:
         port = client._base_url.port  # type: ignore[union-attr]
-        for command in (SPEAK, JSON_ANSWER, OPENAI):
+        for command in (SPEAK, JSON_ANSWER, OPENAI, WORDS):
             await run(command, port, tmp_path)
         assert '"中文女"' in await run(LIST, port, tmp_path) or "\\u4e2d" in await run(LIST, port, tmp_path)
     assert 1.5 < seconds(tmp_path / "output.wav") < 4
     assert 0.5 < seconds(tmp_path / "output.mp3") < 3
     assert json.loads((tmp_path / "answer.json").read_text())["success"] is True
+    assert [word["word"] for word in json.loads((tmp_path / "words.json").read_text())["words"]][-1] == "dollars"
 
 
 async def test_the_examples_with_a_voice_of_ones_own_work(tmp_path: Path) -> None:
@@ -82,5 +86,5 @@ def test_the_readme_has_these_very_commands() -> None:
     if "localhost:8004" not in README:
         pytest.skip("the README does not describe the TTS service yet")
     plain = "".join(README.split())
-    for command in (SPEAK, JSON_ANSWER, OPENAI, LIST, ADD, USE, DELETE, UPLOAD):
+    for command in (SPEAK, JSON_ANSWER, OPENAI, LIST, ADD, USE, DELETE, UPLOAD, WORDS):
         assert "".join(command.split()) in plain, command

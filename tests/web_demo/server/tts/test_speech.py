@@ -5,8 +5,8 @@ import asyncio
 from prometheus_client import CollectorRegistry
 
 from tests.web_demo.server.tts.fakes import ToneTts
+from utils.turns import Turns
 from web_demo.engines.base import SpeechRequest
-from web_demo.server.common.budgets import Turns
 from web_demo.server.tts.metrics import TtsMetrics
 from web_demo.server.tts.speech import AHEAD_S, speech
 

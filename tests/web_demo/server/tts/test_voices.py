@@ -54,6 +54,17 @@ async def names(client: aiohttp.ClientSession) -> list[str]:
     return [speaker["name"] for speaker in (await (await client.get("/api/speakers")).json())["speakers"]]
 
 
+async def test_the_language_of_an_added_voice_is_that_of_its_transcript(
+    client: aiohttp.ClientSession, engine: ToneTts
+) -> None:
+    for name, transcript in (("Anna", "this is what the recording says"), ("小红", "录音里说的话")):
+        assert (await add(client, name=name, transcript=transcript))[0] == 201
+        assert (await client.post("/api/synthesize", json={"text": "24/7", "speaker_id": name})).status == 200
+        body = {"input": "24/7", "voice": {"id": name}}
+        assert (await client.post("/v1/audio/speech", json=body)).status == 200
+    assert [request.text for request in engine.requests] == ["twenty four seven"] * 2 + ["二十四七"] * 2
+
+
 async def test_a_voice_is_added_used_and_deleted(
     client: aiohttp.ClientSession, engine: ToneTts, settings: TtsSettings
 ) -> None:

@@ -10,7 +10,7 @@ import sphn
 
 from tests.talk import LONG, loud_s, opus_pages, s2s, say, serving, talking, tone, until
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server.protocal import AudioData, Handshake, Ping
+from web_demo.server.protocal import Action, AudioData, Control, Handshake, Ping, UserText, encode_json
 from web_demo.server.wires import connection
 
 
@@ -129,6 +129,26 @@ async def test_a_full_service_refuses_in_words_and_serves_again_when_somebody_le
             await third.wait_for(lambda m: isinstance(m, Handshake))
 
 
+async def test_one_client_has_half_of_the_sessions_and_a_proxy_tells_clients_apart():
+    one, two = {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0.113.2"}
+    async with serving(s2s(ScriptedS2s(say("ok")), max_sessions=2)) as server, talking(server, headers=one) as first:
+        await first.wait_for(lambda m: isinstance(m, Handshake))
+        async with talking(server, headers=one) as again:
+            assert "1 sessions are yours" in await again.error()
+        async with talking(server, headers=two) as other:
+            await other.wait_for(lambda m: isinstance(m, Handshake))
+
+
+async def test_an_operator_may_let_one_client_have_more():
+    async with (
+        serving(s2s(ScriptedS2s(say("ok")), max_sessions=2, max_sessions_per_client=2)) as server,
+        talking(server) as first,
+        talking(server) as second,
+    ):
+        for talker in (first, second):
+            await talker.wait_for(lambda m: isinstance(m, Handshake))
+
+
 async def test_a_silent_session_gets_a_message_now_and_then(monkeypatch):
     monkeypatch.setattr(connection, "KEEPALIVE_S", 0.1)
     async with serving(s2s(ScriptedS2s(say("ok")))) as server, talking(server) as talker:
@@ -143,3 +163,26 @@ async def test_a_minute_of_audio_in_one_message_is_heard_whole():
         await talker.end_turn()
         await talker.final()
         assert engine.turns[0].audio.seconds == pytest.approx(30.0, abs=0.05)
+
+
+async def test_a_turn_in_writing_is_answered_interrupts_and_is_cancelled():
+    engine = ScriptedS2s(lambda turn: say(LONG)(turn) if turn.text == "long" else say("Hello.")(turn))
+    async with serving(s2s(engine)) as server, talking(server) as talker:
+        await talker.configure(events=True)
+        await talker.send(encode_json(UserText("hi")))
+        end = await talker.final()
+        await talker.send(encode_json(UserText("long")))
+        await talker.audio(end)
+        await talker.send(encode_json(UserText("stop")))
+        assert (await talker.event("interrupted", end))["turn"] == 2
+        end = await talker.final(end)
+        await talker.send(encode_json(UserText("long")))
+        await talker.audio(end)
+        await talker.send(Control(Action.CANCEL))
+        assert (await talker.event("interrupted", end))["turn"] == 4
+        await talker.send(Control(Action.CANCEL))
+        assert await talker.error() == "no answer is under way"
+        assert [turn.text for turn in engine.turns] == ["hi", "long", "stop", "long"]
+        assert engine.turns[1].history[0].assistant_text == "Hello. "
+        assert loud_s(talker.sound()) > 0.3
+    assert engine.live == 0

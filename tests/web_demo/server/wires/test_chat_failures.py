@@ -1,20 +1,26 @@
 """What fails behind a conversation, how it ends, who may begin one."""
 
+from __future__ import annotations
+
 import asyncio
+import gc
+import itertools
 import os
 import signal
+import time
+import weakref
 
 import aiohttp
 import pytest
 
-from tests.talk import opus_pages, s2s, say, serving, talking, tone, until
+from tests.talk import LONG, loud_s, opus_pages, s2s, say, serving, talking, tone, until
 from web_demo.engines.base import (
     TextDelta,
     TurnRequest,
 )
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.common.service import LIFE
-from web_demo.server.protocal import Action, AudioData, Control, Handshake, encode
+from web_demo.server.protocal import Action, AudioData, Control, Handshake, Ping, encode
 from web_demo.server.wires import connection
 
 
@@ -133,6 +139,94 @@ async def test_a_client_that_takes_nothing_holds_the_engine_back_and_is_hung_up_
         await until(lambda: not server.service.sessions)
         assert len(made) < 50  # of a gigabyte
         writer.close()
+
+
+class Relay:
+    """Passes bytes on between one client and a server, until `go` is cleared: from then on there is no word and no end."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self.go = asyncio.Event()
+        self.go.set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._passing: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Relay:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, to_there = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers += [writer, to_there]
+        self._passing += [asyncio.create_task(self._pass(*way)) for way in ((reader, to_there), (there, writer))]
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            await self.go.wait()
+            writer.write(data)
+
+
+@pytest.mark.parametrize("answering", [False, True])
+async def test_a_peer_that_vanishes_without_a_word_frees_its_session(monkeypatch, answering):
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 0.4)
+    engine = ScriptedS2s(say(*[LONG] * 20))
+    async with serving(s2s(engine)) as server, Relay(server.port) as relay, aiohttp.ClientSession() as http:
+        socket = await http.ws_connect(f"http://127.0.0.1:{relay.port}/api/chat")
+        assert (await socket.receive_bytes())[0] == 0
+        if answering:
+            for page in opus_pages(tone(0.4)):
+                await socket.send_bytes(encode(AudioData(page)))
+            await socket.send_bytes(encode(Control(Action.END_TURN)))
+            while (await socket.receive_bytes())[0] != 1:
+                continue
+        relay.go.clear()
+        await until(lambda: not server.service.sessions)
+        await until(lambda: engine.live == 0)
+
+
+@pytest.mark.parametrize("interruptions", [0, 1])
+async def test_a_session_that_ends_in_an_answer_is_freed_at_once_with_all_its_sound(interruptions):
+    """Not at the next collection of everything, before which many of them may come."""
+    async with serving(s2s(ScriptedS2s(say(LONG)))) as server:
+        gc.collect()
+        gc.disable()
+        try:
+            async with talking(server) as talker:
+                for _ in range(interruptions + 1):
+                    position = len(talker.log)
+                    await talker.start()
+                    await talker.ask()
+                    await talker.audio(position)
+                session = weakref.ref(next(iter(server.service.sessions)))
+            await until(lambda: session() is None)
+        finally:
+            gc.enable()
+
+
+async def test_a_clock_that_jumps_by_days_changes_nothing_in_a_conversation(monkeypatch):
+    """The wall clock, at each look: everything that is paced or waited for goes by the monotonic one."""
+    jumps = itertools.cycle((86_400.0, -86_400.0, 0.0, 1e9))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+    monkeypatch.setattr(connection, "KEEPALIVE_S", 0.1)
+    async with serving(s2s(ScriptedS2s(say("one. " * 4, "two. " * 4)))) as server, talking(server) as talker:
+        for _ in range(2):
+            position = len(talker.log)
+            await talker.start()
+            await talker.ask()
+            await talker.final(position)
+            assert loud_s(talker.sound(position)) == pytest.approx(2.0, abs=0.2)
+            assert not talker.errors(position)
+        await talker.wait_for(lambda message: isinstance(message, Ping), len(talker.log))
 
 
 def masked(payload: bytes) -> bytes:

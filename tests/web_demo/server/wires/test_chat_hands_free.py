@@ -8,8 +8,10 @@ import sphn
 
 from tests.speech import recording
 from tests.talk import LONG, s2s, say, serving, talking, tone
-from web_demo.audio.samples import silence
+from web_demo.audio.end_of_turn import find, installed
+from web_demo.audio.samples import SPEECH_RATE, Audio, silence
 from web_demo.engines.fakes import ScriptedS2s
+from web_demo.server.conversation.end_of_turn import EndOfTurn
 
 VAD = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}, "events": True}
 
@@ -76,3 +78,21 @@ async def test_events_are_sent_only_to_clients_that_asked():
         await asyncio.gather(plain.final(), asking.event("answer_ended"))
         assert not any(hasattr(message, "data") for message in plain.messages())
         assert (await asking.event("transcript"))["text"] == "0.4 s"
+
+
+@pytest.mark.skipif(installed() is None, reason="the package pipecat-ai is not installed")
+async def test_hands_free_by_meaning_waits_for_who_has_not_finished():
+    engine = ScriptedS2s(say("ok"))
+    speech = recording("librivox_0880").samples  # he was not an ill | disposed young man
+    first, rest = (Audio(part, SPEECH_RATE).at(24_000) for part in np.split(speech, [round(1.48 * SPEECH_RATE)]))
+    async with serving(s2s(engine)) as server:
+        assert server.service.describe()["end_of_turn"] == "smart-turn-v3.2"
+        server.service.end_of_turn = EndOfTurn(find(), deadline_s=60.0)  # however busy this machine is
+        async with talking(server) as talker:
+            await talker.configure(turn_detection={}, events=True)
+            writer = sphn.OpusStreamWriter(24_000)
+            for sound in (first, silence(1.0, 24_000), rest, silence(3.0, 24_000)):
+                await talker.speak(sound, writer)
+            await talker.final()
+        server.service.end_of_turn.close()
+        assert [turn.audio.seconds > 3.5 for turn in engine.turns] == [True]

@@ -5,6 +5,7 @@ import pytest
 from web_demo.audio.vad import VadRules
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
+from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.wires.chat_settings import (
     MAX_SYSTEM_PROMPT,
@@ -45,6 +46,17 @@ def test_hands_free_rules_are_settable():
     assert options.session.prefix_s == 0.1
 
 
+@pytest.mark.parametrize(
+    ("wanted", "eagerness"),
+    [({}, "auto"), ({"type": "semantic_vad"}, "auto"), ({"type": "semantic_vad", "eagerness": "low"}, "low")],
+)
+def test_the_end_of_a_turn_goes_by_its_meaning_unless_something_else_is_asked_for(wanted, eagerness):
+    by_meaning = update(ChatSettings(), {"turn_detection": {"threshold": 0.7} | wanted})
+    assert by_meaning.session.turn_detection == VadRules(threshold=0.7)
+    assert by_meaning.session.patience == EAGERNESS[eagerness]
+    assert update(by_meaning, {"turn_detection": {"type": "server_vad"}}).session.patience is None
+
+
 @pytest.mark.parametrize("off", [None, {"type": "none"}])
 def test_hands_free_can_be_turned_off_again(off):
     hands_free = update(ChatSettings(), {"turn_detection": {"type": "server_vad"}})
@@ -68,8 +80,11 @@ def test_events_language_and_tools_are_taken():
         ({"events": 1}, "events must be true or false, got 1"),
         ({"speech": None}, "speech must be true or false, got None"),
         ({"turn_detection": "server_vad"}, "turn_detection must be an object or null"),
-        ({"turn_detection": {}}, "turn_detection.type must be server_vad or none, got None"),
+        ({"turn_detection": {"type": None}}, "turn_detection.type must be semantic_vad, server_vad or none, got None"),
         ({"turn_detection": {"type": "semantic"}}, "server_vad or none, got 'semantic'"),
+        ({"turn_detection": {"type": "semantic_vad", "eagerness": "hasty"}}, "low, medium, high or auto, got 'hasty'"),
+        ({"turn_detection": {"type": "semantic_vad", "eagerness": []}}, "low, medium, high or auto"),
+        ({"turn_detection": {"type": "semantic_vad", "silence_duration_ms": 1}}, "from 100 to 5000"),
         ({"turn_detection": {"type": "server_vad", "threshold": 0}}, "a number from 0.05 to 0.95, got 0"),
         ({"turn_detection": {"type": "server_vad", "prefix_padding_ms": True}}, "from 0 to 2000, got True"),
         ({"turn_detection": {"type": "server_vad", "threshold": float("nan")}}, "a number from 0.05"),

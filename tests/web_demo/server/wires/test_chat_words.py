@@ -20,8 +20,10 @@ from web_demo.server.conversation.events import (
     SpeechEnded,
     ToolCalled,
     Transcribed,
+    TranscriptionFailed,
     TurnFull,
     Unreadable,
+    WrongItem,
     WrongToolResults,
 )
 from web_demo.server.conversation.turn import Refusal
@@ -32,6 +34,8 @@ CALL = ToolCall("c1", "weather", {"city": "Paris"})
 JSON = {
     AnswerBegan(3): {"event": "answer_began", "turn": 3},
     Transcribed(3, "hi"): {"event": "transcript", "turn": 3, "text": "hi"},
+    Transcribed(None, "hi"): {"event": "transcript", "text": "hi"},
+    TranscriptionFailed("item", "no luck"): {"event": "transcript_failed", "message": "no luck"},
     AnswerEnded(3, "yes"): {"event": "answer_ended", "turn": 3, "text": "yes"},
     Interrupted(3, "ye"): {"event": "interrupted", "turn": 3, "heard": "ye"},
     SpeechBegan(1.5): {"event": "speech_began"},
@@ -94,6 +98,7 @@ def test_every_refusal_has_its_words(refusal):
 def test_every_problem_has_its_words():
     said = {
         Refused(Refusal.NO_TURN): "until you send start",
+        WrongItem("no such item", missing=True): "no such item",
         WrongToolResults(("a", "b")): "one result for each of a, b",
         AudioDamaged(2): "2 Opus packet(s) were damaged",
         TurnFull(120.0): "a turn may last 120 s",

@@ -98,6 +98,8 @@ class BuiltInResponder:
     async def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[str | ToolCall, None]:
         answers = ANSWERS[turn.language]
         intent = next((intent for pattern, intent in _INTENTS if pattern.search(heard.lower())), None)
+        if not heard:  # it is to speak unasked
+            intent = "who"
         template: str = answers.heard if intent is None else getattr(answers, intent)
         now = self._now()
         time, date = now.strftime(answers.time_format), now.strftime(answers.date_format)

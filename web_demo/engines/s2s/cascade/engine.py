@@ -10,17 +10,19 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from utils.threads import off_loop
-from web_demo.audio.samples import SPEECH_RATE, Audio
+from web_demo.audio.samples import Audio
 from web_demo.engines import registry
-from web_demo.engines.asr.cuts import cuts, join_texts
+from web_demo.engines.asr.turns import TurnRecogniser
 from web_demo.engines.base import (
     AsrEngine,
     Capabilities,
     Engine,
+    Exchange,
     Heard,
     SpeechText,
     Step,
@@ -35,7 +37,7 @@ from web_demo.engines.s2s.cascade.language_model import LlmResponder
 from web_demo.engines.s2s.cascade.responder import Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
 from web_demo.engines.tts.text import voice_language
-from web_demo.errors import InvalidRequest
+from web_demo.errors import NothingHeard
 from web_demo.text.frontend import SpokenSentences
 
 log = logging.getLogger(__name__)
@@ -86,14 +88,22 @@ class CascadeS2s:
         self._responder = responder
         self._voice = voice
         self._voice_name = voice_name
-        self._transcripts: WeakKeyDictionary[Audio, str] = WeakKeyDictionary()
-        self._places = asyncio.Semaphore(recogniser.capabilities.max_concurrency)
+        self._transcripts: WeakKeyDictionary[Audio, str] = (
+            WeakKeyDictionary()
+        )  # as long as a conversation keeps the sound
+        self._being_heard: WeakKeyDictionary[Audio, asyncio.Lock] = WeakKeyDictionary()
+        self._ears = TurnRecogniser(recogniser)
         self._sessions = UNLIMITED
         self.speech = voice.capabilities.backend or EngineVoice(voice)
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(languages=self._recogniser.capabilities.languages, max_concurrency=self._sessions)
+        return Capabilities(
+            languages=self._recogniser.capabilities.languages,
+            voices=self._voice.capabilities.voices,
+            speeds=self._voice.capabilities.speeds,
+            max_concurrency=self._sessions,
+        )
 
     @property
     def model(self) -> str:
@@ -115,8 +125,7 @@ class CascadeS2s:
         """Nothing: no device is waited for."""
 
     async def start(self) -> None:
-        await self._recogniser.start()
-        self._places = asyncio.Semaphore(self._recogniser.capabilities.max_concurrency)  # some know it only now
+        await self._ears.start()
         if not self._recogniser.device.startswith("http"):  # somebody else's machine is not ours to measure
             self._sessions = await measured_sessions(self._recogniser)
             log.info("sessions=%d: as many as this machine hears soon when all speak", self._sessions)
@@ -124,7 +133,7 @@ class CascadeS2s:
 
     async def close(self) -> None:
         await self._responder.close()
-        await self._recogniser.close()
+        await self._ears.close()
 
     def fault(self) -> str | None:
         return self._recogniser.fault()
@@ -133,18 +142,23 @@ class CascadeS2s:
         return
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
-        heard = self._transcripts.get(turn.audio)  # known where the turn goes on after calls of functions
-        if heard is None:
-            heard = self._transcripts[turn.audio] = await self._transcribe(turn.audio)
-        if not heard:
-            raise InvalidRequest(NO_SPEECH[turn.language])
-        yield Heard(heard)
+        heard = ""
+        if turn.audio is not None:
+            heard = await self.transcribe(turn.audio, turn.client)
+            if heard:
+                yield Heard(heard)
+            elif not turn.text:
+                raise NothingHeard(NO_SPEECH[turn.language])
+        history = [await self._read(exchange, turn.client) for exchange in turn.history]
+        turn = replace(turn, history=tuple(history))
+        asked = "\n".join(part for part in (heard, turn.text) if part)
         can = self._voice.capabilities
+        voice_name = turn.voice if turn.voice in can.voices else self._voice_name
         sentences = SpokenSentences(
-            can.max_piece_chars, voice_language=voice_language(self._voice_name, can) or turn.language
+            can.max_piece_chars, voice_language=voice_language(voice_name, can) or turn.language
         )
         wrote = spoke = False
-        async with aclosing(self._responder.reply(heard, turn)) as deltas:
+        async with aclosing(self._responder.reply(asked, turn)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, ToolCall):
                     yield delta
@@ -153,33 +167,25 @@ class CascadeS2s:
                 wrote = wrote or not delta.isspace()
                 for sentence in await off_loop(sentences.push, delta):
                     spoke = True
-                    yield SpeechText(sentence, self._voice_name, sentences.take_failures())
+                    yield SpeechText(sentence, voice_name, sentences.take_failures())
         for sentence in await off_loop(sentences.flush):
             spoke = True
-            yield SpeechText(sentence, self._voice_name, sentences.take_failures())
+            yield SpeechText(sentence, voice_name, sentences.take_failures())
         if wrote and not spoke:  # smileys, a picture: the user would hear nothing and not know why
-            yield SpeechText(NO_WORDS[turn.language], self._voice_name)
+            yield SpeechText(NO_WORDS[turn.language], voice_name)
 
-    async def _transcribe(self, audio: Audio) -> str:
-        """The text of a turn; one that is longer than the recogniser takes goes to it in pieces, side by side."""
-        if audio.seconds <= self._recogniser.max_segment_s:
-            return await self._piece(audio)
-        sound = await off_loop(audio.at, SPEECH_RATE)
-        spans = await off_loop(lambda: list(cuts(sound.samples, self._recogniser.max_segment_s)))
-        pieces = [
-            asyncio.create_task(self._piece(Audio(sound.samples[start:end], SPEECH_RATE)), name="recognise")
-            for start, end in spans
-        ]
-        try:
-            return join_texts([await piece for piece in pieces])
-        finally:
-            for piece in pieces:
-                piece.cancel()
-            await asyncio.gather(*pieces, return_exceptions=True)
+    async def transcribe(self, audio: Audio, client: str = "") -> str:
+        if audio not in self._transcripts:
+            async with self._being_heard.setdefault(audio, asyncio.Lock()):  # by an answer, and beside it
+                if audio not in self._transcripts:
+                    self._transcripts[audio] = await self._ears.words(audio, client)
+        return self._transcripts[audio]
 
-    async def _piece(self, audio: Audio) -> str:
-        async with self._places:
-            return (await self._recogniser.transcribe(audio)).text
+    async def _read(self, exchange: Exchange, client: str) -> Exchange:
+        """With the words of what was said and never answered."""
+        if exchange.user_text or exchange.user_audio is None:
+            return exchange
+        return replace(exchange, user_text=await self.transcribe(exchange.user_audio, client))
 
 
 def _description(engine: Engine) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from utils.sentences import CLOSERS, NARROW_ENDS, WIDE_ENDS
 from web_demo.engines.base import ToolCall, ToolExchange, TurnRequest
-from web_demo.engines.s2s.cascade.thoughts import AnswerFilter
+from web_demo.engines.s2s.cascade.thoughts import AnswerFilter, may_begin_a_thought
 from web_demo.engines.s2s.functions import MAX_TOOL_ROUNDS, function_of, offered_call, written_calls
 from web_demo.errors import EngineFailed, SetupError
 
@@ -30,7 +30,8 @@ MAX_REPLY_TOKENS = 2048  # thoughts count, and are most of what a thinking model
 LLM_TIMEOUT_S = 60.0  # of silence
 
 # Models whose prompt ends with the opening tag of a thought, so that a server that leaves thoughts in the text sends the closing
-# one alone. Of others it is learned from their first reply.
+# one alone: their first reply is held back until that tag, or to its end, which tells how they are here. Of other models a first
+# reply that begins as thoughts do is held back too.
 _OPENS_THINKING = re.compile(
     r"(?i)\bqwq|\bthinking\b|\br1\b|qwen-?3\.[5-9]|deepseek-v(?:3\.[1-9]|[4-9])|minimax-m\d|exaone-deep"
 )
@@ -125,10 +126,10 @@ class LlmResponder:
 
     async def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[str | ToolCall, None]:
         """Thoughts are left out. A reply without words, and one that the limit cut off, end in words that say so."""
-        import httpx
+        import httpx2
         import openai
 
-        answer = AnswerFilter(holds=self._may_open_thinking)
+        answer = AnswerFilter(holds=self._opens_thinking is not False)
         calls = _StreamedCalls()
         ending = ""
         said = ""
@@ -143,22 +144,26 @@ class LlmResponder:
                         answer.thought = True
                         text = answer.release()  # the server takes thoughts out of the text
                     calls.add(choice.delta.tool_calls or ())
-                    if text := text + answer.push(_content(choice.delta)):
+                    text += answer.push(_content(choice.delta))
+                    if answer.holds and not self._is_known_to_think and not may_begin_a_thought(answer.held):
+                        text += answer.release()
+                    if text:
                         said += text
                         yield text
                     ending = choice.finish_reason or ending
-        except (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError) as error:  # the last two: in mid-stream
+        except (openai.OpenAIError, httpx2.HTTPError, json.JSONDecodeError) as error:  # the last two: in mid-stream
             log.warning("language model failed: %s", error)
             if isinstance(error, openai.BadRequestError) and turn.tools and "tool" in str(error.body).lower():
                 raise EngineFailed("the language model takes no functions; this session offers it some") from error
             raise EngineFailed(f"the language model did not answer ({_reason(error)}); please ask again") from error
-        if answer.holds and ending == "length":
+        if answer.holds and ending == "length" and self._is_known_to_think:
             answer.thought = True  # cut off before the tag that would have closed it
         else:
-            self._opens_thinking = answer.unopened
             if text := answer.flush():
                 said += text
                 yield text
+            if answer.unopened or (said.strip() and ending != "length"):
+                self._opens_thinking = answer.unopened
         called = [*calls.of(turn), *written_calls(answer.calls, turn)]
         for call in called:
             yield call
@@ -180,6 +185,8 @@ class LlmResponder:
         functions = [function for tool in turn.tools if (function := function_of(tool)).get("name")]
         if functions and len(turn.tool_exchanges) < MAX_TOOL_ROUNDS:
             request["tools"] = [{"type": "function", "function": function} for function in functions]
+            if turn.tool_choice and not turn.tool_exchanges:  # with the results, it is to speak
+                request["tool_choice"] = _tool_choice(turn.tool_choice)
         create = cast(
             "Callable[..., Awaitable[AsyncStream[ChatCompletionChunk]]]", self._client.chat.completions.create
         )
@@ -196,10 +203,8 @@ class LlmResponder:
             return stream
 
     @property
-    def _may_open_thinking(self) -> bool:
-        if self._opens_thinking is None:
-            return _OPENS_THINKING.search(self._model) is not None
-        return self._opens_thinking
+    def _is_known_to_think(self) -> bool:
+        return self._opens_thinking or _OPENS_THINKING.search(self._model) is not None
 
 
 class _StreamedCalls:
@@ -232,14 +237,21 @@ class _StreamedCalls:
         return list(found.values())
 
 
+def _tool_choice(choice: str) -> str | dict[str, Any]:
+    return choice if choice == "required" else {"type": "function", "function": {"name": choice}}
+
+
 def messages(heard: str, turn: TurnRequest) -> list[ChatCompletionMessageParam]:
-    """The conversation as a chat: answers that were never heard are left out."""
+    """The conversation as a chat: who said nothing, or was never heard, is left out."""
     chat: list[ChatCompletionMessageParam] = [{"role": "system", "content": system_message(turn)}]
     for exchange in turn.history:
-        chat.append({"role": "user", "content": exchange.user_text})
+        if exchange.user_text:
+            chat.append({"role": "user", "content": exchange.user_text})
+        chat += (message for tools in exchange.tool_exchanges for message in _tool_messages(tools))
         if exchange.assistant_text:
             chat.append({"role": "assistant", "content": exchange.assistant_text})
-    chat.append({"role": "user", "content": heard})
+    if heard:
+        chat.append({"role": "user", "content": heard})
     for tools in turn.tool_exchanges:
         chat += _tool_messages(tools)
     return chat

@@ -37,6 +37,47 @@ _SIGILS = "<[◁"
 _LONGEST = max(map(len, _TAGS))
 
 
+# How thoughts begin whose opening tag is in the prompt, as far as models have habits; an answer may begin so too.
+_BEGINNINGS = (
+    *(
+        "okay",
+        "ok,",
+        "ok ",
+        "alright",
+        "all right",
+        "hmm",
+        "let me",
+        "let's",
+        "first,",
+        "so,",
+        "so the",
+        "so i",
+        "wait",
+    ),
+    *(
+        "got it",
+        "the user",
+        "user ",
+        "the question",
+        "i need",
+        "i should",
+        "i have to",
+        "i'm asked",
+        "we need",
+        "we have",
+    ),
+    *("we are asked", "thinking", "here's a thinking", "here is my thinking", "analysis"),
+    *("好的", "好，", "嗯", "首先", "用户", "我需要", "我们需要", "我得", "我应该", "现在", "让我", "这个问题"),
+    *("今の", "まず", "ユーザー"),
+)
+
+
+def may_begin_a_thought(text: str) -> bool:
+    """Whether `text`, the beginning of a reply, is one with which models begin to think, as far as it goes."""
+    text = text.lstrip().lower().replace("’", "'")
+    return any(text.startswith(beginning) or beginning.startswith(text) for beginning in _BEGINNINGS)
+
+
 @dataclass
 class AnswerFilter:
     """Push deltas of a reply in, get the answer's text out, without white space at its start; `flush` at the end.
@@ -59,6 +100,11 @@ class AnswerFilter:
     _begun: bool = False  # something of the answer has come out
     _last: str = "\n"  # character of it
     _gap: bool = False  # a thought or a call stands between that and what comes next
+
+    @property
+    def held(self) -> str:
+        """What is held back, and may be a thought."""
+        return self._held
 
     @property
     def unfinished(self) -> bool:

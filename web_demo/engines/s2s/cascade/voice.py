@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-import numpy as np
-import soxr
-
 from utils.channel import Channel
-from web_demo.audio.samples import WIRE_RATE, Samples
+from web_demo.audio.samples import WIRE_RATE, Resampler, Samples
+from web_demo.detokenizer.backend import Mark
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import SpeechRequest, TtsEngine
 from web_demo.errors import EngineFailed
@@ -81,6 +79,7 @@ class EngineSpeech:
         last: bool = False,
         deadline: float = 0.0,
         speed: float = 1.0,
+        marks: list[Mark] | None = None,
     ) -> AsyncIterator[Samples]:
         if codes:
             raise EngineFailed(f"the voice {self._engine.name} speaks text, and was given speech codes")
@@ -88,7 +87,7 @@ class EngineSpeech:
             return
         made: Channel[Samples] = Channel(CHUNKS_AHEAD)
         speaking = asyncio.create_task(
-            self._speak(SpeechRequest(text, voice or self._voice, speed), made), name="voice"
+            self._speak(SpeechRequest(text, voice or self._voice, speed, marks=marks), made), name="voice"
         )
         self._speaking = speaking
         try:
@@ -109,9 +108,9 @@ class EngineSpeech:
 
 
 async def _at_wire_rate(chunks: AsyncGenerator[Samples, None], rate: int) -> AsyncIterator[Samples]:
-    resampler = None if rate == WIRE_RATE else soxr.ResampleStream(rate, WIRE_RATE, 1, dtype="float32")
+    resampler = Resampler(rate, WIRE_RATE)
     async for chunk in chunks:
-        if len(out := chunk if resampler is None else resampler.resample_chunk(chunk)):
+        if len(out := resampler.push(chunk)):
             yield out
-    if resampler is not None and len(rest := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+    if len(rest := resampler.rest()):
         yield rest

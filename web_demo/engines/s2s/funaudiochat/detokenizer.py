@@ -146,21 +146,22 @@ def stream_settings(
     device: str,
     slots: int,
     beside: str,
+    beside_cache: str = "auto",
     context_s: float = 4.0,
     first_tokens: int = FIRST_TOKENS,
     graphs: bool = True,
 ) -> StreamSettings:
     """For the turns of a conversation service, as many as fit; the options are those of `create`."""
     bytes_a_slot = slot_bytes(flow, context_blocks(flow, vocoder, context_s))
-    slots = _slots_that_fit(bytes_a_slot, device, min(slots, MAX_SLOTS), beside)
+    neighbour = memory.Beside.speech_model(beside, beside_cache) if beside else memory.Beside()
+    slots = _slots_that_fit(bytes_a_slot, device, min(slots, MAX_SLOTS), neighbour)
     batches = powers_of_two(min(slots, MAX_BATCH))
     return StreamSettings(slots=slots, context_s=context_s, first_tokens=first_tokens, batches=batches, graphs=graphs)
 
 
-def _slots_that_fit(bytes_a_slot: int, device: str, most: int, beside: str) -> int:
+def _slots_that_fit(bytes_a_slot: int, device: str, most: int, neighbour: memory.Beside) -> int:
     if not device.startswith("cuda"):
         return most
-    neighbour = memory.Beside.speech_model(beside) if beside else memory.Beside()
     total = memory.free_and_total(device)[1]
     return memory.streams_beside(bytes_a_slot, total=total, most=most, batch=MAX_BATCH, beside=neighbour)
 
@@ -176,12 +177,13 @@ def create(
     first_tokens: int = FIRST_TOKENS,
     graphs: bool = True,
     beside: str = "",
+    beside_cache: str = "auto",
 ) -> CosyVoiceBackend:
     """Load the weights and, on a GPU, record its graphs. `dtype` "auto" is bfloat16 on a GPU, float32 elsewhere;
     `speakers`: a speaker file in place of the model directory's own; `slots`: most turns at once, each with its memory (90
     MB for a second of `context_s` at full size in bfloat16), fewer where a GPU holds fewer; `beside`: the dtype of the
-    speech model that will live on the same GPU (as many of its sessions then fit too), "" for none; the rest as in
-    `StreamSettings`."""
+    speech model that will live on the same GPU (as many of its sessions then fit too), "" for none, and `beside_cache` that
+    of its speech head's caches; the rest as in `StreamSettings`."""
     directory = Path(model_path)
     config = load_config(directory)
     chosen = choose_dtype(dtype, device)
@@ -194,6 +196,7 @@ def create(
         device=device,
         slots=slots,
         beside=beside,
+        beside_cache=beside_cache,
         context_s=context_s,
         first_tokens=first_tokens,
         graphs=graphs,

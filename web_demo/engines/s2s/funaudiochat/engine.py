@@ -54,6 +54,8 @@ class Settings(Protocol):
     @property
     def device(self) -> str: ...
     @property
+    def speech_cache(self) -> str: ...
+    @property
     def dtype(self) -> str: ...
     @property
     def max_sessions(self) -> int: ...
@@ -74,10 +76,17 @@ class FunAudioChatS2s:
     name = "funaudiochat"
 
     def __init__(
-        self, folder: Path, device: str, speech: BackendSpec, limits: Limits | None = None, *, dtype: str = "auto"
+        self,
+        folder: Path,
+        device: str,
+        speech: BackendSpec,
+        limits: Limits | None = None,
+        *,
+        dtype: str = "auto",
+        speech_cache: str = "auto",
     ) -> None:
         self._folder, self.device, self.speech = folder, device, speech
-        self._limits, self._dtype = limits, dtype
+        self._limits, self._dtype, self._speech_cache = limits, dtype, speech_cache
         self._loaded: Loaded | None = None
         self._audios: WeakKeyDictionary[Audio, PromptAudio] = WeakKeyDictionary()  # features of earlier turns
 
@@ -121,6 +130,10 @@ class FunAudioChatS2s:
         """The thread's end is final: a step that failed may have left the batch, or the GPU, in any state."""
         broken = self._loaded.thread.broken if self._loaded is not None else None
         return f"the speech model has stopped ({broken}); the service must be restarted" if broken else None
+
+    async def transcribe(self, audio: Audio, client: str = "") -> str | None:
+        """None: the model hears sound, and tells nobody the words."""
+        return None
 
     async def forget(self, conversation_id: str) -> None:
         self._ready().thread.forget(conversation_id)
@@ -225,6 +238,7 @@ class FunAudioChatS2s:
     def _load(self) -> Loaded:
         from web_demo.models.funaudiochat.engine.capacity import measured_limits
         from web_demo.models.funaudiochat.engine.engine import Engine
+        from web_demo.models.funaudiochat.float8 import FORMAT
         from web_demo.models.funaudiochat.kernels.best import best_kernels
         from web_demo.models.funaudiochat.loader import load_model
         from web_demo.models.funaudiochat.processor import Processor
@@ -235,8 +249,10 @@ class FunAudioChatS2s:
         dtype = choose_dtype("auto" if float8 else self._dtype, self.device)
         model, config = load_model(self._folder, device=self.device, dtype=dtype, float8=float8, progress=_log_progress)
         processor = Processor(self._folder, config)
-        limits = self._limits or measured_limits(model)
-        engine = Engine(model, limits, best_kernels(model.device))
+        speech_cache = FORMAT if self._speech_cache == "float8" else None
+        kernels = best_kernels(model.device, eight_bit_cache=speech_cache is not None)
+        limits = self._limits or measured_limits(model, speech_cache=speech_cache)
+        engine = Engine(model, limits, kernels, speech_cache=speech_cache)
         engine.runner.warm_up()
         bad_words = () if config.sil_id is None else ((config.audio_bos_id, config.sil_id),)
         return Loaded(processor, EngineThread(engine), limits, bad_words, config.audio.vocoder_codes)
@@ -278,6 +294,9 @@ def create(settings: Settings) -> FunAudioChatS2s:
         "device": speech_device,
         "slots": settings.max_sessions,
         "beside": settings.dtype if speech_device in (device, f"{device}:0") else "",
+        "beside_cache": settings.speech_cache,
     }
     speech = BackendSpec("web_demo.engines.s2s.funaudiochat.detokenizer:create", options)
-    return FunAudioChatS2s(settings.model_path, device, speech, dtype=settings.dtype)
+    return FunAudioChatS2s(
+        settings.model_path, device, speech, dtype=settings.dtype, speech_cache=settings.speech_cache
+    )

@@ -39,15 +39,20 @@ def system_message(turn: TurnRequest, *, call_tools: bool) -> str:
 def conversation(turn: TurnRequest, audio_place: str, *, call_tools: bool = False) -> tuple[list[Message], list[Audio]]:
     """The messages of a turn, and the sounds for their audio places in order.
 
-    A past user turn is heard again where its sound was kept, and read otherwise.
+    A past user turn is heard again where its sound was kept, and read otherwise. Who said nothing has no message.
     """
     messages: list[Message] = [("system", system_message(turn, call_tools=call_tools))]
     sounds: list[Audio] = []
     for exchange in turn.history:
-        messages.append(("user", _user_content(exchange, audio_place, sounds)))
-        messages.append(("assistant", without_special_tokens(exchange.assistant_text)))
-    messages.append(("user", audio_place))
-    sounds.append(turn.audio)
+        if content := _user_content(exchange, audio_place, sounds):
+            messages.append(("user", content))
+        messages += (message for tools in exchange.tool_exchanges for message in _tool_messages(tools))
+        if exchange.assistant_text:
+            messages.append(("assistant", without_special_tokens(exchange.assistant_text)))
+    if turn.audio is not None:
+        sounds.append(turn.audio)
+    if asked := (audio_place if turn.audio is not None else "") + without_special_tokens(turn.text):
+        messages.append(("user", asked))
     for tools in turn.tool_exchanges:
         messages += _tool_messages(tools)
     return messages, sounds

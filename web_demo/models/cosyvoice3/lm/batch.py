@@ -19,6 +19,7 @@ from .generate import LmInput
 from .lm import Place, SpeechLm
 
 _CONTEXT_STEP = 512  # positions; what a step looks at is rounded up to a multiple
+_READ_POSITIONS = 4096  # of the inputs read in one pass, padding included
 
 
 @dataclass(eq=False)
@@ -30,6 +31,7 @@ class Utterance:
     uniforms: np.random.Generator
     max_tokens: int
     position: int = 0  # of the next input
+    was_read: bool = False  # its text and prompt are in the cache
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
     error: Exception | None = None  # what ended it early
@@ -57,11 +59,9 @@ class LmBatch:
         """Utterances that one step takes at most."""
         return self._batches[-1]
 
-    @torch.inference_mode()
     def add(self, given: LmInput, seed: int) -> Utterance:
-        """Read the input (prefill) and draw the first token. Raises ValueError when the input leaves no room."""
-        prompt = self.lm.prompt((*given.prompt_text, *given.text), given.prompt_speech)
-        length = prompt.shape[1]
+        """Take a slot; the first `step` reads the input. Raises ValueError when the input leaves no room."""
+        length = given.positions
         if length + given.min_tokens > self.capacity:
             raise ValueError(
                 f"text and prompt are {length} positions long and need {given.min_tokens} more to be spoken; "
@@ -71,13 +71,7 @@ class LmBatch:
             raise RuntimeError("every slot of the LM is in use")
         slot = self._free.pop()
         most = min(given.max_tokens, self.capacity - length)
-        utterance = Utterance(given, slot, np.random.default_rng(seed), most, position=length)
-        positions = torch.arange(length, device=self._device)[None]
-        place = Place(torch.tensor([slot], device=self._device), positions, length)
-        logp = self.lm(prompt, place, self._cache)
-        numbers, uniforms = self._rows([utterance], 1)
-        self._accept([utterance], self._choose(logp, numbers, uniforms))
-        return utterance
+        return Utterance(given, slot, np.random.default_rng(seed), most, position=length)
 
     def remove(self, utterance: Utterance) -> None:
         """Give the slot back, at the end or when cancelled."""
@@ -85,7 +79,32 @@ class LmBatch:
 
     @torch.inference_mode()
     def step(self, utterances: Sequence[Utterance]) -> None:
-        """One more token (or the end) for each of these, none of which has ended."""
+        """One more token (or the end) for each of these, none of which has ended: the first one of all that are new by reading
+        their inputs together."""
+        known = [one for one in utterances if one.was_read]
+        new = sorted((one for one in utterances if not one.was_read), key=lambda one: one.position)
+        while new:
+            count = max(1, sum((before + 1) * one.position <= _READ_POSITIONS for before, one in enumerate(new)))
+            self._read(new[:count])
+            new = new[count:]
+        if known:
+            self._go_on(known)
+
+    def _read(self, utterances: Sequence[Utterance]) -> None:
+        """Padding stands behind each input, where the utterance's tokens will be written before they are looked at."""
+        prompts = [
+            self.lm.prompt((*one.given.prompt_text, *one.given.text), one.given.prompt_speech)[0] for one in utterances
+        ]
+        x = torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+        ends = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
+        positions = torch.arange(x.shape[1], device=self._device).expand(len(prompts), -1)
+        slots = torch.tensor([one.slot for one in utterances], device=self._device)
+        logp = self.lm(x, Place(slots, positions, x.shape[1]), self._cache, last=ends - 1)
+        self._accept(utterances, self._choose(logp, *self._rows(utterances, len(utterances))))
+        for utterance in utterances:
+            utterance.was_read = True
+
+    def _go_on(self, utterances: Sequence[Utterance]) -> None:
         rows = next(size for size in self._batches if size >= len(utterances))
         numbers, uniforms = self._rows(utterances, rows)
         reach = max(utterance.position for utterance in utterances) + 1

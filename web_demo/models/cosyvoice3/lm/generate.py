@@ -31,6 +31,11 @@ class LmInput:
             raise ValueError("the text or the prompt text must contain <|endofprompt|>: without it the LM never ends")
 
     @property
+    def positions(self) -> int:
+        """In the LM's context, with the start and the task (see `SpeechLm.prompt`)."""
+        return 2 + len(self.prompt_text) + len(self.text) + len(self.prompt_speech)
+
+    @property
     def min_tokens(self) -> int:
         return MIN_RATIO * len(self.text)
 

@@ -111,8 +111,9 @@ class SpeechLm(nn.Module):
         """Embeddings [1, T, hidden], as `embedded_prompt`."""
         return embedded_prompt(self.embed_tokens.weight, self.speech_embedding.weight, self.first_stop_id, text, speech)
 
-    def forward(self, x: Tensor, place: Place, cache: KvCache) -> Tensor:
-        """x: [B, T, hidden] -> log-probabilities of the token after the last position, float32 [B, ids]."""
+    def forward(self, x: Tensor, place: Place, cache: KvCache, last: Tensor | None = None) -> Tensor:
+        """x: [B, T, hidden] -> log-probabilities of the token after a row's last position, float32 [B, ids]. `last` int64 [B]:
+        where that is in each row (None: at the end)."""
         rotation = self._rotation(place.positions)
         key = torch.arange(place.context, device=x.device)
         visible = (key <= place.positions[..., None])[:, None]  # [B, 1, T, context]
@@ -120,7 +121,8 @@ class SpeechLm(nn.Module):
         mask = additive(visible.repeat(1, 1, group, 1), x.dtype)
         for index, layer in enumerate(self.layers):
             x = layer(x, rotation, mask, place, cache.keys[index], cache.values[index])
-        return F.log_softmax(self.llm_decoder(self.norm(x[:, -1])).to(torch.float32), dim=-1)
+        ends = x[:, -1] if last is None else x[torch.arange(len(x), device=x.device), last]
+        return F.log_softmax(self.llm_decoder(self.norm(ends)).to(torch.float32), dim=-1)
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, [B, T, 1, head dim], of the halved layout (i, i + half)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from utils.constant import CODES_PER_SECOND, MAX_NEW_TOKENS
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.engine.runner import bytes_per_page
@@ -16,7 +18,7 @@ CPU_SLOTS = 8
 LEAST_CONTEXT = 512  # below this a conversation has no room for an answer
 
 
-def measured_limits(model: FunAudioChat, *, max_context: int = 4096) -> Limits:
+def measured_limits(model: FunAudioChat, *, max_context: int = 4096, speech_cache: torch.dtype | None = None) -> Limits:
     """Limits for the memory that is free now: whatever else lives on the device (the detokenizer) was started before.
 
     A small device gets a shorter context first; raises SetupError when not even a short conversation fits.
@@ -24,15 +26,15 @@ def measured_limits(model: FunAudioChat, *, max_context: int = 4096) -> Limits:
     max_context = min(max_context, int(model.config.text.max_position_embeddings))
     if model.device.type == "cuda":
         free, total = memory.free_and_total(str(model.device))
-        pages = memory.for_caches(free=free, total=total) // bytes_per_page(model, PAGE_TOKENS)
+        pages = memory.for_caches(free=free, total=total) // bytes_per_page(model, PAGE_TOKENS, speech_cache)
     else:
         pages = CPU_SLOTS * TYPICAL_CONTEXT // PAGE_TOKENS + 1
     max_context = min(max_context, (pages - 1) * PAGE_TOKENS)
     if max_context < LEAST_CONTEXT:
-        needed = bytes_per_page(model, LEAST_CONTEXT + PAGE_TOKENS) / 2**30
+        needed = bytes_per_page(model, LEAST_CONTEXT + PAGE_TOKENS, speech_cache) / 2**30
         raise SetupError(
-            f"one conversation needs {needed:.1f} GiB of {model.device} beside the weights and what else is on it: "
-            "use a larger GPU, put the detokenizer on another one (--tts-gpu), or take 8-bit weights (--dtype float8)"
+            f"one conversation needs {needed:.1f} GiB of {model.device} beside the weights and what else is on it: use a "
+            "larger GPU, put the detokenizer on another one (--tts-gpu), or take 8 bits (--dtype float8, --speech-cache float8)"
         )
     slots = min(MAX_SLOTS, max(1, (pages - 1) * PAGE_TOKENS // TYPICAL_CONTEXT))
     new_tokens = min(MAX_NEW_TOKENS, max_context // 2)

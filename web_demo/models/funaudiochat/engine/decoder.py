@@ -92,12 +92,22 @@ def _rope_table(stack: Any, positions: int, device: torch.device) -> Tensor:
 
 
 class PagedDecoder:
-    """Weights of a transformers Qwen3Model (shared, not copied) with caches of `pages * page_size` positions.
+    """Weights of a transformers Qwen3Model (shared, not copied) with caches of `pages * page_size` positions, in the
+    weights' precision or in `cache_dtype`.
 
     The stack stays usable by the reference path: its projections become views of the fused ones.
     """
 
-    def __init__(self, stack: Any, kernels: Kernels, *, pages: int, page_size: int, max_positions: int) -> None:
+    def __init__(
+        self,
+        stack: Any,
+        kernels: Kernels,
+        *,
+        pages: int,
+        page_size: int,
+        max_positions: int,
+        cache_dtype: torch.dtype | None = None,
+    ) -> None:
         config = stack.config
         if config.attention_bias or config.hidden_act != "silu" or getattr(config, "use_sliding_window", False):
             raise SetupError("attention bias, sliding windows and activations other than silu are not supported")
@@ -116,7 +126,7 @@ class PagedDecoder:
             pages * page_size,
             self.shape.kv_heads,
             self.shape.head_dim,
-            dtype=self.norm.dtype,
+            dtype=cache_dtype or self.norm.dtype,
             device=device,
         )
         self.memory = sides
@@ -130,7 +140,7 @@ class PagedDecoder:
     def clear(self, pages: list[int]) -> None:
         """Zero the pages of a turn that left NaNs behind."""
         for page in pages:
-            self.memory[:, :, page * self.page_size : (page + 1) * self.page_size] = 0
+            self.memory[:, :, page * self.page_size : (page + 1) * self.page_size].view(torch.uint8).zero_()
 
     def decode(self, x: Tensor, position: Tensor, block_table: Tensor) -> Tensor:
         """One new position a row: x [B, W], position int64 [B], block_table int64 [B, n] -> normalised [B, W]."""

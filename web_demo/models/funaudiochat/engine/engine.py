@@ -27,13 +27,14 @@ class Engine:
         limits: Limits,
         kernels: Kernels | None = None,
         *,
+        speech_cache: torch.dtype | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._now = clock
         self.config, self.device = model.config, model.device
         self.bind_thread()
         self.scheduler = Scheduler(limits)
-        self.runner = Runner(model, limits, kernels)
+        self.runner = Runner(model, limits, kernels, speech_cache=speech_cache)
         self._turns: dict[str, Turn] = {}
 
     def bind_thread(self) -> None:

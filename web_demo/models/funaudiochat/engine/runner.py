@@ -43,17 +43,28 @@ class RowResult:
     broken: bool
 
 
-def bytes_per_page(model: FunAudioChat, page_tokens: int) -> int:
-    """Memory of one page of both caches."""
+def bytes_per_page(model: FunAudioChat, page_tokens: int, speech_cache: torch.dtype | None = None) -> int:
+    """Memory of one page of both caches; `speech_cache` as in `Runner`."""
     config, dtype = model.config, model.dtype
     backbone = PagedDecoder.position_bytes(config.text, dtype)
-    return page_tokens * (backbone + config.audio.group_size * PagedDecoder.position_bytes(config.crq, dtype))
+    speech = PagedDecoder.position_bytes(config.crq, speech_cache or dtype)
+    return page_tokens * (backbone + config.audio.group_size * speech)
 
 
 class Runner:
-    """Owns the caches and the slots of one device. Not thread-safe: one thread calls it."""
+    """Owns the caches and the slots of one device. Not thread-safe: one thread calls it.
 
-    def __init__(self, model: FunAudioChat, limits: Limits, kernels: Kernels | None = None) -> None:
+    `speech_cache`: the format of the speech head's caches, four fifths of all (None: the model's).
+    """
+
+    def __init__(
+        self,
+        model: FunAudioChat,
+        limits: Limits,
+        kernels: Kernels | None = None,
+        *,
+        speech_cache: torch.dtype | None = None,
+    ) -> None:
         self.model, self.config, self.limits = model, model.config, limits
         self.group = model.config.audio.group_size
         self.kernels = kernels = kernels or Kernels()
@@ -68,6 +79,7 @@ class Runner:
             model.audio_invert_tower.crq_transformer,
             page_size=limits.page_tokens * self.group,
             max_positions=limits.max_context * self.group,
+            cache_dtype=speech_cache,
         )
         self.graphs = GraphCache(model.device)
         self.prompts = Prefill(model, limits, self.state, self.graphs, backbone=self.backbone, crq=self.crq)

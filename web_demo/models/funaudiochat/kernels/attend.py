@@ -22,6 +22,22 @@ _DOT_ROWS = 16  # the fewest that a tensor core product takes; a group of query 
 
 
 @triton.jit
+def as_kept(x, cache):
+    """Rounded to what a cache (a pointer into it) keeps; in 8 bits cut to the format's range, NaN stays NaN."""
+    if cache.dtype.element_ty == tl.float8e4nv:
+        x = tl.clamp(x.to(tl.float32), -448.0, 448.0, propagate_nan=tl.PropagateNan.ALL)
+    return x.to(cache.dtype.element_ty)
+
+
+def wide(cache: LayerCache, dtype: torch.dtype) -> tl.dtype:
+    """What keys and values are multiplied in. 8 bits fit into both 16-bit formats; to float16 the hardware has a
+    conversion, and queries and weights of the softmax are small enough for it."""
+    if cache.eight_bits and dtype is torch.bfloat16:
+        return tl.float16
+    return {torch.bfloat16: tl.bfloat16, torch.float16: tl.float16, torch.float32: tl.float32}[dtype]
+
+
+@triton.jit
 def _turned(source, gain, angles, mask, eps, DIM: tl.constexpr):
     """Heads [ROWS, 1] of pointers -> both halves [ROWS, DIM / 2], normalised and rotated, float32."""
     HALF: tl.constexpr = DIM // 2
@@ -41,7 +57,7 @@ def _attend_kernel(
     qkv, q_gain, k_gain, rope, keys, values, block_table, position, parts, weights, arrived, out,
     block_stride, page_size, scale, eps,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     kv_head = tl.program_id(1)
@@ -53,13 +69,12 @@ def _attend_kernel(
     heads = kv_head * GROUP + in_group
     half = tl.arange(0, HALF)
     dim = tl.arange(0, DIM)
-    kind = keys.dtype.element_ty
 
     newest = tl.load(position + row).to(tl.int32)
     angles = rope + newest * 2 * DIM
     source = qkv + row * (HEADS + 2 * KV_HEADS) * DIM
     q_low, q_high = _turned(source + heads[:, None] * DIM, q_gain, angles, real[:, None], eps, DIM)
-    q_low, q_high = q_low.to(kind), q_high.to(kind)
+    q_low, q_high = q_low.to(WIDE), q_high.to(WIDE)
 
     best = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
@@ -67,17 +82,17 @@ def _attend_kernel(
     if split == 0:  # the new position itself: it goes into the cache, and is attended to from here
         one = tl.arange(0, 1)[:, None]
         k_low, k_high = _turned(source + (HEADS + kv_head + one) * DIM, k_gain, angles, one == 0, eps, DIM)
-        k_low, k_high = k_low.to(kind), k_high.to(kind)
-        v = tl.load(source + (HEADS + KV_HEADS + kv_head) * DIM + dim)
+        k_low, k_high = as_kept(k_low, keys), as_kept(k_high, keys)
+        v = as_kept(tl.load(source + (HEADS + KV_HEADS + kv_head) * DIM + dim), values)
         page = tl.load(block_table + row * block_stride + newest // page_size)
         new_at = ((page * page_size + newest % page_size) * KV_HEADS + kv_head) * DIM
         tl.store(keys + new_at + half[None, :], k_low)
         tl.store(keys + new_at + HALF + half[None, :], k_high)
-        tl.store(values + new_at + dim, v.to(kind))
+        tl.store(values + new_at + dim, v)
         score = tl.sum(q_low.to(tl.float32) * k_low.to(tl.float32), 1)
         best = (score + tl.sum(q_high.to(tl.float32) * k_high.to(tl.float32), 1)) * scale
         total += 1.0
-        gathered += v.to(kind).to(tl.float32)[None, :]
+        gathered += v.to(tl.float32)[None, :]
 
     length = tl.cdiv(tl.cdiv(newest, SPLITS), BLOCK) * BLOCK
     start = split * length
@@ -87,9 +102,9 @@ def _attend_kernel(
         inside = at < end
         page = tl.load(block_table + row * block_stride + at // page_size, mask=inside, other=0).to(tl.int64)
         source_at = (((page * page_size + at % page_size) * KV_HEADS + kv_head) * DIM)[:, None]
-        k_low = tl.load(keys + source_at + half[None, :], mask=inside[:, None], other=0.0)
-        k_high = tl.load(keys + source_at + HALF + half[None, :], mask=inside[:, None], other=0.0)
-        v = tl.load(values + source_at + dim[None, :], mask=inside[:, None], other=0.0)
+        k_low = tl.load(keys + source_at + half[None, :], mask=inside[:, None], other=0.0).to(WIDE)
+        k_high = tl.load(keys + source_at + HALF + half[None, :], mask=inside[:, None], other=0.0).to(WIDE)
+        v = tl.load(values + source_at + dim[None, :], mask=inside[:, None], other=0.0).to(WIDE)
         if HALF >= 16:
             score = tl.dot(q_low, tl.trans(k_low), input_precision="ieee")
             score = tl.dot(q_high, tl.trans(k_high), score, input_precision="ieee") * scale
@@ -102,7 +117,7 @@ def _attend_kernel(
         shrink = tl.exp(best - newer)
         weight = tl.exp(score - newer[:, None])
         total = total * shrink + tl.sum(weight, 1)
-        gathered = gathered * shrink[:, None] + tl.dot(weight.to(kind), v, input_precision="ieee")
+        gathered = gathered * shrink[:, None] + tl.dot(weight.to(WIDE), v, input_precision="ieee")
         best = newer
 
     result = out + (row * HEADS + heads[:, None]) * DIM + dim[None, :]
@@ -174,6 +189,6 @@ class Attention:
             out, metadata.block_table.stride(0), metadata.page_size, dim**-0.5, shape.eps,
             HEADS=heads, KV_HEADS=shape.kv_heads, DIM=dim,
             ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // shape.kv_heads)), BLOCK=tiles.block, SPLITS=splits,
-            STAGES=tiles.stages, num_warps=tiles.warps, num_stages=tiles.stages,
+            STAGES=tiles.stages, WIDE=wide(cache, qkv.dtype), num_warps=tiles.warps, num_stages=tiles.stages,
         )  # fmt: skip
         return out

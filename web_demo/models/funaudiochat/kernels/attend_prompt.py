@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from web_demo.models.funaudiochat.kernels.attend import wide
 from web_demo.models.funaudiochat.kernels.base import HeadShape, LayerCache, PromptMetadata
 
 BLOCK_POSITIONS = 64
@@ -23,6 +24,7 @@ BLOCK_POSITIONS = 64
 def _attend_prompt_kernel(
     q, keys, values, block_tables, runs, out, table_stride, page_size, scale,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
     run = runs + tl.program_id(0) * 4
     kv_head = tl.program_id(1)
@@ -37,7 +39,7 @@ def _attend_prompt_kernel(
         real = token < count
         dim = tl.arange(0, DIM)
         place = ((first + token) * HEADS + kv_head * GROUP + row % GROUP)[:, None] * DIM + dim[None, :]
-        query = tl.load(q + place, mask=real[:, None], other=0.0)
+        query = tl.load(q + place, mask=real[:, None], other=0.0).to(WIDE)
         best = tl.full([TOKENS * GROUP], -1.0e30, tl.float32)
         total = tl.zeros([TOKENS * GROUP], tl.float32)
         gathered = tl.zeros([TOKENS * GROUP, DIM], tl.float32)
@@ -46,8 +48,8 @@ def _attend_prompt_kernel(
             inside = at < start + count
             page = tl.load(block_tables + slot * table_stride + at // page_size, mask=inside, other=0)
             source = (((page * page_size + at % page_size) * KV_HEADS + kv_head) * DIM)[:, None] + dim[None, :]
-            k = tl.load(keys + source, mask=inside[:, None], other=0.0)
-            v = tl.load(values + source, mask=inside[:, None], other=0.0)
+            k = tl.load(keys + source, mask=inside[:, None], other=0.0).to(WIDE)
+            v = tl.load(values + source, mask=inside[:, None], other=0.0).to(WIDE)
             score = tl.dot(query, tl.trans(k), input_precision="ieee") * scale
             seen = inside[None, :] & (at[None, :] <= (start + token)[:, None])
             score = tl.where(seen, score, -1.0e30)
@@ -55,7 +57,7 @@ def _attend_prompt_kernel(
             shrink = tl.exp(best - newer)
             weight = tl.where(seen, tl.exp(score - newer[:, None]), 0.0)
             total = total * shrink + tl.sum(weight, 1)
-            gathered = gathered * shrink[:, None] + tl.dot(weight.to(v.dtype), v, input_precision="ieee")
+            gathered = gathered * shrink[:, None] + tl.dot(weight.to(WIDE), v, input_precision="ieee")
             best = newer
         tl.store(out + place, (gathered / total[:, None]).to(out.dtype.element_ty), mask=real[:, None])
 
@@ -67,6 +69,6 @@ def attend_prompt(q: Tensor, metadata: PromptMetadata, cache: LayerCache, shape:
         q, cache.keys, cache.values, metadata.block_tables, metadata.runs, out, metadata.block_tables.stride(0),
         metadata.page_size, shape.head_dim**-0.5,
         HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim, TOKENS=metadata.run_tokens,
-        BLOCK=BLOCK_POSITIONS, num_warps=4, num_stages=2,
+        BLOCK=BLOCK_POSITIONS, WIDE=wide(cache, q.dtype), num_warps=4, num_stages=2,
     )  # fmt: skip
     return out.flatten(1)

@@ -11,17 +11,39 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-from web_demo.models.funaudiochat.float8 import Float8Weight
+from web_demo.models.funaudiochat.float8 import FORMAT, LARGEST, Float8Weight
 from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, sample
 from web_demo.models.runtime.rope import turn_halves
 
 
 @dataclass(frozen=True, eq=False)
 class LayerCache:
-    """Keys and values of one layer, each [positions, kv_heads, head_dim]; pages are runs of positions."""
+    """Keys and values of one layer, each [positions, kv_heads, head_dim]; pages are runs of positions.
+
+    In the model's precision, or in 8 bits (`float8.FORMAT`).
+    """
 
     keys: Tensor
     values: Tensor
+
+    @property
+    def eight_bits(self) -> bool:
+        return self.keys.dtype is FORMAT
+
+    def write(self, target: Tensor, keys: Tensor, values: Tensor) -> None:
+        """`target` int64 [N], the others [N, kv_heads, head_dim]."""
+        for side, new in ((self.keys, keys), (self.values, values)):
+            if self.eight_bits:  # as bytes, because not every device indexes 8-bit floats
+                side.view(torch.uint8).index_copy_(0, target, new.clamp(-LARGEST, LARGEST).to(FORMAT).view(torch.uint8))
+            else:
+                side.index_copy_(0, target, new)
+
+    def read(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values at positions of any shape, in the precision that they are computed with."""
+        if self.eight_bits:
+            keys, values = (side.view(torch.uint8)[index].view(FORMAT) for side in (self.keys, self.values))
+            return keys.to(dtype), values.to(dtype)
+        return self.keys[index], self.values[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +171,7 @@ class Kernels:
         split = qkv.view(qkv.shape[0], shape.heads + 2 * shape.kv_heads, shape.head_dim)
         q, k, v = split.split_with_sizes([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
         angles = rope[position]
-        cache.keys.index_copy_(0, target, rotate(rms_norm(k, norms[1], shape.eps), angles))
-        cache.values.index_copy_(0, target, v)
+        cache.write(target, rotate(rms_norm(k, norms[1], shape.eps), angles), v)
         return rotate(rms_norm(q, norms[0], shape.eps), angles)
 
     def attend(
@@ -167,7 +188,7 @@ class Kernels:
         within = torch.arange(metadata.page_size, device=q.device)
         index = (metadata.block_table[:, :, None] * metadata.page_size + within).flatten(1)
         mask = torch.arange(index.shape[1], device=q.device) <= metadata.position[:, None]
-        k, v = cache.keys[index].transpose(1, 2), cache.values[index].transpose(1, 2)
+        k, v = (side.transpose(1, 2) for side in cache.read(index, q.dtype))
         out = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=mask[:, None, None], enable_gqa=True)
         return out.reshape(q.shape[0], -1)
 
@@ -183,10 +204,7 @@ class Kernels:
                 metadata.block_tables[slot][every // metadata.page_size] * metadata.page_size
                 + every % metadata.page_size
             )
-            k, v = (
-                side[index].repeat_interleave(repeat, dim=1).transpose(0, 1)[None]
-                for side in (cache.keys, cache.values)
-            )
+            k, v = (side.repeat_interleave(repeat, dim=1).transpose(0, 1)[None] for side in cache.read(index, q.dtype))
             mine = q[first : first + count].transpose(0, 1)[None]
             seen = F.scaled_dot_product_attention(mine, k, v, attn_mask=causal_lower_right(count, len(index)))
             out[first : first + count] = seen[0].transpose(0, 1)

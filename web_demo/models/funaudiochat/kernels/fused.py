@@ -17,7 +17,7 @@ from torch import Tensor
 from web_demo.models.funaudiochat.float8 import Float8Weight
 from web_demo.models.funaudiochat.kernels import linear as triton_linear
 from web_demo.models.funaudiochat.kernels import sample as triton_sample
-from web_demo.models.funaudiochat.kernels.attend import Attention
+from web_demo.models.funaudiochat.kernels.attend import Attention, as_kept
 from web_demo.models.funaudiochat.kernels.attend_prompt import attend_prompt
 from web_demo.models.funaudiochat.kernels.base import (
     DecodeMetadata,
@@ -62,8 +62,8 @@ def _store_kv_kernel(
     slot = tl.load(target + row)
     if head >= HEADS + KV_HEADS:
         place = values + (slot * KV_HEADS + head - HEADS - KV_HEADS) * DIM
-        tl.store(place + at, low.to(values.dtype.element_ty))
-        tl.store(place + HALF + at, high.to(values.dtype.element_ty))
+        tl.store(place + at, as_kept(low, values))
+        tl.store(place + HALF + at, as_kept(high, values))
     else:
         gains = q_norm
         if head >= HEADS:
@@ -74,11 +74,14 @@ def _store_kv_kernel(
         angles = rope + tl.load(position + row) * 2 * DIM
         turned_low = low * tl.load(angles + at) - high * tl.load(angles + DIM + at)
         turned_high = high * tl.load(angles + HALF + at) + low * tl.load(angles + DIM + HALF + at)
-        place = q_out + (row * HEADS + head) * DIM
         if head >= HEADS:
             place = keys + (slot * KV_HEADS + head - HEADS) * DIM
-        tl.store(place + at, turned_low.to(q_out.dtype.element_ty))
-        tl.store(place + HALF + at, turned_high.to(q_out.dtype.element_ty))
+            tl.store(place + at, as_kept(turned_low, keys))
+            tl.store(place + HALF + at, as_kept(turned_high, keys))
+        else:
+            out = q_out + (row * HEADS + head) * DIM
+            tl.store(out + at, turned_low.to(q_out.dtype.element_ty))
+            tl.store(out + HALF + at, turned_high.to(q_out.dtype.element_ty))
 
 
 @triton.jit

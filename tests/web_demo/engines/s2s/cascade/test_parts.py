@@ -1,13 +1,14 @@
 """The cascade with other recognisers and other voices than its own."""
 
 import asyncio
+from dataclasses import replace
 
 import aiohttp
 import numpy as np
 import pytest
 
 from tests.speech import recording
-from tests.talk import loud_s, s2s, serving, talking, until
+from tests.talk import loud_s, s2s, serving, talking, tone, until
 from tests.web_demo.server.asr import helpers as asr
 from tests.web_demo.server.tts import fakes as tts
 from web_demo.audio.samples import Audio
@@ -16,6 +17,7 @@ from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.errors import SetupError
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.settings import parse
+from web_demo.server.s2s.service import SERVICE
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
 from web_demo.server.tts.settings import TtsSettings
@@ -61,6 +63,35 @@ async def test_a_turn_longer_than_the_recogniser_takes_goes_to_it_in_pieces(part
     assert len(recogniser.asked) == 3
     assert max(asked["seconds"] for asked in recogniser.asked) <= 3.0
     assert transcript["text"].count("tenths") == 3
+
+
+async def test_a_long_turn_leaves_the_recogniser_to_other_conversations_and_to_other_clients(parts):
+    """Eight pieces of one turn, then two people who say little: one at the same address, one elsewhere."""
+    recogniser, _ = parts
+    recogniser.capabilities = replace(recogniser.capabilities, max_concurrency=1)
+    app = command_line("--asr-engine", "scripted", "--tts-engine", "tone")
+    here, there = {"X-Forwarded-For": "203.0.113.1"}, {"X-Forwarded-For": "203.0.113.2"}
+    async with (
+        serving(app) as server,
+        talking(server, headers=here) as long,
+        talking(server, headers=here) as neighbour,
+        talking(server, headers=there) as stranger,
+    ):
+        before = len(recogniser.asked)  # what the start measured
+        recogniser.hold()
+        await long.ask(asr.speech(8, 1.5))
+        await until(lambda: len(recogniser.asked) == before + 1)
+        await neighbour.ask(tone(0.5))
+        await stranger.ask(tone(0.7))
+        await until(lambda: len(server.app[SERVICE].engine._ears._turns._waiting.get("203.0.113.2", ())) == 1)
+        await until(lambda: len(server.app[SERVICE].engine._ears._turns._waiting.get("203.0.113.1", ())) == 1)
+        recogniser.go_on.set()
+        for talker in (long, neighbour, stranger):
+            await talker.final()
+    order = [round(asked["seconds"], 1) for asked in recogniser.asked[before:]]
+    assert len(order) == 10
+    assert order.index(0.7) == 1  # another client's turn is next
+    assert order.index(0.5) <= 3  # and of one client's conversations none waits for more than a piece of each
 
 
 async def test_an_interrupted_answer_stops_the_voice(parts):
@@ -158,9 +189,11 @@ def test_an_openai_part_without_an_address_is_refused_in_words(arguments, option
         command_line(*arguments)
 
 
-def test_parts_for_an_engine_that_has_none_are_refused():
-    with pytest.raises(SetupError, match="--asr-engine funasr work with --engine embedded only, not with funaudiochat"):
-        create_app(parse(S2sSettings, ["--engine", "funaudiochat", "--asr-engine", "funasr"]))
+def test_a_voice_for_an_engine_that_has_its_own_is_refused():
+    with pytest.raises(
+        SetupError, match="--tts-engine openai works with --engine embedded only, not with funaudiochat"
+    ):
+        create_app(parse(S2sSettings, ["--engine", "funaudiochat", "--tts-engine", "openai"]))
 
 
 def test_the_parts_get_the_settings_of_their_services():

@@ -11,8 +11,11 @@ from aiohttp import web
 
 from tests.speech import recording
 from tests.talk import s2s, serving, talking, tone
-from web_demo.engines.base import Exchange, ToolCall, ToolExchange, ToolResult, TurnRequest
+from tests.web_demo.server.asr.helpers import ScriptedAsr
+from tests.web_demo.server.tts.fakes import ToneTts
+from web_demo.engines.base import Exchange, Heard, SpeechText, ToolCall, ToolExchange, ToolResult, TurnRequest
 from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
+from web_demo.engines.s2s.cascade.engine import CascadeS2s
 from web_demo.engines.s2s.cascade.language_model import LlmResponder, messages
 from web_demo.errors import EngineFailed, SetupError
 from web_demo.server.protocal import AudioData, Metadata
@@ -65,6 +68,17 @@ def test_a_chat_has_the_system_prompt_the_history_and_what_was_heard():
     system, *rest = ((part["role"], part["content"]) for part in chat)
     assert rest == [("user", "one"), ("assistant", "first"), ("user", "two"), ("user", "three")]
     assert system[0] == "system"
+
+
+def test_a_side_that_is_missing_has_no_message_and_calls_stand_before_their_answer():
+    calls = ToolExchange((ToolCall("1", "get_weather", {"city": "Paris"}),), (ToolResult("1", "sunny"),))
+    history = (Exchange("", "Welcome."), Exchange("hi", ""), Exchange("how is it", "Sunny.", None, (calls,)))
+    roles = [message["role"] for message in messages("", turn(history=history))]
+    assert roles == ["system", "assistant", "user", "user", "assistant", "tool", "assistant"]
+
+
+async def test_unasked_it_says_who_it_is():
+    assert "stand-in" in await said(BuiltInResponder(), "")
 
 
 def test_how_to_speak_is_added_to_any_prompt_where_the_answer_is_spoken():
@@ -230,13 +244,23 @@ async def test_an_answer_without_words_or_cut_by_the_limit_ends_in_words(deltas,
         assert "\u4e00" <= (await said(llm, "hello", turn(language="zh")))[-2] <= "\u9fff"
 
 
-async def test_thoughts_that_open_in_the_prompt_are_held_for_models_that_are_known_to():
+async def test_thoughts_that_open_in_the_prompt_are_never_read_out_whatever_the_model_is_called():
     async with chat_server(["Okay, the user", " greets.</think>", "Ahoy."]) as (url, _):
         async with responder(url, "Qwen3-4B-Thinking-2507") as llm:
             assert await said(llm, "hello") == "Ahoy."
         async with responder(url, "tiny") as llm:
-            await said(llm, "hello")  # nothing told yet that it is one of these
             assert await said(llm, "hello") == "Ahoy."
+            assert await said(llm, "hello") == "Ahoy."
+
+
+async def test_a_reply_of_calls_alone_tells_nothing_of_how_a_model_thinks():
+    call = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "weather", "arguments": "{}"}}]}
+    deltas: list = [call]
+    async with chat_server(deltas) as (url, _), responder(url, "tiny") as llm:
+        async for _delta in llm.reply("hello", turn(tools=({"name": "weather"},))):
+            pass
+        deltas[:] = ["Okay, the user", " greets.</think>", "Ahoy."]
+        assert await said(llm, "hello") == "Ahoy."
 
 
 async def test_a_held_thought_that_the_limit_cuts_off_is_not_read_out():
@@ -244,14 +268,15 @@ async def test_a_held_thought_that_the_limit_cuts_off_is_not_read_out():
         assert await said(llm, "hello") == ONLY_THOUGHT
 
 
-async def test_a_model_known_for_thinking_that_does_not_is_held_once_only():
+@pytest.mark.parametrize(("model", "first"), [("deepseek-r1", "Ahoy. "), ("tiny", "Okay. ")])
+async def test_a_model_that_does_not_think_is_held_once_only(model, first):
     hold = asyncio.Event()
-    async with chat_server(["Ahoy. ", "Sailor."], hold=hold) as (url, _), responder(url, "deepseek-r1") as llm:
+    async with chat_server([first, "Sailor."], hold=hold) as (url, _), responder(url, model) as llm:
         hold.set()
-        assert await said(llm, "hello") == "Ahoy. Sailor."
+        assert await said(llm, "hello") == f"{first}Sailor."
         hold.clear()
         reply = llm.reply("hello", turn())
-        assert await anext(reply) == "Ahoy. "
+        assert await anext(reply) == first
         hold.set()
         assert [delta async for delta in reply] == ["Sailor."]
 
@@ -303,6 +328,19 @@ async def test_calls_that_a_model_writes_into_its_text_are_calls():
     async with chat_server(deltas) as (url, _), responder(url, "tiny") as llm:
         steps = [step async for step in llm.reply("weather?", turn(tools=(WEATHER,)))]
     assert [(call.name, call.arguments) for call in steps] == [("weather", {"city": "Paris"})]
+
+
+@pytest.mark.parametrize(
+    ("choice", "asked"),
+    [("required", "required"), ("get_weather", {"type": "function", "function": {"name": "get_weather"}})],
+)
+async def test_a_call_can_be_demanded_until_its_result_is_there(choice, asked):
+    tools = ({"name": "get_weather", "parameters": {"type": "object"}},)
+    exchange = ToolExchange((ToolCall("1", "get_weather", {}),), (ToolResult("1", "sunny"),))
+    async with chat_server(["ok"]) as (url, requests), responder(url, "tiny") as llm:
+        await said(llm, "weather", turn(tools=tools, tool_choice=choice))
+        await said(llm, "weather", turn(tools=tools, tool_choice=choice, tool_exchanges=(exchange,)))
+    assert [request.get("tool_choice") for request in requests] == [asked, None]
 
 
 async def test_what_cannot_be_called_is_not_offered_and_a_model_that_takes_no_functions_is_told_of():
@@ -373,3 +411,34 @@ async def test_a_function_is_called_and_answered_over_the_wire_and_the_turn_is_h
         await talker.final(end)
         assert talker.texts()[-1] == "\n[Final: It is sunny.]"
         assert len(heard) == 1
+
+
+async def test_what_is_written_needs_no_recogniser_and_sound_is_recognised_once_however_often_it_is_asked_for():
+    class Ears(ScriptedAsr):
+        async def transcribe(self, audio, **options):
+            await asyncio.sleep(0)
+            return await super().transcribe(audio, **options)
+
+    ears = Ears()
+    engine = CascadeS2s(ears, BuiltInResponder(), ToneTts())
+    sound = tone(0.5, 16_000)
+    written = [step async for step in engine.respond(TurnRequest("t", "c", text="hello"))]
+    assert not [step for step in written if isinstance(step, Heard)]
+    assert ears.asked == []
+    history = (Exchange("", "", sound),)  # never answered
+    beside, steps = await asyncio.gather(
+        engine.transcribe(sound), _steps(engine, TurnRequest("t", "c", sound, "", history))
+    )
+    assert [step.text for step in steps if isinstance(step, Heard)] == [beside]
+    assert len(ears.asked) == 1
+
+
+@pytest.mark.parametrize(("asked", "given"), [("", "中文男"), ("nobody", "中文男"), ("中文女", "中文女")])
+async def test_an_answer_has_the_voice_that_is_asked_for_where_there_is_one(asked, given):
+    engine = CascadeS2s(ScriptedAsr(), BuiltInResponder(), ToneTts(), "中文男")
+    steps = await _steps(engine, TurnRequest("t", "c", text="hello", voice=asked))
+    assert {step.voice for step in steps if isinstance(step, SpeechText)} == {given}
+
+
+async def _steps(engine, request):
+    return [step async for step in engine.respond(request)]

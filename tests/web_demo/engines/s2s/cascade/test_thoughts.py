@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from web_demo.engines.s2s.cascade.thoughts import AnswerFilter
+from web_demo.engines.s2s.cascade.thoughts import AnswerFilter, may_begin_a_thought
 
 
 def read(text: str, *, cuts: tuple[int, ...] = (), holds: bool = False) -> tuple[str, AnswerFilter]:
@@ -45,6 +45,22 @@ def test_thoughts_and_calls_are_no_answer_however_the_text_is_cut(text: str, ans
         cuts = tuple(sorted(chance.randrange(len(text) + 1) for _ in range(chance.randrange(8))))
         assert read(text, cuts=cuts)[0] == answer, cuts
     assert read(text, cuts=tuple(range(len(text))))[0] == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "may_be"),
+    [
+        ("", True),
+        ("O", True),
+        ("Okay, so", True),
+        ("\n嗯，用户", True),
+        ("Let’s", True),
+        ("Ahoy", False),
+        ("你好", False),
+    ],
+)
+def test_how_models_begin_to_think_is_known(text: str, may_be: bool) -> None:
+    assert may_begin_a_thought(text) == may_be
 
 
 def test_text_is_not_held_back_unless_it_may_be_a_tag() -> None:

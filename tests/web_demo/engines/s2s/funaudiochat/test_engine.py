@@ -89,6 +89,13 @@ async def test_the_second_turn_is_the_same_with_and_without_the_kept_first_one()
         assert await answer(engine, second) == kept
 
 
+async def test_what_is_written_is_answered_by_voice_and_so_is_nothing_at_all() -> None:
+    async with running() as engine:
+        for request in (turn(1, audio=None, text="Hello?"), turn(2, audio=None), turn(3, text="and this")):
+            assert [step for step in await answer(engine, request) if isinstance(step, SpeechCodes)]
+        assert await engine.transcribe(sound(1)) is None
+
+
 async def test_closing_the_answer_frees_its_slot_within_one_step() -> None:
     async with running(slots=1, max_new_tokens=500, max_waiting=1) as engine:
         async with aclosing(engine.respond(turn(1, sampling=Sampling(seed=1)))) as steps:
@@ -209,7 +216,7 @@ async def test_the_text_is_whole_characters() -> None:
 
 def settings(**changes: Any) -> Any:
     values = {"model_path": CHECKPOINT, "tts_model_path": Path("tts"), "tts_gpu": 1, "device": "cpu"}
-    values |= {"dtype": "auto", "max_sessions": 9}
+    values |= {"dtype": "auto", "speech_cache": "auto", "max_sessions": 9}
     return SimpleNamespace(**(values | changes))
 
 
@@ -226,13 +233,21 @@ def test_without_weights_or_a_gpu_it_says_why_it_cannot_run(tmp_path: Path) -> N
 def test_the_detokenizer_child_gets_its_own_gpu_and_a_slot_for_each_session() -> None:
     engine = funaudiochat.create(settings(device="cuda:0"))
     assert registry.load(engine.speech.factory)
-    assert engine.speech.options == {"model_path": "tts", "device": "cuda:1", "slots": 9, "beside": ""}
+    assert engine.speech.options == {
+        "model_path": "tts",
+        "device": "cuda:1",
+        "slots": 9,
+        "beside": "",
+        "beside_cache": "auto",
+    }
 
 
 @pytest.mark.parametrize("device", ["cuda:1", "cuda"])
 def test_on_the_same_gpu_the_detokenizer_knows_who_needs_the_rest(device: str) -> None:
-    engine = funaudiochat.create(settings(device=device, tts_gpu=device.count("1"), dtype="float8"))
-    assert engine.speech.options["beside"] == "float8"
+    engine = funaudiochat.create(
+        settings(device=device, tts_gpu=device.count("1"), dtype="float8", speech_cache="float8")
+    )
+    assert (engine.speech.options["beside"], engine.speech.options["beside_cache"]) == ("float8", "float8")
 
 
 @pytest.mark.parametrize("sessions", [2, 8])
@@ -247,7 +262,7 @@ async def test_people_talking_at_once_over_sockets_each_get_their_own_answer(ses
             return talker.texts()[-1], (np.abs(talker.sound().samples) > 0.05).sum() / 24_000
 
     engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, LIMITS)
-    async with serving(s2s(engine)) as server:
+    async with serving(s2s(engine, max_sessions_per_client=sessions)) as server:
         alone = [await talk(server, number) for number in range(2)]
         together = await asyncio.gather(*(talk(server, number) for number in range(sessions)))
         assert [text for text, _ in together[:2]] == [text for text, _ in alone]

@@ -32,6 +32,24 @@ def test_past_turns_are_heard_where_their_sound_was_kept_and_read_otherwise() ->
     assert sounds == [earlier, SOUND]
 
 
+def test_who_said_nothing_has_no_message_and_what_was_written_is_read() -> None:
+    written, sounds = conversation(turn(audio=None, text="Hello?"), "<AUDIO>")
+    assert (written[1:], sounds) == ([("user", "Hello?")], [])
+    both, sounds = conversation(turn(text="and this"), "<AUDIO>")
+    assert (both[1:], sounds) == ([("user", "<AUDIO>and this")], [SOUND])
+    history = (Exchange("", "Welcome."), Exchange("hi", ""), Exchange("there", "Hello."))
+    unasked, _ = conversation(turn(audio=None, history=history), "<AUDIO>")
+    assert unasked[1:] == [("assistant", "Welcome."), ("user", "hi"), ("user", "there"), ("assistant", "Hello.")]
+
+
+def test_calls_of_earlier_turns_stand_before_their_answers() -> None:
+    calls = ToolExchange((ToolCall("1", "get_weather", {}),), (ToolResult("1", "sunny"),))
+    history = (Exchange("how is it", "It is sunny.", None, (calls,)),)
+    messages, _ = conversation(turn(history=history), "<AUDIO>")
+    assert [role for role, _ in messages[1:]] == ["user", "assistant", "user", "assistant", "user"]
+    assert "sunny" in messages[3][1]
+
+
 def test_a_client_prompt_follows_the_sentence_that_sets_the_mode() -> None:
     assert system_message(turn(system_prompt="Be brief."), call_tools=False) == f"{DEFAULT_S2M_PROMPT} Be brief."
     whole = DEFAULT_S2M_PROMPT + " You are Yun."

@@ -56,6 +56,16 @@ def test_the_batch_makes_the_tokens_of_the_plain_path(lm):
         assert list(generate(lm, given, choose)) == together(lm, [index])[0]
 
 
+def test_many_inputs_are_read_in_few_passes_of_bounded_size(lm, monkeypatch):
+    monkeypatch.setattr("web_demo.models.cosyvoice3.lm.batch._READ_POSITIONS", 26)
+    passes = []
+    forward = lm.forward
+    monkeypatch.setattr(lm, "forward", lambda x, *rest, **more: passes.append(x.shape[:2]) or forward(x, *rest, **more))
+    batch = LmBatch(lm, slots=4, capacity=600, batches=(1, 2, 4))
+    batch.step([batch.add(INPUTS[index], seed=index) for index in (0, 1, 2, 1)])
+    assert passes == [(2, 7), (1, 15), (1, 15)]
+
+
 def test_a_slot_used_again_remembers_nothing(lm):
     batch = LmBatch(lm, slots=1, capacity=600, batches=(1,))
     results = []

@@ -16,6 +16,7 @@ from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.scheduler import Limits, TooLong
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
 from web_demo.models.funaudiochat.engine.state import uniform_table
+from web_demo.models.funaudiochat.float8 import FORMAT
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.parity import read_audio, run_settings
 from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, PromptAudio
@@ -157,19 +158,26 @@ def test_an_abort_between_frames_frees_the_slot_and_leaves_the_others_alone(
     assert answers["stays"] == alone(model, stays.prompt, GREEDY)
 
 
-def test_a_nan_in_one_row_ends_that_turn_alone_and_leaves_no_trace(model: FunAudioChat, processor: Processor) -> None:
-    engine = Engine(model, LIMITS)
+@pytest.mark.parametrize("cache", [None, FORMAT])
+def test_a_nan_in_one_row_ends_that_turn_alone_and_leaves_no_trace(
+    model: FunAudioChat, processor: Processor, cache: torch.dtype | None
+) -> None:
+    engine = Engine(model, LIMITS, speech_cache=cache)
+
+    def by_itself(request: Request) -> Answer:
+        return together(Engine(model, LIMITS, speech_cache=cache), {0: [request]})[0][request.request_id]
+
     healthy, sick = (Request(name, spoken(processor, seed), GREEDY) for name, seed in (("healthy", 1), ("sick", 2)))
     poisoned = replace(sick.prompt.audios[0], features=torch.full_like(sick.prompt.audios[0].features, torch.nan))
     sick = replace(sick, prompt=replace(sick.prompt, audios=(poisoned,)))
     answers, ends = together(engine, {0: [sick, healthy]})
     assert ends["sick"].end is EndReason.FAILED
     assert "not finite" in ends["sick"].error
-    assert answers["healthy"] == alone(model, healthy.prompt, GREEDY)
+    assert answers["healthy"] == by_itself(healthy)
     after = Request("after", sick.prompt, GREEDY)
     after = replace(after, prompt=spoken(processor, 2))
     answers, _ = together(engine, {0: [after]})  # takes the same slot and pages
-    assert answers["after"] == alone(model, after.prompt, GREEDY)
+    assert answers["after"] == by_itself(after)
 
 
 def test_running_out_of_memory_in_a_prefill_ends_that_turn_alone(model: FunAudioChat, processor: Processor) -> None:

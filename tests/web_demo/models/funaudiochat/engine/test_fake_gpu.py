@@ -15,6 +15,7 @@ from tests.fake_gpu import DEVICE, capture, fake_gpu
 from tests.web_demo.models.funaudiochat.engine.test_engine import LIMITS, SAMPLED
 from web_demo.models.funaudiochat.engine.runner import Runner
 from web_demo.models.funaudiochat.engine.sequence import Request, Turn, prefix_keys
+from web_demo.models.funaudiochat.float8 import FORMAT
 from web_demo.models.funaudiochat.kernels.base import Kernels
 from web_demo.models.funaudiochat.kernels.fused import TritonKernels
 from web_demo.models.funaudiochat.loader import load_model
@@ -40,8 +41,10 @@ def test_a_prefill_and_the_encoder_of_sounds_can_be_captured(golden: Path) -> No
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # whether weights are one storage
 @pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("speech", [True, False])
-def test_a_frame_can_be_captured(golden: Path, processor: Processor, speech: bool, fused: bool) -> None:
+@pytest.mark.parametrize(("speech", "cache"), [(True, None), (False, None), (True, FORMAT)])
+def test_a_frame_can_be_captured(
+    golden: Path, processor: Processor, speech: bool, cache: torch.dtype | None, fused: bool
+) -> None:
     model, config = load_model(golden / "checkpoint", dtype=torch.bfloat16)
     prompt = processor.prompt(processor.render([("user", "Hi.")]))
     bad_words = ((config.audio_bos_id, 7),)
@@ -50,7 +53,7 @@ def test_a_frame_can_be_captured(golden: Path, processor: Processor, speech: boo
     turn = Turn(request, prefix_keys(prompt, config.audio_id), slot=0, pages=list(range(1, 20)))
     with fake_gpu() as gpu:
         gpu.take(model)
-        runner = Runner(model, LIMITS, TritonKernels() if fused else Kernels())
+        runner = Runner(model, LIMITS, TritonKernels() if fused else Kernels(), speech_cache=cache)
         runner.admit(turn)
         rows = torch.zeros(4, dtype=torch.long, device=DEVICE)
         packet = capture(partial(runner._compute, speech=speech, pages=10), rows)

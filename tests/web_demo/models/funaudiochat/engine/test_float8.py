@@ -1,7 +1,8 @@
-"""Weights in 8 bits: how far they are from the real ones, and that the engine multiplies with exactly them."""
+"""8 bits: how far weights are from the real ones, that the engine multiplies with exactly them, and caches of half the size."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from tests.web_demo.models.funaudiochat.engine.test_engine import GREEDY, LIMITS, SAMPLED, alone, spoken, together
 from web_demo.models.funaudiochat.engine.engine import Engine
+from web_demo.models.funaudiochat.engine.runner import bytes_per_page
 from web_demo.models.funaudiochat.engine.sequence import Request
-from web_demo.models.funaudiochat.float8 import Float8Weight, is_rounded, rounded, widened
+from web_demo.models.funaudiochat.float8 import FORMAT, Float8Weight, is_rounded, rounded, widened
 from web_demo.models.funaudiochat.loader import SCALE, load_model
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import Processor
@@ -59,3 +61,24 @@ def test_a_second_engine_on_the_same_model_shares_its_weights(golden: Path) -> N
         assert one.qkv.values.data_ptr() == other.qkv.values.data_ptr()
     stored = [part for module in model.modules() if (part := getattr(module, SCALE, None)) is not None]
     assert all(scale.dtype is torch.float32 for scale in stored)
+
+
+def test_a_speech_head_cache_in_8_bits_changes_codes_alone_and_no_row_by_its_neighbours(
+    model: FunAudioChat, processor: Processor
+) -> None:
+    settings = [GREEDY, SAMPLED, replace(SAMPLED, speech=False, force_audio_bos=False)]
+    requests = [Request(f"r{seed}", spoken(processor, seed), one) for seed, one in enumerate(settings)]
+    answers, _ = together(Engine(model, LIMITS, speech_cache=FORMAT), {0: requests[:2], 3: requests[2:]})
+    for request in requests:
+        solo, _ = together(Engine(model, LIMITS, speech_cache=FORMAT), {0: [request]})
+        assert answers[request.request_id] == solo[request.request_id]
+    assert answers["r2"] == alone(model, requests[2].prompt, settings[2])  # text alone asks nothing of the speech head
+
+
+def test_a_cache_in_8_bits_takes_half_and_a_page_says_so(model: FunAudioChat) -> None:
+    whole, eight_bits = (Engine(model, LIMITS, speech_cache=one).runner for one in (None, FORMAT))
+    assert eight_bits.crq.memory.nbytes * model.dtype.itemsize == whole.crq.memory.nbytes
+    assert eight_bits.backbone.memory.nbytes == whole.backbone.memory.nbytes
+    for runner, cache in ((whole, None), (eight_bits, FORMAT)):
+        caches = runner.crq.memory.nbytes + runner.backbone.memory.nbytes
+        assert bytes_per_page(model, LIMITS.page_tokens, cache) * LIMITS.pages == caches

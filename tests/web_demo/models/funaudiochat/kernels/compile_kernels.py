@@ -12,9 +12,11 @@ compute capability without its point. Prints a line a kernel; exits 1 when one d
 from __future__ import annotations
 
 import sys
+from itertools import product
 from typing import Any
 
 import triton
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
@@ -75,15 +77,19 @@ def variants(capability: int) -> list[tuple[Any, dict[str, str], dict[str, Any],
         for number in (0, 3):
             sizes = {"BY_MASS": by_mass, "PASS": number, "PASSES": 6, "DIGIT_BITS": 5, "TILE": 256} | blocks
             found.append((triton_sample._wide_pass_kernel, wide, sizes, {}))
-    for count, kv_heads, dim in (BACKBONE, CRQ, TINY):
-        sizes = {"HEADS": count, "KV_HEADS": kv_heads, "DIM": dim}
-        found.append((fused._store_kv_kernel, heads, sizes, {}))
+    kept = [(HIDDEN, tl.bfloat16)]
+    if capability >= 89:  # the first with conversions from and to 8 bits
+        kept.append(("*fp8e4nv", tl.float16))
+    for (cache, wide), (count, kv_heads, dim) in product(kept, (BACKBONE, CRQ, TINY)):
+        sizes, caches = {"HEADS": count, "KV_HEADS": kv_heads, "DIM": dim}, {"keys": cache, "values": cache}
+        found.append((fused._store_kv_kernel, heads | caches, sizes, {}))
+        sizes = sizes | {"WIDE": wide}
         for tiles in (triton_attend.tiles_for(1), triton_attend.tiles_for(64)):
             parts = sizes | {"ROWS": 16, "BLOCK": tiles.block, "SPLITS": tiles.splits, "STAGES": tiles.stages}
             options = {"num_warps": tiles.warps, "num_stages": tiles.stages}
-            found.append((triton_attend._attend_kernel, attend, parts, options))
+            found.append((triton_attend._attend_kernel, attend | caches, parts, options))
         parts = sizes | {"TOKENS": RUN_TOKENS, "BLOCK": attend_prompt.BLOCK_POSITIONS}
-        found.append((attend_prompt._attend_prompt_kernel, prompts, parts, {"num_stages": 2}))
+        found.append((attend_prompt._attend_prompt_kernel, prompts | caches, parts, {"num_stages": 2}))
     shared = SHARED_MEMORY[capability]
     for eight_bits in (False, True):
         kind = {"weight": "*u8" if eight_bits else HIDDEN}

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
-from web_demo.models.funaudiochat.float8 import rounded, widened
+from web_demo.models.funaudiochat.float8 import FORMAT, LARGEST, rounded, widened
 from web_demo.models.funaudiochat.kernels import attend, linear
 from web_demo.models.funaudiochat.kernels.base import DecodeMetadata, HeadShape, Kernels, LayerCache, PromptMetadata
 from web_demo.models.funaudiochat.kernels.fused import TritonKernels
@@ -23,9 +23,16 @@ def randn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, device=DEVICE, generator=torch.Generator(DEVICE).manual_seed(sum(shape)))
 
 
-def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> None:
+def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...], *, eight_bits: bool = False) -> None:
+    """In 8 bits a number beside a rounding boundary may come out one step away. Triton's interpreter loses the carry of a
+    mantissa that is rounded up to the next power of two, so there a few may be far away."""
     for a, b in zip(one, other, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+        if eight_bits:
+            away = (a - b).abs() > 0.05 + 0.13 * b.abs()
+            assert away.float().mean() <= (0.0 if DEVICE == "cuda" else 0.02)
+            assert (a - b).abs().mean() < 5e-3
+        else:
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("eight_bits", [False, True])
@@ -58,10 +65,20 @@ def test_gated() -> None:
     torch.testing.assert_close(PLAIN.gated(value), FUSED.gated(value), atol=1e-5, rtol=1e-5)
 
 
+def rounded_cache(cache: LayerCache) -> LayerCache:
+    """The same in 8 bits; numbers that a cache of this format holds."""
+    return LayerCache(cache.keys.to(FORMAT), cache.values.to(FORMAT))
+
+
+def widened_cache(cache: LayerCache) -> LayerCache:
+    return LayerCache(cache.keys.float(), cache.values.float())
+
+
 @pytest.mark.parametrize("tiles", [attend.Tiles(64, 1, 4, 3), attend.tiles_for(1), attend.tiles_for(32)])
+@pytest.mark.parametrize("eight_bits", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
 def test_heads_are_placed_and_attended(
-    heads: int, kv_heads: int, dim: int, tiles: attend.Tiles, monkeypatch: pytest.MonkeyPatch
+    heads: int, kv_heads: int, dim: int, eight_bits: bool, tiles: attend.Tiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attend, "tiles_for", lambda rows: tiles)
     shape = HeadShape(heads, kv_heads, dim, 1e-6)
@@ -70,6 +87,8 @@ def test_heads_are_placed_and_attended(
     plain, fused, alone = (
         LayerCache(randn(positions, kv_heads, dim), randn(positions + 1, kv_heads, dim)[1:]) for _ in range(3)
     )
+    if eight_bits:
+        plain, fused, alone = map(rounded_cache, (plain, fused, alone))
     position = torch.tensor([0, 7, 200, 139], device=DEVICE)
     order = torch.randperm(rows * pages_a_row, generator=torch.Generator().manual_seed(1)).to(DEVICE) + 1
     blocks = order.view(rows, pages_a_row).repeat(1, 2)[:, :pages_a_row]  # a view with a stride of its own
@@ -79,24 +98,44 @@ def test_heads_are_placed_and_attended(
     results = []
     for kernels, cache in ((PLAIN, plain), (FUSED, fused)):
         out = kernels.attend(qkv, norms, rope, metadata, cache, shape)
-        results.append((out, cache.keys, cache.values))
+        kept = widened_cache(cache)
+        results.append((out, kept.keys, kept.values))
         again = kernels.attend(qkv, norms, rope, metadata, cache, shape)  # the same place is written with the same
         assert torch.equal(out, again)
-    same(*results)
+    same(*results, eight_bits=eight_bits)
     place = (qkv, norms, rope, position, metadata.target)
     torch.testing.assert_close(
         FUSED.store_kv(*place, alone, shape), PLAIN.store_kv(*place, plain, shape), atol=1e-5, rtol=1e-5
     )
-    same((alone.keys, alone.values), (plain.keys, plain.values))
+    kept, expected = widened_cache(alone), widened_cache(plain)
+    same((kept.keys, kept.values), (expected.keys, expected.values), eight_bits=eight_bits)
 
 
+def test_a_cache_in_8_bits_cuts_what_is_too_large_and_keeps_what_is_not_a_number() -> None:
+    """A turn whose numbers broke must still be seen to be broken."""
+    shape = HeadShape(2, 2, 16, 1e-6)
+    qkv = randn(3, 6 * 16)
+    qkv[0, -32:] = 1000.0
+    qkv[1, -32:] = float("nan")
+    position = torch.arange(3, device=DEVICE)
+    for kernels in (PLAIN, FUSED):
+        cache = rounded_cache(LayerCache(randn(8, 2, 16), randn(8, 2, 16)))
+        kernels.store_kv(qkv, (randn(16), randn(16)), randn(8, 2, 16), position, position + 4, cache, shape)
+        assert (cache.values[4].float() == LARGEST).all()
+        if kernels is PLAIN or DEVICE == "cuda":  # Triton's interpreter makes a number of it
+            assert cache.values[5].float().isnan().all()
+        assert cache.values[6].float().isfinite().all()
+
+
+@pytest.mark.parametrize("eight_bits", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
-def test_prompts_are_attended(heads: int, kv_heads: int, dim: int) -> None:
+def test_prompts_are_attended(heads: int, kv_heads: int, dim: int, eight_bits: bool) -> None:
     """Runs that begin a turn, go on with one, share a turn, end in a block and past one; padding belongs to no run."""
     shape = HeadShape(heads, kv_heads, dim, 1e-6)
     page_size, pages, slots = 20, 9, 3
     positions = (slots * pages + 1) * page_size
     cache = LayerCache(randn(positions, kv_heads, dim), randn(positions + 1, kv_heads, dim)[1:])
+    cache = rounded_cache(cache) if eight_bits else cache
     order = torch.randperm(slots * pages, generator=torch.Generator().manual_seed(1)).to(DEVICE) + 1
     runs = [[0, 0, 16, 0], [0, 16, 5, 16], [2, 21, 16, 100], [2, 37, 1, 116], [1, 38, 2, 63], [0, 0, 0, 0]]
     tokens = torch.zeros(48, dtype=torch.long, device=DEVICE)  # not read by the attention
