@@ -85,7 +85,10 @@ async def decode(decoders: Decoders, recording: FilePart) -> Audio:
     """The recording as Audio at WIRE_RATE, checked: 1 to 30 s, with speech in it."""
     check_size(recording.size)
     async with decoders.decoding(recording.file, recording.size, max_s=MAX_PROMPT_S, rate=WIRE_RATE) as sound:
-        audio = await sound.whole()
+        whole = await sound.whole()
+    audio = Audio(
+        whole.samples[: round(MAX_PROMPT_S * whole.rate)], whole.rate
+    )  # a little more is padding of its encoder
     if sound.warnings and audio.samples.any():  # silence has an error of its own
         raise UnsupportedMedia(f"{'; '.join(sound.warnings)}: a voice is made of a whole recording with one track")
     await off_loop(_check, audio)
