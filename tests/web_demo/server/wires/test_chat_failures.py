@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import os
 import signal
 import time
-import weakref
 
 import aiohttp
 import pytest
@@ -191,25 +189,6 @@ async def test_a_peer_that_vanishes_without_a_word_frees_its_session(monkeypatch
         relay.go.clear()
         await until(lambda: not server.service.sessions)
         await until(lambda: engine.live == 0)
-
-
-@pytest.mark.parametrize("interruptions", [0, 1])
-async def test_a_session_that_ends_in_an_answer_is_freed_at_once_with_all_its_sound(interruptions):
-    """Not at the next collection of everything, before which many of them may come."""
-    async with serving(s2s(ScriptedS2s(say(LONG)))) as server:
-        gc.collect()
-        gc.disable()
-        try:
-            async with talking(server) as talker:
-                for _ in range(interruptions + 1):
-                    position = len(talker.log)
-                    await talker.start()
-                    await talker.ask()
-                    await talker.audio(position)
-                session = weakref.ref(next(iter(server.service.sessions)))
-            await until(lambda: session() is None)
-        finally:
-            gc.enable()
 
 
 async def test_a_clock_that_jumps_by_days_changes_nothing_in_a_conversation(monkeypatch):
