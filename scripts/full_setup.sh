@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/operations/environment.sh
 source scripts/operations/environment.sh
 
-readonly VLLM_VENV=.venv-vllm
+readonly VLLM_VENV=.venv-vllm COSYVOICE_VENV=.venv-cosyvoice
 
 usage() {
     cat <<'HELP'
@@ -15,12 +15,12 @@ Safe to run again: only what is missing is done.
 
   --cpu-only             the small core alone: embedded engines, no torch
   --with-vllm            vLLM in an environment of its own (.venv-vllm); its pins clash with everything else
-  --with-cosyvoice       fetch the CosyVoice submodule (reference code; the services do not need it)
+  --with-cosyvoice       upstream's code for --engine cosyvoice (a submodule), with an environment of its own (.venv-cosyvoice)
   --no-system-packages   do not use apt-get
   --no-doctor            leave out the checks at the end
 
 environment:
-  TORCH_INDEX_URL        package index of PyTorch (default: cu126, cu128 or cu130 by the driver, cpu without a GPU)
+  TORCH_INDEX_URL        package index of PyTorch in .venv (default: cu126, cu128 or cu130 by the driver, cpu without a GPU)
   PYTHON                 the Python to make the environments with (default: the first of 3.11 or newer)
 HELP
 }
@@ -58,19 +58,24 @@ install_system_packages() {
 install_system_packages
 make_venv .venv
 requirements=(requirements.txt requirements-nodeps.txt pyproject.toml)
+torch_index=${TORCH_INDEX_URL:-}
+unset TORCH_INDEX_URL
 if [[ $models == 1 ]]; then
     requirements+=(requirements-models.txt)
-    if [[ -z ${TORCH_INDEX_URL:-} ]] && has nvidia-smi; then
+    if [[ -z $torch_index ]] && has nvidia-smi; then
         build=$(cuda_index)
-        export TORCH_INDEX_URL=https://download.pytorch.org/whl/$build
+        torch_index=https://download.pytorch.org/whl/$build
         printf 'PyTorch build: %s\n' "$build"
     fi
 fi
-install_requirements .venv "${requirements[@]}"
+TORCH_INDEX_URL=$torch_index install_requirements .venv "${requirements[@]}"
 
 if [[ $cosyvoice == 1 ]]; then
     [[ -f .gitmodules ]] || fail "this checkout has no submodules (.gitmodules is missing): clone it with git"
     git submodule update --init --recursive third_party/CosyVoice
+    make_venv "$COSYVOICE_VENV"
+    # Its older torch is not in the index of every CUDA: the registry's build runs with any driver for CUDA 12 or newer.
+    install_requirements "$COSYVOICE_VENV" requirements-cosyvoice.txt
 fi
 if [[ $vllm == 1 ]]; then
     make_venv "$VLLM_VENV"

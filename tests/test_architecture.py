@@ -131,15 +131,15 @@ def test_no_folder_is_full():
     assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}
 
 
-def test_nothing_but_an_engine_of_others_code_changes_the_path():
-    """Programs find the checkout because it is installed (`pip install -e .`). Upstream's CosyVoice is not a package."""
+def test_no_program_changes_the_path():
+    """Programs find the checkout because it is installed (`pip install -e .`), and children by their environment."""
     changing = {
         str(path.relative_to(ROOT))
         for top in ("web_demo", "utils", "scripts", "tests")
         for path in (ROOT / top).rglob("*.py")
         if re.search(r"sys\.path\.(insert|append|extend)\(", path.read_text("utf-8"))
     }
-    assert changing == {"web_demo/engines/tts/cosyvoice.py"}
+    assert changing == set()
 
 
 def test_nothing_waits_by_the_wall_clock():

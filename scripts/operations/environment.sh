@@ -58,7 +58,7 @@ install_requirements() {
         case $file in
             pyproject.toml) "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e . ;;
             *nodeps*) "$venv/bin/python" -m pip install --no-deps -r "$file" ;;
-            *models*) install_torch "$venv" "$file" && "$venv/bin/python" -m pip install -r "$file" ;;
+            *models* | *cosyvoice*) install_torch "$venv" "$file" && "$venv/bin/python" -m pip install -r "$file" ;;
             *) "$venv/bin/python" -m pip install -r "$file" ;;
         esac || fail "pip could not install $file (see above). Run the same command again once the cause is gone"
     done
@@ -68,13 +68,14 @@ install_requirements() {
 # Without an NVIDIA GPU on Linux, take the CPU build: the default index has the CUDA build there, gigabytes of it. Where the
 # CPU index cannot be reached, pip's own configuration decides.
 install_torch() {
-    local venv=$1 pin index=${TORCH_INDEX_URL:-}
-    pin=$(grep -E '^torch==' "$2") || fail "$2 pins no torch"
+    local venv=$1 pins index=${TORCH_INDEX_URL:-}
+    mapfile -t pins < <(grep -oE '^torch(audio)?==[^ ]+' "$2")
+    ((${#pins[@]})) || fail "$2 pins no torch"
     if [[ -z $index && $(uname -s) == Linux ]] && ! has nvidia-smi && reachable "$venv" "$TORCH_CPU_INDEX/torch/"; then
         index=$TORCH_CPU_INDEX
     fi
     if [[ -n $index ]]; then
-        "$venv/bin/python" -m pip install --index-url "$index" "$pin"
+        "$venv/bin/python" -m pip install --index-url "$index" "${pins[@]}"
     fi
 }
 

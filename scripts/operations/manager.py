@@ -108,7 +108,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "asr_device", nargs="?", type=device, metavar="ASR_DEVICE", help="device of speech to text: cuda:0, cpu, …"
     )
     start.add_argument("--with-tts", action="store_true", help="start the text-to-speech service too")
-    start.add_argument("--use-vllm", action="store_true", help="text to speech: speed its language model up with vLLM")
+    start.add_argument(
+        "--use-vllm",
+        action="store_true",
+        help="text to speech: its language model in vLLM, which ./scripts/full_setup.sh --with-vllm installs",
+    )
     start.add_argument(
         "--mode",
         choices=("auto", *modes.LAYOUTS),

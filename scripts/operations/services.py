@@ -53,7 +53,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.use_vllm and not self.with_tts:
-            raise UsageError("--use-vllm speeds up the text-to-speech service: add --with-tts")
+            raise UsageError("--use-vllm is for the text-to-speech service: add --with-tts")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def launch(
         host,
         "--port",
         str(port),
-        *_choices(service, options),
+        *_choices(service, options, environment),
         *_neighbours(service, environment),
         *extra,
         *own,
@@ -147,7 +147,7 @@ def _neighbours(service: Service, environment: Mapping[str, str]) -> tuple[str, 
     return tuple(word for other, port in moved for word in (f"--{other.name}-url", f"http://{host}:{port}"))
 
 
-def _choices(service: Service, options: Options) -> tuple[str, ...]:
+def _choices(service: Service, options: Options, environment: Mapping[str, str]) -> tuple[str, ...]:
     gpu = None if options.tts_gpu is None else str(options.tts_gpu)
     match service.name:
         case "s2s":
@@ -156,7 +156,13 @@ def _choices(service: Service, options: Options) -> tuple[str, ...]:
             return _option("--device", options.asr_device)
         case _:
             device = options.tts_device or (gpu and f"cuda:{gpu}")
-            return (*_option("--device", device), *(("--use-vllm",) if options.use_vllm else ()))
+            return (*_option("--device", device), *(_vllm(environment) if options.use_vllm else ()))
+
+
+def _vllm(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """VLLM names the program of another environment than .venv-vllm: its Python stands beside it."""
+    program = environment.get("VLLM")
+    return ("--use-vllm", *_option("--vllm-python", str(Path(program).with_name("python")) if program else None))
 
 
 def _option(name: str, value: str | None) -> tuple[str, ...]:

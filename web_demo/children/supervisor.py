@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,16 @@ class Child:
         self.heard_at = time.monotonic()
 
     @classmethod
-    async def spawn(cls, module: str) -> Child:
-        """`module` is run as a program, with the number of its end of the line as the one argument."""
+    async def spawn(
+        cls, module: str, python: str = sys.executable, environment: Mapping[str, str] | None = None
+    ) -> Child:
+        """`module` is run as a program, with the number of its end of the line as the one argument; `python`: by which
+        interpreter; `environment`: on top of the inherited one."""
+        inherited = {**os.environ, **(environment or {})}
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                python,
                 "-m",
                 module,
                 str(theirs.fileno()),
@@ -52,8 +56,8 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 cwd=ROOT,
                 env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+                    **inherited,
+                    "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH")))),
                 },
             )
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -91,6 +95,7 @@ class Supervisor:
 
     `on_message` gets everything after it. `on_death` is called when a child ended by itself, `on_back` when the next one
     is ready. A child that says nothing for `silent_s`, pings included, is stuck and killed; one that does not even work, sooner.
+    `python` and `environment` as in `Child.spawn`: a child may live in another virtual environment.
     """
 
     def __init__(
@@ -105,9 +110,13 @@ class Supervisor:
         ready_timeout_s: float = 300.0,
         silent_s: float = 30.0,
         stop_s: float = STOP_S,
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._name = name
         self._module = module
+        self._python = python
+        self._environment = environment
         self._hello = hello
         self._on_message = on_message
         self._on_death = on_death
@@ -161,8 +170,16 @@ class Supervisor:
         if self._child is not None and self._is_ready.is_set():
             self._child.send(message)
 
+    def kill(self, why: str) -> None:
+        """Ends the child that serves, at once: it is of no use any more, as `why` says; another one takes its place."""
+        if self._child is not None and self._is_ready.is_set():
+            log.error("the %s %s: killing it", self._name, why)
+            self._is_ready.clear()
+            self._why = f"it {why}"
+            self._child.process.kill()  # the listener sees the line end
+
     async def _spawn(self) -> tuple[Child, Any]:
-        child = await Child.spawn(self._module)
+        child = await Child.spawn(self._module, self._python, self._environment)
         try:
             child.send(self._hello)
             reply = await asyncio.wait_for(child.receive(), self._ready_timeout_s)

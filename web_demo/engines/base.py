@@ -137,6 +137,7 @@ class SpeechRequest:
     prompt: VoicePrompt | None = None
     instruction: str = ""  # how to speak, where the engine can be told
     marks: list[Mark] | None = field(default=None, compare=False)
+    streamed: bool = True  # False: nobody listens before all of it is there
 
 
 class TtsEngine(Engine, Protocol):

@@ -91,6 +91,19 @@ def test_torch_comes_from_the_index_that_was_asked_for(venv: Path) -> None:
     ]
 
 
+def test_what_must_fit_torch_comes_from_the_same_index(venv: Path) -> None:
+    pins = "torch==2.8.0   # why\ntorchaudio==2.8.0\ntransformers==4.51.3\n"
+    (venv / "requirements-cosyvoice.txt").write_text(pins)
+    code = "install_requirements .venv requirements-cosyvoice.txt"
+    assert bash(code, venv, TORCH_INDEX_URL="https://torch.example/cpu").returncode == 0
+    assert asked(venv) == [
+        "install --index-url https://torch.example/cpu torch==2.8.0 torchaudio==2.8.0",
+        "install -r requirements-cosyvoice.txt",
+    ]
+    (venv / "requirements-cosyvoice.txt").write_text("transformers==4.51.3\n")
+    assert "pins no torch" in bash(code, venv).stderr
+
+
 def test_a_machine_without_a_new_enough_python_gets_a_clear_message(tmp_path: Path) -> None:
     done = bash("find_python", tmp_path, PATH=str(tmp_path))
     assert done.returncode == 1

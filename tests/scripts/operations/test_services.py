@@ -75,3 +75,9 @@ def test_services_that_moved_are_found_by_those_that_use_them() -> None:
     assert line(S2S, Options(), **moved).endswith("--asr-url http://127.0.0.1:9003 --tts-url http://127.0.0.1:9004")
     assert line(TTS, Options(), **moved).endswith("--port 9004 --asr-url http://127.0.0.1:9003")
     assert "-url" not in line(ASR, Options(), **moved)
+
+
+def test_another_vllm_is_that_of_the_speech_too() -> None:
+    options = Options(with_tts=True, use_vllm=True)
+    assert line(TTS, options, VLLM="/opt/vllm/bin/vllm").endswith("--use-vllm --vllm-python /opt/vllm/bin/python")
+    assert "vllm" not in line(TTS, Options(with_tts=True), VLLM="/opt/vllm/bin/vllm")

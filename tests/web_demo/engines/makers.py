@@ -4,7 +4,6 @@ tiny checkpoints, the remote ones in front of our own services. The fakes come w
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,10 +14,9 @@ import pytest
 
 from tests import tiny_funasr
 from tests.talk import say
-from tests.web_demo.engines.tts.fake_upstream import SOURCE
+from tests.web_demo.engines.tts import fake_upstream
 from tests.web_demo.server.asr import helpers as asr
 from tests.web_demo.server.tts import fakes as tts
-from web_demo.audio.samples import silence, to_wav
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.asr.service import AsrSettings
@@ -86,21 +84,10 @@ async def tts_cosyvoice3(folder: Path) -> AsyncIterator[Any]:
 async def tts_cosyvoice(folder: Path) -> AsyncIterator[Any]:
     from web_demo.engines.tts.cosyvoice import CosyVoiceTts
 
-    submodule, weights = folder / "CosyVoice", folder / "Fun-CosyVoice3-0.5B-2512"
-    for path, content in {
-        submodule / "cosyvoice/__init__.py": b"",
-        submodule / "cosyvoice/cli/__init__.py": b"",
-        submodule / "cosyvoice/cli/cosyvoice.py": SOURCE.encode(),
-        submodule / "third_party/Matcha-TTS/README.md": b"",
-        submodule / "asset/zero_shot_prompt.wav": to_wav(silence(1, 16_000)),
-        weights / "cosyvoice3.yaml": b"",
-    }.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    with patch.object(sys, "path", list(sys.path)):
-        yield CosyVoiceTts(weights, submodule=submodule)
-        for name in [name for name in sys.modules if name.split(".")[0] == "cosyvoice"]:
-            del sys.modules[name]
+    weights = folder / "Fun-CosyVoice3-0.5B-2512"
+    weights.mkdir(parents=True, exist_ok=True)
+    (weights / "cosyvoice3.yaml").touch()
+    yield CosyVoiceTts(weights, submodule=fake_upstream.write(folder / "CosyVoice"))
 
 
 @asynccontextmanager

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from web_demo.models.cosyvoice3.engine.bundle import CosyVoice3
     from web_demo.models.cosyvoice3.engine.job import Event
     from web_demo.models.cosyvoice3.lm.generate import LmInput
+    from web_demo.models.cosyvoice3.lm.vllm.remote import VllmLm
     from web_demo.models.cosyvoice3.voices import Voice
 
+STREAMS = 32
 _REMEMBERED_PROMPTS = 32
 _NEEDED = ("torch", "transformers", "onnxruntime", "kaldi_native_fbank", "yaml")
 
@@ -54,13 +56,21 @@ class Settings(Protocol):
     def device(self) -> str: ...
     @property
     def fp16(self) -> bool: ...
+    @property
+    def use_vllm(self) -> bool: ...
+    @property
+    def vllm_python(self) -> Path | None: ...
 
 
 class CosyVoice3Engine:
     name = "cosyvoice3"
 
-    def __init__(self, directory: Path, device: str, *, streams: int = 32, dtype: str = "auto") -> None:
+    def __init__(
+        self, directory: Path, device: str, *, streams: int = STREAMS, dtype: str = "auto", vllm: VllmLm | None = None
+    ) -> None:
+        """`vllm`: the language model, where it is not our own."""
         self._directory = directory
+        self._vllm = vllm
         self._device = device
         self._streams = streams
         self._dtype = dtype
@@ -98,8 +108,15 @@ class CosyVoice3Engine:
         """Load the weights and record the GPU's graphs; raises SetupError with what is missing."""
         from web_demo.models.cosyvoice3.engine.bundle import load_models
 
+        if self._vllm is not None:
+            await self._vllm.start()  # first: it takes its share of the GPU, and what is left is planned with
         self._models = await off_loop(
-            load_models, self._directory, device=self._device, dtype=self._dtype, streams=self._streams
+            load_models,
+            self._directory,
+            device=self._device,
+            dtype=self._dtype,
+            streams=self._streams,
+            lm=self._vllm,
         )
         await off_loop(self._add_built_in_voices)
         self._models.synthesizer.start()
@@ -108,9 +125,13 @@ class CosyVoice3Engine:
         if self._models is not None:
             await off_loop(self._models.synthesizer.close)
             self._models = None
+        if self._vllm is not None:
+            await self._vllm.close()
 
     def fault(self) -> str | None:
-        return self._models.synthesizer.fault if self._models is not None else None
+        if self._models is None:
+            return None
+        return self._models.synthesizer.fault or (self._vllm.fault() if self._vllm is not None else None)
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Samples, None]:
         """Raises NotFound for an unknown voice, InvalidRequest for a bad recording or a speed out of range, EngineFailed,
@@ -214,4 +235,23 @@ def create(settings: Settings) -> CosyVoice3Engine:
 
     assert settings.model_path is not None
     device = choose_device(settings.device)
-    return CosyVoice3Engine(settings.model_path, device, dtype="float16" if settings.fp16 else "auto")
+    dtype = "float16" if settings.fp16 else "auto"
+    vllm = _vllm_lm(settings.model_path, device, dtype, settings.vllm_python) if settings.use_vllm else None
+    return CosyVoice3Engine(settings.model_path, device, dtype=dtype, vllm=vllm)
+
+
+def _vllm_lm(directory: Path, device: str, dtype: str, python: Path | None) -> VllmLm:
+    from web_demo.models.cosyvoice3.engine.bundle import CPU_STREAMS, LM_CAPACITY
+    from web_demo.models.cosyvoice3.engine.synthesizer import AHEAD
+    from web_demo.models.cosyvoice3.lm.vllm.remote import OWN_PYTHON, VllmLm
+    from web_demo.models.runtime.device import choose_dtype, require
+
+    require(device)
+    return VllmLm(
+        directory,
+        device=device,
+        dtype=str(choose_dtype(dtype, device)).removeprefix("torch."),
+        slots=AHEAD * (STREAMS if device.startswith("cuda") else CPU_STREAMS),
+        capacity=LM_CAPACITY,
+        python=python or OWN_PYTHON,
+    )

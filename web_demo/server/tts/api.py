@@ -74,7 +74,7 @@ async def _answer(
         began = time.monotonic()
         async with speech(
             service.engine,
-            await service.engine_requests(asked),
+            await service.engine_requests(asked, streamed=not wants_json),
             turns=service.turns,
             client=client,
             metrics=service.metrics,

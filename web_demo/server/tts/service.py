@@ -30,6 +30,8 @@ from web_demo.server.tts.requests import SpeechOptions, SynthesisRequest
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import SpeakerStore, normal
 from web_demo.server.tts.speech import Said
+from web_demo.text.plain import plain
+from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +40,18 @@ MAX_SCHEME_CHARS = 32  # of a URL
 
 def choose_engine(settings: TtsSettings) -> Choice:
     """As `choose`, but what only the cosyvoice engine can do asks for that one first. Raises SetupError."""
-    wanted = ["--use-vllm"] * settings.use_vllm + ["--use-trt"] * settings.use_trt
-    if not wanted:
+    if settings.use_vllm and settings.engine in ("cosyvoice", "embedded", "openai"):
+        raise SetupError(f"--use-vllm works with --engine cosyvoice3 only, not with --engine {settings.engine}")
+    if not settings.use_trt:
         return choose("tts", settings)
     if settings.engine not in ("auto", "cosyvoice"):
-        raise SetupError(f"{wanted[0]} works with --engine cosyvoice only, not with --engine {settings.engine}")
+        raise SetupError(f"--use-trt works with --engine cosyvoice only, not with --engine {settings.engine}")
     why_not = cosyvoice.unavailable(settings)
     if settings.engine == "cosyvoice" or why_not is None:
-        return Choice("cosyvoice", f"the engine for {wanted[0]}")
+        return Choice("cosyvoice", "the engine for --use-trt")
     other = choose("tts", settings)
-    log.warning("%s is without effect: %s", wanted[0], why_not)
-    return Choice(other.name, f"cosyvoice, for {wanted[0]}: {why_not}; {other.reason}")
+    log.warning("--use-trt is without effect: %s", why_not)
+    return Choice(other.name, f"cosyvoice, for --use-trt: {why_not}; {other.reason}")
 
 
 class TtsService(EngineHost[TtsSettings, TtsEngine]):
@@ -80,7 +83,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
-            "vllm_enabled": self.settings.use_vllm and self.engine.name == "cosyvoice",
+            **self._vllm(),
             "cloning": self.engine.capabilities.cloning,
             "timestamps": self.engine.capabilities.timestamps,
             "aligner": self.settings.asr_url,
@@ -91,6 +94,15 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
             "streams": self.stream_places.taken,
             "max_streams": self.settings.max_streams,
         }
+
+    def _vllm(self) -> dict[str, Any]:
+        """Whether the language model runs in vLLM; else why not. An engine that cannot do as it was told does not start."""
+        if not self.settings.use_vllm:
+            return {"vllm_enabled": False, "vllm_reason": "not asked for: --use-vllm, with --engine cosyvoice3"}
+        if self.engine.name != "cosyvoice3":
+            reason = f"the {self.engine.name} engine runs, which has no language model: {self.choice.reason}"
+            return {"vllm_enabled": False, "vllm_reason": reason}
+        return {"vllm_enabled": True}
 
     def require_room(self, request: web.Request) -> None:
         """Before a body is read in vain. Raises Busy or Unavailable."""
@@ -117,11 +129,13 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         """What is said in the recording of a voice that was added; "" for any other."""
         return self.speakers.transcript(normal(voice))
 
-    async def engine_requests(self, asked: SynthesisRequest) -> list[SpeechRequest]:
-        """One request for the engine for each piece of the text, all with the same voice."""
+    async def engine_requests(self, asked: SynthesisRequest, *, streamed: bool = True) -> list[SpeechRequest]:
+        """One request for the engine for each piece of the text, all with the same voice. `streamed`: the client gets sound while
+        it is made."""
         voice, prompt = await self.voice(asked)
+        marked = asked.timestamps
         return [
-            SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction, [] if asked.timestamps else None)
+            SpeechRequest(piece, voice, asked.speed, prompt, asked.instruction, [] if marked else None, streamed)
             for piece in asked.pieces
         ]
 
@@ -161,7 +175,7 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
 
     async def _prompt(self, asked: Recording) -> VoicePrompt:
         voices.require_cloning(self.engine)
-        if not asked.text:
+        if not has_words(plain(asked.text)):
             raise InvalidRequest(
                 f"{asked.field} needs {asked.text_field}: what is said in the recording, word for word"
             )

@@ -24,7 +24,14 @@ class TtsSettings(ServiceSettings):
 
     port: int = 8004
     model_path: Path | None = Path("pretrained_models/Fun-CosyVoice3-0.5B-2512")
-    use_vllm: bool = field(default=False, metadata=option("cosyvoice: run its language model on vLLM"))
+    use_vllm: bool = field(default=False, metadata=option("cosyvoice3: its language model in vLLM"))
+    vllm_python: Path | None = field(
+        default=None, metadata=option("cosyvoice3: the Python that has vLLM (default: that of .venv-vllm)")
+    )
+    cosyvoice_python: Path | None = field(
+        default=None,
+        metadata=option("cosyvoice: the Python that has upstream's packages (default: that of .venv-cosyvoice)"),
+    )
     use_trt: bool = field(default=False, metadata=option("cosyvoice: run its flow matching on TensorRT"))
     fp16: bool = field(default=False, metadata=option("cosyvoice: half precision"))
     base_url: str = field(default="", metadata=option("openai: the server, such as http://127.0.0.1:8091/v1"))

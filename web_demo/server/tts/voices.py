@@ -21,6 +21,8 @@ from web_demo.server.tts.prompts import BODY_LIMITS, MAX_PROMPT_CHARS, decode
 from web_demo.server.tts.recogniser import Recogniser
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts.speakers import Speaker, SpeakerStore, check_name
+from web_demo.text.plain import plain
+from web_demo.text.scripts import has_words
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ class Voices:
                 raise InvalidRequest(f"{name!r} is the name of a built-in voice; choose another")
             audio = await decode(self._decoders, form.file)
         transcript = form.get("transcript").strip() or await self._transcribe(audio, client_of(request))
+        if not has_words(plain(transcript)):
+            raise InvalidRequest(f"transcript must be what is said in the recording, got {transcript!r:.50}")
         if len(transcript) > MAX_PROMPT_CHARS:
             raise InvalidRequest(f"the transcript has {len(transcript)} characters; at most {MAX_PROMPT_CHARS}")
         created = datetime.now(UTC).isoformat(timespec="seconds")

@@ -202,10 +202,17 @@ async def test_a_recording_that_is_no_good_voice_is_refused(
 
 
 async def test_a_recording_without_its_text_is_refused(cloner: aiohttp.ClientSession) -> None:
-    got, message = await refused(cloner, {"text": "hello", "prompt_wav": "voice.wav"})
-    assert (got, "prompt_text" in message) == (400, True)
+    for said in ({}, {"prompt_text": "<|endofprompt|>"}, {"prompt_text": " … "}):
+        got, message = await refused(cloner, {"text": "hello", "prompt_wav": "voice.wav", **said})
+        assert (got, "prompt_wav needs prompt_text" in message) == (400, True)
     got, message = await refused(cloner, {"text": "hello", "prompt_wav": "voice.wav", "prompt_text": "x" * 501})
     assert (got, "at most 500" in message) == (400, True)
+
+
+async def test_tokens_of_language_models_alone_are_no_text(cloner: aiohttp.ClientSession) -> None:
+    for path, name in (("/api/synthesize", "text"), ("/v1/audio/speech", "input")):
+        async with cloner.post(path, json={name: "<|endofprompt|>"}) as response:
+            assert (response.status, "nothing that can be spoken" in await response.text()) == (400, True)
 
 
 async def test_a_body_above_the_cap_is_refused_unread(client: aiohttp.ClientSession) -> None:

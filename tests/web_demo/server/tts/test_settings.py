@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,37 @@ def test_without_weights_the_embedded_engine_is_taken_and_the_reason_given(tmp_p
     assert "cosyvoice3:" in described["engine_reason"]
 
 
-def test_use_vllm_without_its_engine_is_said_aloud(tmp_path: Path) -> None:
-    described = create_app(TtsSettings(port=0, model_path=tmp_path, use_vllm=True))[SERVICE].describe()
-    assert (described["engine"], described["vllm_enabled"]) == ("embedded", False)
-    assert "--use-vllm" in described["engine_reason"]
+def test_use_trt_without_its_engine_is_said_aloud(tmp_path: Path) -> None:
+    described = create_app(TtsSettings(port=0, model_path=tmp_path, use_trt=True))[SERVICE].describe()
+    assert described["engine"] == "embedded"
+    assert "--use-trt" in described["engine_reason"]
     with pytest.raises(SetupError, match="--engine cosyvoice only"):
-        create_app(TtsSettings(port=0, engine="embedded", use_vllm=True))
+        create_app(TtsSettings(port=0, engine="embedded", use_trt=True))
+
+
+@pytest.mark.parametrize("engine", ["embedded", "cosyvoice", "openai"])
+def test_use_vllm_with_an_engine_that_has_none_is_refused(engine: str) -> None:
+    with pytest.raises(SetupError, match=f"--engine cosyvoice3 only, not with --engine {engine}"):
+        create_app(TtsSettings(port=0, engine=engine, use_vllm=True))
+
+
+def test_health_says_whether_the_language_model_runs_in_vllm_and_why_not(tmp_path: Path) -> None:
+    for use_vllm, why in ((False, "--use-vllm"), (True, "embedded engine runs.*no weights")):
+        described = create_app(TtsSettings(port=0, model_path=tmp_path, use_vllm=use_vllm))[SERVICE].describe()
+        assert described["vllm_enabled"] is False
+        assert re.search(why, described["vllm_reason"])
+
+
+@pytest.mark.models
+def test_use_vllm_never_falls_back_where_the_model_is(tmp_path: Path) -> None:
+    """The weights are there, as far as `auto` looks: then vLLM must be, too."""
+    (tmp_path / "cosyvoice3.yaml").touch()
+    for engine in ("auto", "cosyvoice3"):
+        settings = TtsSettings(
+            port=0, engine=engine, model_path=tmp_path, device="cpu", use_vllm=True, vllm_python=tmp_path / "none"
+        )
+        with pytest.raises(SetupError, match=r"there is no .*none, which has vLLM: .*--with-vllm"):
+            create_app(settings)
 
 
 def test_a_remote_engine_is_made_from_its_settings() -> None:

@@ -117,6 +117,7 @@ async def test_a_file_that_is_no_speech_is_refused_and_leaves_nothing(
 ) -> None:
     noise = to_wav(Audio(np.random.default_rng(2).normal(0, 0.1, 32_000).astype(np.float32), 16_000))
     assert (await add(client, noise, name="noise", transcript="x"))[0] == 400
+    assert (await add(client, name="token", transcript="<|endofprompt|>"))[0] == 400
     assert (await add(client, b"GIF89a", name="image", transcript="x"))[0] == 415
     assert (await add(client, b"\0" * (13 << 20), name="huge", transcript="x"))[0] == 413
     assert (await client.post("/api/speakers", data={"name": "x"})).status == 415
@@ -229,6 +230,17 @@ async def test_a_silent_track_beside_the_voice_does_no_harm_and_a_second_voice_d
     assert (await add(client, with_tracks(quiet, voice), name="one voice", transcript=TEXT))[0] == 201
     status, body = await add(client, with_tracks(voice, voice), name="two voices", transcript=TEXT)
     assert (status, "of 2 audio tracks number 1 was read" in body["error"]["message"]) == (415, True)
+
+
+async def test_an_engine_is_told_whether_somebody_listens_meanwhile(
+    client: aiohttp.ClientSession, engine: ToneTts
+) -> None:
+    for more in ({}, {"stream": True}):
+        assert (await client.post("/api/synthesize", json={"text": "hello", **more})).status == 200
+    file = await client.post("/api/synthesize", json={"text": "hello"}, headers={"Accept": "audio/wav"})
+    assert file.status == 200
+    assert (await client.post("/v1/audio/speech", json={"input": "hello"})).status == 200
+    assert [request.streamed for request in engine.requests] == [False, True, True, True]
 
 
 async def test_a_recording_inside_the_opened_folder_is_used(engine: ToneTts) -> None:

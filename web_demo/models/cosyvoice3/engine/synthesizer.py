@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
 from web_demo.audio.samples import Samples
-from web_demo.errors import Unavailable
+from web_demo.errors import ServiceError, Unavailable
 from web_demo.models.runtime.owner import OwnerThread, Stopped
 
 from ..flow.flow import Flow
-from ..lm.batch import LmBatch
+from ..lm.batch import Utterance
+from ..lm.generate import LmInput
 from ..vocoder.stretch import stretched
 from ..vocoder.vocoder import Vocoder
 from .job import Finished, Job, Speaking
@@ -30,10 +32,22 @@ AHEAD = 2  # pieces of one request that the LM may work on: the one heard and th
 _URGENT_S = 0.3  # a listener with less audio than this in hand gets what there is
 
 
+class SpeechLm(Protocol):
+    """`LmBatch`, or one in vLLM (`lm/vllm/remote.py`)."""
+
+    @property
+    def free(self) -> int: ...
+    @property
+    def largest(self) -> int: ...
+    def add(self, given: LmInput, seed: int) -> Utterance: ...
+    def step(self, utterances: Sequence[Utterance]) -> None: ...
+    def remove(self, utterance: Utterance) -> None: ...
+
+
 class Synthesizer:
     """Start with `start()`; `submit` and `cancel` may be called from any thread."""
 
-    def __init__(self, lm: LmBatch, token2wav: Token2Wav, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lm: SpeechLm, token2wav: Token2Wav, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._lm, self._token2wav, self._now = lm, token2wav, clock
         self._jobs: list[Job] = []
         self._owner = OwnerThread(
@@ -101,7 +115,7 @@ class Synthesizer:
         given = job.pieces.popleft()
         try:
             utterance = self._lm.add(given, job.seed)
-        except ValueError as error:
+        except (ValueError, ServiceError) as error:
             self._drop(job, error)
             return
         job.speaking.append(Speaking(utterance))
@@ -120,6 +134,9 @@ class Synthesizer:
             self._lm.step([speaking.utterance for speaking in running[begin : begin + largest]])
         for speaking in running:
             speaking.pass_tokens()
+        for job in list(self._jobs):
+            if error := next((speaking.utterance.error for speaking in job.speaking if speaking.utterance.error), None):
+                self._drop(job, error)
 
     def _make_sound(self) -> None:
         now = self._now()

@@ -34,6 +34,7 @@ class Utterance:
     was_read: bool = False  # its text and prompt are in the cache
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
+    error: Exception | None = None  # what ended it early
 
 
 class LmBatch:
@@ -130,11 +131,9 @@ class LmBatch:
         return self._choose(logp, numbers, uniforms)
 
     def _choose(self, logp: Tensor, numbers: Tensor, uniforms: Tensor) -> Tensor:
-        """Tokens [B]; before the shortest length no id that would end the utterance."""
-        stop = torch.arange(logp.shape[1], device=logp.device) >= self.lm.first_stop_id
+        """Tokens [B]."""
         too_early = numbers[:, 3:4].bool()
-        allowed = logp.masked_fill(stop & too_early, -torch.inf)
-        return ras.draw_batch(allowed, numbers[:, 4:], uniforms, self.lm.config)
+        return ras.next_tokens(logp, too_early, numbers[:, 4:], uniforms, self.lm.first_stop_id, self.lm.config)
 
     def _rows(self, utterances: Sequence[Utterance], rows: int) -> tuple[Tensor, Tensor]:
         """Per row: slot, position, last token, whether ending is too early, the last tokens [B, 4 + window]; and two

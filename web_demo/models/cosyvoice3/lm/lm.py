@@ -108,13 +108,8 @@ class SpeechLm(nn.Module):
         return KvCache(like.new_zeros(shape), like.new_zeros(shape))
 
     def prompt(self, text: Sequence[int], speech: Sequence[int]) -> Tensor:
-        """Embeddings [1, T, hidden] of: start, text (that of the prompt first), task, speech tokens of the prompt."""
-        device = self.speech_embedding.weight.device
-        sos, task = self.config.speech_token_size, self.config.speech_token_size + 2
-        ids = torch.tensor([[sos, task, *speech]], device=device)
-        table = self.speech_embedding(ids)
-        words = self.embed_tokens(torch.tensor([list(text)], dtype=torch.int64, device=device))
-        return torch.cat([table[:, :1], words, table[:, 1:]], dim=1)
+        """Embeddings [1, T, hidden], as `embedded_prompt`."""
+        return embedded_prompt(self.embed_tokens.weight, self.speech_embedding.weight, self.first_stop_id, text, speech)
 
     def forward(self, x: Tensor, place: Place, cache: KvCache, last: Tensor | None = None) -> Tensor:
         """x: [B, T, hidden] -> log-probabilities of the token after a row's last position, float32 [B, ids]. `last` int64 [B]:
@@ -135,6 +130,17 @@ class SpeechLm(nn.Module):
         both = torch.cat([angle, angle], dim=-1)[:, :, None]
         dtype = self.speech_embedding.weight.dtype
         return both.cos().to(dtype), both.sin().to(dtype)
+
+
+def embedded_prompt(
+    words: Tensor, table: Tensor, first_stop_id: int, text: Sequence[int], speech: Sequence[int]
+) -> Tensor:
+    """Embeddings [1, T, hidden] of: start, text (that of the prompt first), task, speech tokens of the prompt. `words` and
+    `table`: the rows of text tokens and of speech tokens, in which start and task have theirs too."""
+    start, task = first_stop_id, first_stop_id + 2
+    said = table[torch.tensor([start, task, *speech], device=table.device)]
+    text_rows = words[torch.tensor(list(text), dtype=torch.int64, device=words.device)]
+    return torch.cat([said[:1], text_rows, said[1:]])[None]
 
 
 def lm_weights(raw: Weights, depth: int) -> Weights:

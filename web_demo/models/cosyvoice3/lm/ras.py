@@ -44,6 +44,14 @@ def draw_batch(logp: Tensor, recent: Tensor, uniforms: Tensor, config: LmConfig)
     return torch.where(repeats >= config.win_size * config.tau_r, again, token).squeeze(1)
 
 
+def next_tokens(
+    logp: Tensor, too_early: Tensor, recent: Tensor, uniforms: Tensor, first_stop_id: int, config: LmConfig
+) -> Tensor:
+    """Tokens [B] as `draw_batch`, and no id that would end the utterance where `too_early` [B, 1] is true."""
+    stop = torch.arange(logp.shape[1], device=logp.device) >= first_stop_id
+    return draw_batch(logp.masked_fill(stop & too_early, -torch.inf), recent, uniforms, config)
+
+
 def _inverse(weights: Tensor, uniform: Tensor) -> Tensor:
     """Index [B, 1] drawn from unnormalised weights [B, n] by inverting their distribution."""
     sums = weights.to(torch.float64).cumsum(-1)
