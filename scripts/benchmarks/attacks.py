@@ -59,7 +59,7 @@ from scripts.benchmarks.report import Report, quantile
 
 TIMES = 2.0  # of the quiet time
 UNNOTICED_S = 0.1
-GROWS_MB = 60.0  # where the attack says nothing: what the user himself needs, with a decoder of his recording
+GROWS_MB = 60.0  # at least: what the user himself needs, with a decoder of his recording
 LEFT_MB = 30.0
 REST_S = 2.0  # after an attack, before the user is measured in quiet
 AGAIN_S = 30.0  # after an accident, until the user is served
@@ -110,7 +110,9 @@ def broken(attack: Attack, runs: list[Measured], *, speed: bool) -> list[str]:
         found += [act for act in ACTS if quantile([run.times(act) for run in runs], 0.5) > TIMES]
     if not attack.slows:
         found += latest.wrong
-    found += [f"grew {name}" for name, mb in latest.grew_mb.items() if mb > attack.grows_mb.get(name, GROWS_MB)]
+    found += [
+        f"grew {name}" for name, mb in latest.grew_mb.items() if mb > max(attack.grows_mb.get(name, 0.0), GROWS_MB)
+    ]
     found += [f"left {name}" for name, mb in latest.left_mb.items() if mb > LEFT_MB and not attack.slows]
     found += [f"saw {outcome}" for outcome in latest.outcomes if outcome not in attack.outcomes]
     return found
