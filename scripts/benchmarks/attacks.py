@@ -333,7 +333,7 @@ async def run_attacks(
         for name in AT_THE_END:
             await at_the_end.enter_async_context(attackers(name, urls, stack))
         await asyncio.sleep(1.0)
-        uncaught, died = {name: program.mistakes for name, program in stack.programs.items()}, stack.died()
+        uncaught, died = stack.mistakes(), stack.died()
         stop_s = await asyncio.to_thread(stack.stop)
     report.note(rows=len(kept), broken=kept.count(False), uncaught=uncaught, died=died, stop_s=round(stop_s, 2))
     return all(kept) and not died and not any(uncaught.values()) and stop_s < STOP_S
@@ -350,7 +350,7 @@ async def run_fuzz(urls: Mapping[str, str], stack: OwnStack | None, args: argpar
         took_s = time.monotonic() - began
         await until_served(user)
     wrong = {outcome: number for outcome, number in saw.items() if outcome.startswith(fuzz.WRONG)}
-    uncaught = {name: program.mistakes for name, program in stack.programs.items()} if stack else {}
+    uncaught = stack.mistakes() if stack else {}
     died = stack.died() if stack else []
     grew, left = memory.beyond(memory.most), memory.beyond(memory.now())
     report.note(

@@ -160,8 +160,7 @@ def _judge(
             last={figure: series[name, figure].values[-1] for figure in ("descriptors", "threads")},
             within="yes" if within else "NO",
         )
-    mistakes = {name: program.mistakes for name, program in stack.programs.items()}
-    died = stack.died()
+    mistakes, died = stack.mistakes(), stack.died()
     report.note(
         minutes=round(lasted_s / 60, 1),
         acts=acts,

@@ -28,6 +28,7 @@ STOP_S = 10.0
 DRAIN_S = 5.0
 _LISTENING = re.compile(r"listening url=(\S+)")
 _MISTAKES = re.compile(r"^Traceback \(most recent call last\)|Task exception was never retrieved", re.MULTILINE)
+_BEFORE, _AFTER = 300, 4000  # characters of the log that are shown around a mistake
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ class Program:
         return self._log.read_text(errors="replace")
 
     @property
-    def mistakes(self) -> int:
-        """Errors in the log that nobody caught."""
-        return len(_MISTAKES.findall(self.log))
+    def mistakes(self) -> list[str]:
+        """Errors in the log that nobody caught: of each the log around it."""
+        log = self.log
+        return [log[max(0, found.start() - _BEFORE) : found.end() + _AFTER] for found in _MISTAKES.finditer(log)]
 
     @property
     def children(self) -> list[int]:
@@ -139,6 +141,14 @@ class OwnStack:
             if (children := program.usage_of_children()).processes:
                 found[f"{name}+"] = children
         return found
+
+    def mistakes(self) -> dict[str, int]:
+        """How many errors nobody caught, by the service; what the log says of each goes to the standard error."""
+        found = {name: program.mistakes for name, program in self.programs.items()}
+        for name, excerpts in found.items():
+            for excerpt in excerpts:
+                print(f"--- {name} caught this nowhere:\n{excerpt}\n---", file=sys.stderr, flush=True)
+        return {name: len(excerpts) for name, excerpts in found.items()}
 
     def died(self) -> list[str]:
         return [name for name, program in self.programs.items() if program.process.poll() is not None]
