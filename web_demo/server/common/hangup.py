@@ -2,7 +2,7 @@
 
 `middleware` runs each HTTP request as a task of its own and looks whether its client is still there: in a queue, at the
 engine, or half way through an answer, the task is then cancelled, which stops the work behind it. A hang-up is neither the
-client's mistake nor the service's, so it is counted apart from the errors. WebSockets notice it by reading.
+client's mistake nor the service's, so it is counted apart from the errors. WebSockets notice it by reading, once they are open.
 """
 
 from __future__ import annotations
@@ -137,10 +137,10 @@ def count(request: web.Request) -> None:
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Needs the counter HANGUPS in the application."""
-    if request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket":
-        return await handler(request)
+    upgrades = request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket"
+    answering = handler(request) if upgrades else while_connected(request, handler(request))
     try:
-        return await while_connected(request, handler(request))
+        return await answering
     except (HungUp, ConnectionError, asyncio.CancelledError) as error:
         if not is_gone(request):
             raise

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -106,6 +108,43 @@ async def leave(served: Running, request: bytes, when: Callable[[], object]) -> 
     _, writer = await served.send(request)
     await until(when)
     writer.transport.abort()
+
+
+# --- Everywhere ---
+
+
+@pytest.mark.parametrize(
+    ("app", "path"),
+    [
+        (lambda: s2s("http://127.0.0.1:1"), "/api/chat"),
+        (lambda: s2s("http://127.0.0.1:1"), "/v1/realtime"),
+        (lambda: asr(ScriptedAsr()), "/v1/realtime"),
+        (lambda: tts(ToneTts()), "/api/synthesize/stream"),
+    ],
+    ids=["chat", "realtime", "hearing", "speaking"],
+)
+async def test_before_a_websocket_is_opened(
+    app: Callable[[], web.Application], path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request is there, and its sender is not: many times, since now and then the answer is quicker than the news."""
+    request = (
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+    loop = asyncio.get_running_loop()
+    async with running(app()) as served:
+        for _ in range(20):
+            with socket.socket() as client:
+                client.setblocking(False)
+                await loop.sock_connect(client, ("127.0.0.1", served.port))
+                await asyncio.sleep(0.01)  # the service takes the connection
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing is a reset
+                await loop.sock_sendall(client, request)
+        async with asyncio.timeout(20):
+            while "service_hangups_total 0.0" in (text := await served.metrics()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    assert "service_errors_total{" not in text
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 # --- ASR ---
