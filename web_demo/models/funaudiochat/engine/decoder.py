@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from web_demo.errors import SetupError
-from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels.base import (
+from web_demo.models.funaudiochat.loader import SCALE
+from web_demo.models.runtime.float8 import Float8Weight
+from web_demo.models.runtime.kernels.base import (
     DecodeMetadata,
     HeadShape,
     Kernels,
@@ -19,7 +20,6 @@ from web_demo.models.funaudiochat.kernels.base import (
     PromptMetadata,
     Weight,
 )
-from web_demo.models.funaudiochat.loader import SCALE
 
 Attend = Callable[[Tensor, tuple[Tensor, Tensor], LayerCache], Tensor]  # qkv, norms of q and k -> [N, heads * dim]
 

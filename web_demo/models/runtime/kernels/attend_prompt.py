@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.kernels.attend import wide
-from web_demo.models.funaudiochat.kernels.base import HeadShape, LayerCache, PromptMetadata
+from web_demo.models.runtime.kernels.attend import wide
+from web_demo.models.runtime.kernels.base import HeadShape, LayerCache, PromptMetadata
 
 BLOCK_POSITIONS = 64
 

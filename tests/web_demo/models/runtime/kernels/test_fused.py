@@ -7,11 +7,11 @@ import torch
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
-from web_demo.models.funaudiochat.float8 import FORMAT, LARGEST, rounded, widened
-from web_demo.models.funaudiochat.kernels import attend, linear
-from web_demo.models.funaudiochat.kernels.base import DecodeMetadata, HeadShape, Kernels, LayerCache, PromptMetadata
-from web_demo.models.funaudiochat.kernels.fused import TritonKernels
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
+from web_demo.models.runtime.float8 import FORMAT, LARGEST, rounded, widened
+from web_demo.models.runtime.kernels import attend, linear
+from web_demo.models.runtime.kernels.base import DecodeMetadata, HeadShape, Kernels, LayerCache, PromptMetadata
+from web_demo.models.runtime.kernels.fused import TritonKernels
+from web_demo.models.runtime.kernels.sampling import SamplingRows
 
 pytestmark = pytest.mark.models
 

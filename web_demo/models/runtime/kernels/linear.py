@@ -20,8 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels.base import Weight
+from web_demo.models.runtime.float8 import Float8Weight
+from web_demo.models.runtime.kernels.base import Weight
 
 MAX_ROWS = 64  # more are better served by a product of large tiles, and by its own kernels around it
 MAX_ROWS_8_BITS = 128  # of a product alone

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-from web_demo.models.funaudiochat.float8 import FORMAT, LARGEST, Float8Weight
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, sample
+from web_demo.models.runtime.float8 import FORMAT, LARGEST, Float8Weight
+from web_demo.models.runtime.kernels.sampling import SamplingRows, sample
 from web_demo.models.runtime.rope import turn_halves
 
 

@@ -14,12 +14,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels import linear as triton_linear
-from web_demo.models.funaudiochat.kernels import sample as triton_sample
-from web_demo.models.funaudiochat.kernels.attend import Attention, as_kept
-from web_demo.models.funaudiochat.kernels.attend_prompt import attend_prompt
-from web_demo.models.funaudiochat.kernels.base import (
+from web_demo.models.runtime.float8 import Float8Weight
+from web_demo.models.runtime.kernels import linear as triton_linear
+from web_demo.models.runtime.kernels import sample as triton_sample
+from web_demo.models.runtime.kernels.attend import Attention, as_kept
+from web_demo.models.runtime.kernels.attend_prompt import attend_prompt
+from web_demo.models.runtime.kernels.base import (
     DecodeMetadata,
     HeadShape,
     Kernels,
@@ -28,8 +28,8 @@ from web_demo.models.funaudiochat.kernels.base import (
     Residual,
     Weight,
 )
-from web_demo.models.funaudiochat.kernels.linear import Entering
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
+from web_demo.models.runtime.kernels.linear import Entering
+from web_demo.models.runtime.kernels.sampling import SamplingRows
 
 
 @triton.jit

@@ -1,7 +1,7 @@
 """Compiles every Triton kernel for a GPU that need not be there, with the sizes of the 8B checkpoint and with those of the
 tests' tiny one.
 
-    python3 -m tests.web_demo.models.funaudiochat.kernels.compile_kernels 80
+    python3 -m tests.web_demo.models.runtime.kernels.compile_kernels 80
 
 In a process of its own, because Triton's interpreter (for the other tests) is chosen at its import. The argument is the
 compute capability without its point. Prints a line a kernel; exits 1 when one does not compile.
@@ -20,10 +20,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
 from web_demo.models.funaudiochat.engine.prefill import RUN_TOKENS
-from web_demo.models.funaudiochat.kernels import attend as triton_attend
-from web_demo.models.funaudiochat.kernels import attend_prompt, fused
-from web_demo.models.funaudiochat.kernels import linear as triton_linear
-from web_demo.models.funaudiochat.kernels import sample as triton_sample
+from web_demo.models.runtime.kernels import attend as triton_attend
+from web_demo.models.runtime.kernels import attend_prompt, fused
+from web_demo.models.runtime.kernels import linear as triton_linear
+from web_demo.models.runtime.kernels import sample as triton_sample
 
 HIDDEN = "*bf16"
 BACKBONE, CRQ, TINY = (32, 8, 128), (16, 8, 128), (4, 2, 16)  # query heads, heads of keys and values, their size

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.kernels.base import DecodeMetadata, HeadShape, LayerCache
+from web_demo.models.runtime.kernels.base import DecodeMetadata, HeadShape, LayerCache
 
 _DOT_ROWS = 16  # the fewest that a tensor core product takes; a group of query heads is padded to it
 
