@@ -53,15 +53,15 @@ from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.runner import Runner, bytes_per_page
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Request, Turn, prefix_keys
-from web_demo.models.funaudiochat.float8 import FORMAT
-from web_demo.models.funaudiochat.kernels.base import Kernels
-from web_demo.models.funaudiochat.kernels.best import best_kernels
 from web_demo.models.funaudiochat.loader import load_model, random_model
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, PromptAudio, rounded_up_codes
 from web_demo.models.funaudiochat.reference import generate
 from web_demo.models.funaudiochat.settings import GenerationSettings
+from web_demo.models.runtime.float8 import FORMAT
 from web_demo.models.runtime.graphs import DISABLE_VARIABLE
+from web_demo.models.runtime.kernels.base import Kernels
+from web_demo.models.runtime.kernels.best import best_kernels
 
 # The public 8B checkpoint's sizes.
 FULL_SIZE: dict[str, Any] = {

@@ -14,9 +14,9 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
 from web_demo.errors import SetupError
 from web_demo.models.funaudiochat.config import FunAudioChatConfig, read_config
-from web_demo.models.funaudiochat.float8 import is_rounded, rounded
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.runtime.device import prepare
+from web_demo.models.runtime.float8 import is_rounded, rounded
 
 logger = logging.getLogger(__name__)
 

@@ -238,11 +238,11 @@ class FunAudioChatS2s:
     def _load(self) -> Loaded:
         from web_demo.models.funaudiochat.engine.capacity import measured_limits
         from web_demo.models.funaudiochat.engine.engine import Engine
-        from web_demo.models.funaudiochat.float8 import FORMAT
-        from web_demo.models.funaudiochat.kernels.best import best_kernels
         from web_demo.models.funaudiochat.loader import load_model
         from web_demo.models.funaudiochat.processor import Processor
         from web_demo.models.runtime.device import choose_dtype, require
+        from web_demo.models.runtime.float8 import FORMAT
+        from web_demo.models.runtime.kernels.best import best_kernels
 
         require(self.device)
         float8 = self._dtype == "float8"

@@ -5,6 +5,7 @@ An utterance's tokens depend on its input and its seed alone, not on the utteran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from web_demo.models.runtime.graphs import GraphCache
+from web_demo.models.runtime.kernels.best import best_kernels
 
 from . import ras
 from .generate import LmInput
-from .lm import Place, SpeechLm
+from .lm import Decoding, Place, SpeechLm
 
-_CONTEXT_STEP = 512  # positions; what a step looks at is rounded up to a multiple
+_CONTEXT_STEP = 512  # positions; what a step gathers is rounded up to a multiple, where kernels gather
 _READ_POSITIONS = 4096  # of the inputs read in one pass, padding included
 
 
@@ -45,9 +47,12 @@ class LmBatch:
         self.capacity = capacity
         self._batches = tuple(batches)
         self._cache = lm.new_cache(slots, capacity)
+        self._device = lm.speech_embedding.weight.device
+        kernels = best_kernels(self._device)
+        self._decoding = Decoding(lm, self._cache, kernels, page_size=math.gcd(capacity, _CONTEXT_STEP))
+        self._context_step = _CONTEXT_STEP if kernels.reads_padding else capacity
         self._padding = slots
         self._free = list(range(slots - 1, -1, -1))
-        self._device = lm.speech_embedding.weight.device
         self._graphs = GraphCache(self._device, enabled=graphs)
 
     @property
@@ -108,7 +113,7 @@ class LmBatch:
         rows = next(size for size in self._batches if size >= len(utterances))
         numbers, uniforms = self._rows(utterances, rows)
         reach = max(utterance.position for utterance in utterances) + 1
-        context = min(self.capacity, -(-reach // _CONTEXT_STEP) * _CONTEXT_STEP)
+        context = min(self.capacity, -(-reach // self._context_step) * self._context_step)
         key = (rows, context)
         tokens = self._graphs.run(key, lambda n, u: self._step(n, u, context), (numbers, uniforms))
         self._accept(utterances, tokens)
@@ -118,7 +123,7 @@ class LmBatch:
         """Capture every size, where graphs are on; returns how many."""
         for rows in self._batches:
             numbers, uniforms = self._rows([], rows)
-            for context in range(_CONTEXT_STEP, self.capacity + _CONTEXT_STEP, _CONTEXT_STEP):
+            for context in range(self._context_step, self.capacity + self._context_step, self._context_step):
                 reach = min(context, self.capacity)
                 self._graphs.capture(
                     (rows, reach), lambda n, u, reach=reach: self._step(n, u, reach), (numbers, uniforms)
@@ -126,8 +131,8 @@ class LmBatch:
         return self._graphs.captured
 
     def _step(self, numbers: Tensor, uniforms: Tensor, context: int) -> Tensor:
-        slots, positions, tokens = numbers[:, 0], numbers[:, 1:2], numbers[:, 2:3]
-        logp = self.lm(self.lm.speech_embedding(tokens), Place(slots, positions, context), self._cache)
+        slots, positions, tokens = numbers[:, :3].t().contiguous()  # kernels read them without strides
+        logp = self._decoding(self.lm.speech_embedding(tokens), slots, positions, context)
         return self._choose(logp, numbers, uniforms)
 
     def _choose(self, logp: Tensor, numbers: Tensor, uniforms: Tensor) -> Tensor:

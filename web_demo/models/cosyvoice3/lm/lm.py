@@ -1,6 +1,6 @@
 """The speech LM: a Qwen2 body that continues text with speech tokens, over a static key/value cache with slots.
 
-One function, `SpeechLm.forward`, serves prefill (many positions of a row) and decoding (one position of many rows).
+`SpeechLm.forward` reads any positions of any rows; `Decoding` takes one position of many rows by the kernels of the device.
 The body is written out because a cached step of recent `transformers` attends wrongly in the way the reference calls
 it, and because a static cache with per-row positions is what batching and CUDA graphs need.
 """
@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from web_demo.models.runtime.decoder import Decoder, LayerWeights
 from web_demo.models.runtime.device import prepare
+from web_demo.models.runtime.kernels.base import HeadShape, Kernels, LayerCache
 from web_demo.models.runtime.rope import angles, turn_halves
 
 from ..config import CosyVoice3Config, LmConfig, load_config
@@ -49,6 +52,17 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(size, eps=config.rms_norm_eps)
         self.gate_up = nn.Linear(size, 2 * config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, size, bias=False)
+
+    def weights(self) -> LayerWeights:
+        return LayerWeights(
+            input_norm=self.input_layernorm.weight,
+            qkv=self.qkv.weight,
+            qkv_bias=self.qkv.bias,
+            out=self.o_proj.weight,
+            post_norm=self.post_attention_layernorm.weight,
+            gate_up=self.gate_up.weight,
+            down=self.down_proj.weight,
+        )
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor, place: Place, keys: Tensor, values: Tensor
@@ -130,6 +144,38 @@ class SpeechLm(nn.Module):
         both = torch.cat([angle, angle], dim=-1)[:, :, None]
         dtype = self.speech_embedding.weight.dtype
         return both.cos().to(dtype), both.sin().to(dtype)
+
+
+class Decoding:
+    """One more position of many rows, over a cache that `SpeechLm.forward` fills."""
+
+    def __init__(self, lm: SpeechLm, cache: KvCache, kernels: Kernels, *, page_size: int) -> None:
+        config = lm.config
+        self._lm, self._kernels = lm, kernels
+        self._pages_a_slot = cache.capacity // page_size
+        positions = torch.arange(cache.capacity, device=cache.keys.device)
+        angle = angles(positions, config.head_dim, config.rope_theta).repeat(1, 2)
+        self._decoder = Decoder(
+            [cast(Layer, layer).weights() for layer in lm.layers],
+            [
+                LayerCache(*(side[index].flatten(0, 1) for side in (cache.keys, cache.values)))
+                for index in range(len(lm.layers))
+            ],
+            norm=lm.norm.weight,
+            rope=torch.stack([angle.cos(), angle.sin()], dim=1),
+            shape=HeadShape(
+                config.num_attention_heads, config.num_key_value_heads, config.head_dim, config.rms_norm_eps
+            ),
+            page_size=page_size,
+            kernels=kernels,
+        )
+
+    def __call__(self, x: Tensor, slots: Tensor, positions: Tensor, context: int) -> Tensor:
+        """x [B, hidden], slots and positions int64 [B] -> log-probabilities of the token after, float32 [B, ids]. `context`: how
+        many positions of the cache are looked at, whole pages."""
+        pages = torch.arange(context // self._decoder.page_size, device=x.device)
+        normed = self._decoder.decode(x, positions, slots[:, None] * self._pages_a_slot + pages)
+        return F.log_softmax(self._kernels.linear(normed, self._lm.llm_decoder.weight).to(torch.float32), dim=-1)
 
 
 def embedded_prompt(

@@ -1,39 +1,18 @@
-"""A Qwen3 stack for serving: fused projections, paged caches, one new position a row (decode) or many of one (prefill)."""
+"""A Qwen3 stack of transformers made ready for serving: fused projections and paged caches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from web_demo.errors import SetupError
-from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels.base import (
-    DecodeMetadata,
-    HeadShape,
-    Kernels,
-    LayerCache,
-    PromptMetadata,
-    Weight,
-)
 from web_demo.models.funaudiochat.loader import SCALE
-
-Attend = Callable[[Tensor, tuple[Tensor, Tensor], LayerCache], Tensor]  # qkv, norms of q and k -> [N, heads * dim]
-
-
-@dataclass(frozen=True, eq=False)
-class LayerWeights:
-    input_norm: Tensor
-    qkv: Weight
-    q_norm: Tensor
-    k_norm: Tensor
-    out: Weight
-    post_norm: Tensor
-    gate_up: Weight
-    down: Weight
+from web_demo.models.runtime.decoder import Decoder, LayerWeights
+from web_demo.models.runtime.float8 import Float8Weight
+from web_demo.models.runtime.kernels.base import HeadShape, Kernels, LayerCache, Weight
 
 
 def _fused_before(weights: list[Tensor]) -> Tensor | None:
@@ -75,8 +54,7 @@ def _layer_weights(layer: Any) -> LayerWeights:
     return LayerWeights(
         input_norm=layer.input_layernorm.weight,
         qkv=_fuse(attention.q_proj, attention.k_proj, attention.v_proj),
-        q_norm=attention.q_norm.weight,
-        k_norm=attention.k_norm.weight,
+        head_norms=(attention.q_norm.weight, attention.k_norm.weight),
         out=_fuse(attention.o_proj),
         post_norm=layer.post_attention_layernorm.weight,
         gate_up=_fuse(mlp.gate_proj, mlp.up_proj),
@@ -91,7 +69,7 @@ def _rope_table(stack: Any, positions: int, device: torch.device) -> Tensor:
     return torch.stack([cos[0], sin[0]], dim=1).float().contiguous()
 
 
-class PagedDecoder:
+class PagedDecoder(Decoder):
     """Weights of a transformers Qwen3Model (shared, not copied) with caches of `pages * page_size` positions, in the
     weights' precision or in `cache_dtype`.
 
@@ -111,26 +89,27 @@ class PagedDecoder:
         config = stack.config
         if config.attention_bias or config.hidden_act != "silu" or getattr(config, "use_sliding_window", False):
             raise SetupError("attention bias, sliding windows and activations other than silu are not supported")
-        self.kernels, self.page_size = kernels, page_size
-        self.shape = HeadShape(
-            config.num_attention_heads, config.num_key_value_heads, config.head_dim, config.rms_norm_eps
-        )
-        self.layers = [_layer_weights(layer) for layer in stack.layers]
-        self.norm: Tensor = stack.norm.weight
-        device = self.norm.device
-        self.rope = _rope_table(stack, max_positions, device)
+        shape = HeadShape(config.num_attention_heads, config.num_key_value_heads, config.head_dim, config.rms_norm_eps)
+        norm: Tensor = stack.norm.weight
         # zeros, not whatever was there: a masked score times a NaN value is still NaN
-        sides = torch.zeros(
-            len(self.layers),
+        self.memory = torch.zeros(
+            len(stack.layers),
             2,
             pages * page_size,
-            self.shape.kv_heads,
-            self.shape.head_dim,
-            dtype=cache_dtype or self.norm.dtype,
-            device=device,
+            shape.kv_heads,
+            shape.head_dim,
+            dtype=cache_dtype or norm.dtype,
+            device=norm.device,
         )
-        self.memory = sides
-        self.caches = [LayerCache(side[0], side[1]) for side in sides]
+        super().__init__(
+            [_layer_weights(layer) for layer in stack.layers],
+            [LayerCache(side[0], side[1]) for side in self.memory],
+            norm=norm,
+            rope=_rope_table(stack, max_positions, norm.device),
+            shape=shape,
+            page_size=page_size,
+            kernels=kernels,
+        )
 
     @staticmethod
     def position_bytes(config: Any, dtype: torch.dtype) -> int:
@@ -141,35 +120,3 @@ class PagedDecoder:
         """Zero the pages of a turn that left NaNs behind."""
         for page in pages:
             self.memory[:, :, page * self.page_size : (page + 1) * self.page_size].view(torch.uint8).zero_()
-
-    def decode(self, x: Tensor, position: Tensor, block_table: Tensor) -> Tensor:
-        """One new position a row: x [B, W], position int64 [B], block_table int64 [B, n] -> normalised [B, W]."""
-        metadata = DecodeMetadata(position, block_table, self.page_size)
-
-        def attend(qkv: Tensor, norms: tuple[Tensor, Tensor], cache: LayerCache) -> Tensor:
-            return self.kernels.attend(qkv, norms, self.rope, metadata, cache, self.shape)
-
-        return self._layers(x, attend)
-
-    def prefill(self, x: Tensor, metadata: PromptMetadata) -> Tensor:
-        """New positions of some turns: x [T, W] -> normalised [T, W]."""
-
-        def attend(qkv: Tensor, norms: tuple[Tensor, Tensor], cache: LayerCache) -> Tensor:
-            place = (metadata.position, metadata.target)
-            q = self.kernels.store_kv(qkv, norms, self.rope, *place, cache, self.shape)
-            return self.kernels.attend_prompt(q, metadata, cache, self.shape)
-
-        return self._layers(x, attend)
-
-    def _layers(self, x: Tensor, attend: Attend) -> Tensor:
-        """All layers over rows of any kind [N, W], normalised at the end; `attend` is what differs between them."""
-        kernels, eps = self.kernels, self.shape.eps
-        next_norms = [layer.input_norm for layer in self.layers[1:]] + [self.norm]
-        residual = kernels.enter(x, self.layers[0].input_norm, eps)
-        for weights, cache, next_norm in zip(self.layers, self.caches, next_norms, strict=True):
-            qkv = kernels.normed_linear(residual, weights.qkv)
-            seen = attend(qkv, (weights.q_norm, weights.k_norm), cache)
-            residual = kernels.add_linear(seen, weights.out, residual, weights.post_norm, eps)
-            gated = kernels.normed_gated(residual, weights.gate_up)
-            residual = kernels.add_linear(gated, weights.down, residual, next_norm, eps)
-        return kernels.leave(residual)

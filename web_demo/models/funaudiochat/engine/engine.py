@@ -12,8 +12,8 @@ from web_demo.models.funaudiochat.engine.runner import RowResult, Runner
 from web_demo.models.funaudiochat.engine.scheduler import Limits, Scheduler
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Plan, Request, Turn, prefix_keys
 from web_demo.models.funaudiochat.engine.state import check_bad_words
-from web_demo.models.funaudiochat.kernels.base import Kernels
 from web_demo.models.funaudiochat.model import FunAudioChat
+from web_demo.models.runtime.kernels.base import Kernels
 
 logger = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from web_demo.models.funaudiochat.engine.decoder import PagedDecoder
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Turn
 from web_demo.models.funaudiochat.engine.state import SlotState
-from web_demo.models.funaudiochat.kernels.base import PromptMetadata
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import PromptAudio
 from web_demo.models.runtime.graphs import GraphCache
+from web_demo.models.runtime.kernels.base import PromptMetadata
 
 PROMPT_SIZES = (32, 64, 128, 256)  # tokens of a pass, and the engine's budget beside them
 SOUND_SIZES = (1, 2, 4, 8, 16, 32)  # chunks of two seconds

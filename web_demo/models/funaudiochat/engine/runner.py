@@ -17,10 +17,10 @@ from web_demo.models.funaudiochat.engine.prefill import Prefill
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import PrefillChunk, Turn
 from web_demo.models.funaudiochat.engine.state import SlotState
-from web_demo.models.funaudiochat.kernels.base import Kernels
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, banned, penalised
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.runtime.graphs import GraphCache
+from web_demo.models.runtime.kernels.base import Kernels
+from web_demo.models.runtime.kernels.sampling import SamplingRows, banned, penalised
 
 logger = logging.getLogger(__name__)
 

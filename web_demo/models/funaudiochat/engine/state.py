@@ -10,7 +10,7 @@ from torch import Tensor
 from web_demo.models.funaudiochat.config import FunAudioChatConfig
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import Turn
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
+from web_demo.models.runtime.kernels.sampling import SamplingRows
 
 MAX_BAD_WORDS = 8
 MAX_BAD_WORD_TOKENS = 4

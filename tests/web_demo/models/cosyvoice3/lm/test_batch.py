@@ -56,6 +56,23 @@ def test_the_batch_makes_the_tokens_of_the_plain_path(lm):
         assert list(generate(lm, given, choose)) == together(lm, [index])[0]
 
 
+def test_the_fused_kernels_make_the_tokens_of_the_plain_ones(lm, monkeypatch):
+    """In Triton's interpreter where there is no GPU."""
+    fused = pytest.importorskip("web_demo.models.runtime.kernels.fused", reason="triton: requirements-dev.txt")
+    plain = first_tokens(lm)
+    monkeypatch.setattr("web_demo.models.cosyvoice3.lm.batch.best_kernels", lambda device: fused.TritonKernels())
+    assert first_tokens(lm) == plain
+
+
+def first_tokens(lm):
+    """Of two in a step and of one alone, from the graph's own padding on."""
+    batch = LmBatch(lm, slots=4, capacity=600, batches=(1, 4))
+    utterances = [batch.add(given, seed=7) for given in INPUTS[:2]]
+    for running in (utterances, utterances, utterances, utterances[:1], utterances[:1]):
+        batch.step(running)
+    return [utterance.tokens for utterance in utterances]
+
+
 def test_many_inputs_are_read_in_few_passes_of_bounded_size(lm, monkeypatch):
     monkeypatch.setattr("web_demo.models.cosyvoice3.lm.batch._READ_POSITIONS", 26)
     passes = []

@@ -16,12 +16,12 @@ from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.scheduler import Limits, TooLong
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
 from web_demo.models.funaudiochat.engine.state import uniform_table
-from web_demo.models.funaudiochat.float8 import FORMAT
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.parity import read_audio, run_settings
 from web_demo.models.funaudiochat.processor import AudioInput, Processor, Prompt, PromptAudio
 from web_demo.models.funaudiochat.reference import generate, inverse_cumulative
 from web_demo.models.funaudiochat.settings import GenerationSettings
+from web_demo.models.runtime.float8 import FORMAT
 from web_demo.models.runtime.graphs import GraphCache
 
 pytestmark = pytest.mark.models

@@ -12,12 +12,12 @@ import torch
 from tests.web_demo.models.funaudiochat.engine.test_engine import GREEDY, LIMITS, SAMPLED, alone, spoken, together
 from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.sequence import Request
-from web_demo.models.funaudiochat.kernels.base import Kernels
-from web_demo.models.funaudiochat.kernels.best import best_kernels
 from web_demo.models.funaudiochat.loader import load_model
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.parity import check
 from web_demo.models.funaudiochat.processor import Processor
+from web_demo.models.runtime.kernels.base import Kernels
+from web_demo.models.runtime.kernels.best import best_kernels
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -15,11 +15,11 @@ from tests.fake_gpu import DEVICE, capture, fake_gpu
 from tests.web_demo.models.funaudiochat.engine.test_engine import LIMITS, SAMPLED
 from web_demo.models.funaudiochat.engine.runner import Runner
 from web_demo.models.funaudiochat.engine.sequence import Request, Turn, prefix_keys
-from web_demo.models.funaudiochat.float8 import FORMAT
-from web_demo.models.funaudiochat.kernels.base import Kernels
-from web_demo.models.funaudiochat.kernels.fused import TritonKernels
 from web_demo.models.funaudiochat.loader import load_model
 from web_demo.models.funaudiochat.processor import Processor
+from web_demo.models.runtime.float8 import FORMAT
+from web_demo.models.runtime.kernels.base import Kernels
+from web_demo.models.runtime.kernels.fused import TritonKernels
 
 pytestmark = pytest.mark.models
 

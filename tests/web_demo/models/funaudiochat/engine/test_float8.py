@@ -12,10 +12,10 @@ from tests.web_demo.models.funaudiochat.engine.test_engine import GREEDY, LIMITS
 from web_demo.models.funaudiochat.engine.engine import Engine
 from web_demo.models.funaudiochat.engine.runner import bytes_per_page
 from web_demo.models.funaudiochat.engine.sequence import Request
-from web_demo.models.funaudiochat.float8 import FORMAT, Float8Weight, is_rounded, rounded, widened
 from web_demo.models.funaudiochat.loader import SCALE, load_model
 from web_demo.models.funaudiochat.model import FunAudioChat
 from web_demo.models.funaudiochat.processor import Processor
+from web_demo.models.runtime.float8 import FORMAT, Float8Weight, is_rounded, rounded, widened
 
 pytestmark = pytest.mark.models
 

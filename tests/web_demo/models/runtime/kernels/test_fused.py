@@ -7,11 +7,11 @@ import torch
 
 pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its interpreter: requirements-dev.txt")
 
-from web_demo.models.funaudiochat.float8 import FORMAT, LARGEST, rounded, widened
-from web_demo.models.funaudiochat.kernels import attend, linear
-from web_demo.models.funaudiochat.kernels.base import DecodeMetadata, HeadShape, Kernels, LayerCache, PromptMetadata
-from web_demo.models.funaudiochat.kernels.fused import TritonKernels
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
+from web_demo.models.runtime.float8 import FORMAT, LARGEST, rounded, widened
+from web_demo.models.runtime.kernels import attend, linear
+from web_demo.models.runtime.kernels.base import DecodeMetadata, HeadShape, Kernels, LayerCache, PromptMetadata
+from web_demo.models.runtime.kernels.fused import TritonKernels
+from web_demo.models.runtime.kernels.sampling import SamplingRows
 
 pytestmark = pytest.mark.models
 
@@ -42,6 +42,7 @@ def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...], *, eigh
 def test_products_between_norms(rows: int, width: int, eight_bits: bool) -> None:
     """A layer's products: the first norm, a product, its sum with the stream, the next norm, a gated one, the last norm."""
     stream, gains, outputs = randn(rows + 1, width)[1:] * 3, [randn(width), randn(width + 1)[1:], randn(width)], 40
+    bias = randn(outputs)
     shapes = [(outputs, width), (width, outputs), (2 * outputs + 2, width), (width, outputs + 1)]
     matrices = [randn(*shape) * shape[1] ** -0.5 for shape in shapes]
     first, out, gate_up, down = (rounded(matrix) if eight_bits else matrix for matrix in matrices)
@@ -52,6 +53,8 @@ def test_products_between_norms(rows: int, width: int, eight_bits: bool) -> None
         after = kernels.add_linear(product, out, entered, gains[1], 1e-6)
         gated = kernels.normed_gated(after, gate_up)
         last = kernels.add_linear(gated, down, after, gains[2], 1e-6)
+        shifted = kernels.normed_linear(entered, first, bias)
+        torch.testing.assert_close(shifted, product + bias, atol=1e-4, rtol=1e-4)
         results.append((product, after.total, gated, last.total, kernels.leave(last)))
     same(*results)
     weight = first if isinstance(first, torch.Tensor) else widened(first)
@@ -76,9 +79,18 @@ def widened_cache(cache: LayerCache) -> LayerCache:
 
 @pytest.mark.parametrize("tiles", [attend.Tiles(64, 1, 4, 3), attend.tiles_for(1), attend.tiles_for(32)])
 @pytest.mark.parametrize("eight_bits", [False, True])
-@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim", "normed"),
+    [(4, 2, 16, True), (8, 2, 32, True), (2, 2, 16, True), (6, 2, 16, False)],
+)
 def test_heads_are_placed_and_attended(
-    heads: int, kv_heads: int, dim: int, eight_bits: bool, tiles: attend.Tiles, monkeypatch: pytest.MonkeyPatch
+    heads: int,
+    kv_heads: int,
+    dim: int,
+    normed: bool,
+    eight_bits: bool,
+    tiles: attend.Tiles,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(attend, "tiles_for", lambda rows: tiles)
     shape = HeadShape(heads, kv_heads, dim, 1e-6)
@@ -94,7 +106,7 @@ def test_heads_are_placed_and_attended(
     blocks = order.view(rows, pages_a_row).repeat(1, 2)[:, :pages_a_row]  # a view with a stride of its own
     qkv, rope = randn(rows, (heads + 2 * kv_heads) * dim), randn(300, 2, dim)
     metadata = DecodeMetadata(position, blocks, page_size)
-    norms = (randn(dim), randn(dim + 1)[:dim])
+    norms = (randn(dim), randn(dim + 1)[:dim]) if normed else None
     results = []
     for kernels, cache in ((PLAIN, plain), (FUSED, fused)):
         out = kernels.attend(qkv, norms, rope, metadata, cache, shape)
@@ -128,7 +140,7 @@ def test_a_cache_in_8_bits_cuts_what_is_too_large_and_keeps_what_is_not_a_number
 
 
 @pytest.mark.parametrize("eight_bits", [False, True])
-@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16)])
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 16), (8, 2, 32), (2, 2, 16), (6, 2, 16)])
 def test_prompts_are_attended(heads: int, kv_heads: int, dim: int, eight_bits: bool) -> None:
     """Runs that begin a turn, go on with one, share a turn, end in a block and past one; padding belongs to no run."""
     shape = HeadShape(heads, kv_heads, dim, 1e-6)

@@ -11,7 +11,7 @@ from transformers.generation.logits_process import (
 )
 
 from web_demo.models.funaudiochat.engine.state import MAX_BAD_WORD_TOKENS
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, banned, penalised, sample
+from web_demo.models.runtime.kernels.sampling import SamplingRows, banned, penalised, sample
 
 pytestmark = pytest.mark.models
 

@@ -20,8 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels.base import Weight
+from web_demo.models.runtime.float8 import Float8Weight
+from web_demo.models.runtime.kernels.base import Weight
 
 MAX_ROWS = 64  # more are better served by a product of large tiles, and by its own kernels around it
 MAX_ROWS_8_BITS = 128  # of a product alone
@@ -38,12 +38,12 @@ def _widened(byte):
 
 @triton.jit
 def _one_row_kernel(
-    x, gain, weight, scale, residual, out, width, outputs, eps,
-    NORM: tl.constexpr, GATED: tl.constexpr, ADD: tl.constexpr, EIGHT_BITS: tl.constexpr,
+    x, gain, weight, scale, bias, residual, out, width, outputs, eps,
+    NORM: tl.constexpr, GATED: tl.constexpr, ADD: tl.constexpr, BIAS: tl.constexpr, EIGHT_BITS: tl.constexpr,
     BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr,
 ):  # fmt: skip
     """out [outputs] = norm(x) [width] times weight; GATED: silu of the first half of the weight's rows times the second;
-    ADD: plus the residual."""
+    ADD: plus the residual. BIAS: of a product alone."""
     at = tl.program_id(0) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     wanted = at < outputs
     product = tl.zeros([BLOCK_OUT, BLOCK_IN], tl.float32)
@@ -78,6 +78,8 @@ def _one_row_kernel(
         factor = tl.rsqrt(tl.sum(squares, 0) / width + eps)
         value *= factor
         gate *= factor
+    if BIAS:
+        value += tl.load(bias + at, mask=wanted, other=0.0).to(tl.float32)
     if GATED:
         value = value / (1 + tl.exp(-value)) * gate
     if ADD:
@@ -87,8 +89,9 @@ def _one_row_kernel(
 
 @triton.jit
 def _rows_kernel(
-    x, squares, weight, scale, residual, gain, out, scaled, squares_out, rows, width, outputs, parts, eps,
-    NORM: tl.constexpr, GATED: tl.constexpr, ADD: tl.constexpr, EIGHT_BITS: tl.constexpr, SWAP: tl.constexpr,
+    x, squares, weight, scale, bias, residual, gain, out, scaled, squares_out, rows, width, outputs, parts, eps,
+    NORM: tl.constexpr, GATED: tl.constexpr, ADD: tl.constexpr, BIAS: tl.constexpr, EIGHT_BITS: tl.constexpr,
+    SWAP: tl.constexpr,
     ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK_OUT: tl.constexpr, BLOCK_IN: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """The same of a few rows. NORM: x comes with the gain applied, and the factor is in `squares` [rows, parts]. ADD: the
@@ -145,6 +148,8 @@ def _rows_kernel(
         factor = tl.rsqrt(tl.sum(some_squares, 1) / width + eps)[:, None]
         value *= factor
         gate *= factor
+    if BIAS:
+        value += tl.load(bias + at, mask=wanted, other=0.0).to(tl.float32)
     if GATED:
         value = value / (1 + tl.exp(-value)) * gate
     target = row[:, None] * outputs + at[None, :]
@@ -191,16 +196,17 @@ def enter(x: Tensor, gain: Tensor, eps: float) -> Entering:
     return Entering(scaled, gain, eps, squares)
 
 
-def linear(x: Tensor | Entering, weight: Weight, *, gated: bool = False) -> Tensor:
-    """Few rows [rows, in], normalised first when they are `Entering` -> [rows, out] or, gated, [rows, out / 2]."""
+def linear(x: Tensor | Entering, weight: Weight, bias: Tensor | None = None, *, gated: bool = False) -> Tensor:
+    """Few rows [rows, in], normalised first when they are `Entering` -> [rows, out] or, gated, [rows, out / 2]. `bias` [out]
+    for what is not gated."""
     given = x.x if isinstance(x, Entering) else x.contiguous()
     outputs = _outputs(weight) // 2 if gated else _outputs(weight)
     out = torch.empty(given.shape[0], outputs, dtype=given.dtype, device=given.device)
     norm = x if isinstance(x, Entering) else None
     if given.shape[0] == 1:
-        _one_row(given, weight, out, norm=norm, gated=gated)
+        _one_row(given, weight, out, bias=bias, norm=norm, gated=gated)
     else:
-        _rows(given, weight, out, norm=norm, gated=gated)
+        _rows(given, weight, out, bias=bias, norm=norm, gated=gated)
     return out
 
 
@@ -230,15 +236,16 @@ def one_row_tiles(width: int) -> dict[str, int]:
 
 
 def _one_row(
-    x: Tensor, weight: Weight, out: Tensor, *, norm: Entering | None = None, residual: Tensor | None = None,
-    gated: bool = False,
+    x: Tensor, weight: Weight, out: Tensor, *, bias: Tensor | None = None, norm: Entering | None = None,
+    residual: Tensor | None = None, gated: bool = False,
 ) -> None:  # fmt: skip
     values, scale = _parts(weight)
     width, outputs = x.shape[1], out.shape[1]
     tiles = one_row_tiles(width)
     _one_row_kernel[(triton.cdiv(outputs, tiles["BLOCK_OUT"]),)](
-        x, norm.gain if norm else None, values, scale, residual, out, width, outputs, norm.eps if norm else 0.0,
-        NORM=norm is not None, GATED=gated, ADD=residual is not None, EIGHT_BITS=scale is not None, **tiles,
+        x, norm.gain if norm else None, values, scale, bias, residual, out, width, outputs,
+        norm.eps if norm else 0.0,
+        NORM=norm is not None, GATED=gated, ADD=residual is not None, BIAS=bias is not None, EIGHT_BITS=scale is not None, **tiles,
     )  # fmt: skip
 
 
@@ -265,8 +272,8 @@ def _shared_memory(device: torch.device) -> int:
 
 
 def _rows(
-    x: Tensor, weight: Weight, out: Tensor, *, norm: Entering | None = None, residual: Tensor | None = None,
-    gain: Tensor | None = None, gated: bool = False,
+    x: Tensor, weight: Weight, out: Tensor, *, bias: Tensor | None = None, norm: Entering | None = None,
+    residual: Tensor | None = None, gain: Tensor | None = None, gated: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Fills `out`; with a residual, also returns the stream with the next gain applied, and its squares."""
     values, scale = _parts(weight)
@@ -279,9 +286,9 @@ def _rows(
         squares_out = torch.empty(rows, programs, dtype=torch.float32, device=x.device)
     parts = norm.squares.shape[1] if norm and norm.squares is not None else 1
     _rows_kernel[(programs,)](
-        x, norm.squares if norm else None, values, scale, residual, gain, out, scaled, squares_out,
+        x, norm.squares if norm else None, values, scale, bias, residual, gain, out, scaled, squares_out,
         rows, width, outputs, parts, norm.eps if norm else 0.0,
-        NORM=norm is not None, GATED=gated, ADD=residual is not None, EIGHT_BITS=scale is not None,
+        NORM=norm is not None, GATED=gated, ADD=residual is not None, BIAS=bias is not None, EIGHT_BITS=scale is not None,
         PARTS=triton.next_power_of_2(parts), num_stages=sizes["STAGES"], **sizes,
     )  # fmt: skip
     return scaled, squares_out

@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.kernels.attend import wide
-from web_demo.models.funaudiochat.kernels.base import HeadShape, LayerCache, PromptMetadata
+from web_demo.models.runtime.kernels.attend import wide
+from web_demo.models.runtime.kernels.base import HeadShape, LayerCache, PromptMetadata
 
 BLOCK_POSITIONS = 64
 
@@ -23,7 +23,7 @@ BLOCK_POSITIONS = 64
 @triton.jit
 def _attend_prompt_kernel(
     q, keys, values, block_tables, runs, out, table_stride, page_size, scale,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
     WIDE: tl.constexpr,
 ):  # fmt: skip
     run = runs + tl.program_id(0) * 4
@@ -34,15 +34,15 @@ def _attend_prompt_kernel(
     start = tl.load(run + 3).to(tl.int32)
     if count > 0:
         GROUP: tl.constexpr = HEADS // KV_HEADS
-        row = tl.arange(0, TOKENS * GROUP)
+        row = tl.arange(0, ROWS)
         token = row // GROUP
         real = token < count
         dim = tl.arange(0, DIM)
         place = ((first + token) * HEADS + kv_head * GROUP + row % GROUP)[:, None] * DIM + dim[None, :]
         query = tl.load(q + place, mask=real[:, None], other=0.0).to(WIDE)
-        best = tl.full([TOKENS * GROUP], -1.0e30, tl.float32)
-        total = tl.zeros([TOKENS * GROUP], tl.float32)
-        gathered = tl.zeros([TOKENS * GROUP, DIM], tl.float32)
+        best = tl.full([ROWS], -1.0e30, tl.float32)
+        total = tl.zeros([ROWS], tl.float32)
+        gathered = tl.zeros([ROWS, DIM], tl.float32)
         for begin in range(0, start + count, BLOCK):
             at = begin + tl.arange(0, BLOCK)
             inside = at < start + count
@@ -68,7 +68,8 @@ def attend_prompt(q: Tensor, metadata: PromptMetadata, cache: LayerCache, shape:
     _attend_prompt_kernel[(len(metadata.runs), shape.kv_heads)](
         q, cache.keys, cache.values, metadata.block_tables, metadata.runs, out, metadata.block_tables.stride(0),
         metadata.page_size, shape.head_dim**-0.5,
-        HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim, TOKENS=metadata.run_tokens,
-        BLOCK=BLOCK_POSITIONS, WIDE=wide(cache, q.dtype), num_warps=4, num_stages=2,
+        HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim,
+        ROWS=triton.next_power_of_2(metadata.run_tokens * shape.heads // shape.kv_heads), BLOCK=BLOCK_POSITIONS,
+        WIDE=wide(cache, q.dtype), num_warps=4, num_stages=2,
     )  # fmt: skip
     return out.flatten(1)

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.kernels.base import DecodeMetadata, HeadShape, LayerCache
+from web_demo.models.runtime.kernels.base import DecodeMetadata, HeadNorms, HeadShape, LayerCache
 
 _DOT_ROWS = 16  # the fewest that a tensor core product takes; a group of query heads is padded to it
 
@@ -38,15 +38,16 @@ def wide(cache: LayerCache, dtype: torch.dtype) -> tl.dtype:
 
 
 @triton.jit
-def _turned(source, gain, angles, mask, eps, DIM: tl.constexpr):
-    """Heads [ROWS, 1] of pointers -> both halves [ROWS, DIM / 2], normalised and rotated, float32."""
+def _turned(source, gain, angles, mask, eps, DIM: tl.constexpr, NORM: tl.constexpr):
+    """Heads [ROWS, 1] of pointers -> both halves [ROWS, DIM / 2], normalised (NORM) and rotated, float32."""
     HALF: tl.constexpr = DIM // 2
     at = tl.arange(0, HALF)[None, :]
     low = tl.load(source + at, mask=mask, other=0.0).to(tl.float32)
     high = tl.load(source + HALF + at, mask=mask, other=0.0).to(tl.float32)
-    scale = tl.rsqrt((tl.sum(low * low, 1) + tl.sum(high * high, 1)) / DIM + eps)[:, None]
-    low = low * scale * tl.load(gain + at).to(tl.float32)
-    high = high * scale * tl.load(gain + HALF + at).to(tl.float32)
+    if NORM:
+        scale = tl.rsqrt((tl.sum(low * low, 1) + tl.sum(high * high, 1)) / DIM + eps)[:, None]
+        low = low * scale * tl.load(gain + at).to(tl.float32)
+        high = high * scale * tl.load(gain + HALF + at).to(tl.float32)
     turned_low = low * tl.load(angles + at) - high * tl.load(angles + DIM + at)
     turned_high = high * tl.load(angles + HALF + at) + low * tl.load(angles + DIM + HALF + at)
     return turned_low, turned_high
@@ -56,8 +57,8 @@ def _turned(source, gain, angles, mask, eps, DIM: tl.constexpr):
 def _attend_kernel(
     qkv, q_gain, k_gain, rope, keys, values, block_table, position, parts, weights, arrived, out,
     block_stride, page_size, scale, eps,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr, WIDE: tl.constexpr,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, NORM: tl.constexpr,
+    ROWS: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr, STAGES: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     kv_head = tl.program_id(1)
@@ -73,7 +74,7 @@ def _attend_kernel(
     newest = tl.load(position + row).to(tl.int32)
     angles = rope + newest * 2 * DIM
     source = qkv + row * (HEADS + 2 * KV_HEADS) * DIM
-    q_low, q_high = _turned(source + heads[:, None] * DIM, q_gain, angles, real[:, None], eps, DIM)
+    q_low, q_high = _turned(source + heads[:, None] * DIM, q_gain, angles, real[:, None], eps, DIM, NORM)
     q_low, q_high = q_low.to(WIDE), q_high.to(WIDE)
 
     best = tl.full([ROWS], float("-inf"), tl.float32)
@@ -81,7 +82,7 @@ def _attend_kernel(
     gathered = tl.zeros([ROWS, DIM], tl.float32)
     if split == 0:  # the new position itself: it goes into the cache, and is attended to from here
         one = tl.arange(0, 1)[:, None]
-        k_low, k_high = _turned(source + (HEADS + kv_head + one) * DIM, k_gain, angles, one == 0, eps, DIM)
+        k_low, k_high = _turned(source + (HEADS + kv_head + one) * DIM, k_gain, angles, one == 0, eps, DIM, NORM)
         k_low, k_high = as_kept(k_low, keys), as_kept(k_high, keys)
         v = as_kept(tl.load(source + (HEADS + KV_HEADS + kv_head) * DIM + dim), values)
         page = tl.load(block_table + row * block_stride + newest // page_size)
@@ -132,14 +133,18 @@ def _attend_kernel(
         counter = arrived + row * KV_HEADS + kv_head
         if tl.atomic_add(counter, 1) == SPLITS - 1:
             tl.store(counter, 0)  # for the next launch
-            mine = row * HEADS + kv_head * GROUP + tl.arange(0, GROUP)
+            one = tl.arange(0, PADDED)
+            mine = row * HEADS + kv_head * GROUP + one
+            there = one < GROUP
             place = mine[:, None] * SPLITS + tl.arange(0, SPLITS)[None, :]
-            share = tl.load(weights + place, cache_modifier=".cg")  # the first part is never empty
+            # the first part is never empty
+            share = tl.load(weights + place, mask=there[:, None], other=0.0, cache_modifier=".cg")
             share = tl.exp(share - tl.max(share, 1)[:, None])
             share = share / tl.sum(share, 1)[:, None]
-            found = tl.load(parts + place[:, :, None] * DIM + dim[None, None, :], cache_modifier=".cg")
+            parts_at = parts + place[:, :, None] * DIM + dim[None, None, :]
+            found = tl.load(parts_at, mask=there[:, None, None], other=0.0, cache_modifier=".cg")
             found = tl.sum(found * share[:, :, None], 1)
-            tl.store(out + mine[:, None] * DIM + dim[None, :], found.to(out.dtype.element_ty))
+            tl.store(out + mine[:, None] * DIM + dim[None, :], found.to(out.dtype.element_ty), mask=there[:, None])
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class Attention:
     def __call__(
         self,
         qkv: Tensor,
-        norms: tuple[Tensor, Tensor],
+        norms: HeadNorms | None,
         rope: Tensor,
         metadata: DecodeMetadata,
         cache: LayerCache,
@@ -178,17 +183,17 @@ class Attention:
     ) -> Tensor:
         rows, heads, dim = qkv.shape[0], shape.heads, shape.head_dim
         tiles = tiles_for(rows)
-        splits = tiles.splits
+        splits, padded = tiles.splits, triton.next_power_of_2(heads // shape.kv_heads)
         if self._arrived is None or len(self._arrived) < rows * shape.kv_heads:
             self._arrived = torch.zeros(max(4096, rows * shape.kv_heads), dtype=torch.int32, device=qkv.device)
         parts = torch.empty(rows, heads, splits, dim, dtype=torch.float32, device=qkv.device)
         weights = torch.empty(rows, heads, splits, dtype=torch.float32, device=qkv.device)
         out = torch.empty(rows, heads * dim, dtype=qkv.dtype, device=qkv.device)
         _attend_kernel[(rows, shape.kv_heads, splits)](
-            qkv, *norms, rope, cache.keys, cache.values, metadata.block_table, metadata.position, parts, weights, self._arrived,
-            out, metadata.block_table.stride(0), metadata.page_size, dim**-0.5, shape.eps,
-            HEADS=heads, KV_HEADS=shape.kv_heads, DIM=dim,
-            ROWS=max(_DOT_ROWS, triton.next_power_of_2(heads // shape.kv_heads)), BLOCK=tiles.block, SPLITS=splits,
-            STAGES=tiles.stages, WIDE=wide(cache, qkv.dtype), num_warps=tiles.warps, num_stages=tiles.stages,
+            qkv, *(norms or (None, None)), rope, cache.keys, cache.values, metadata.block_table, metadata.position,
+            parts, weights, self._arrived, out, metadata.block_table.stride(0), metadata.page_size, dim**-0.5, shape.eps,
+            HEADS=heads, KV_HEADS=shape.kv_heads, DIM=dim, NORM=norms is not None,
+            ROWS=max(_DOT_ROWS, padded), PADDED=padded, BLOCK=tiles.block, SPLITS=splits, STAGES=tiles.stages,
+            WIDE=wide(cache, qkv.dtype), num_warps=tiles.warps, num_stages=tiles.stages,
         )  # fmt: skip
         return out

@@ -8,7 +8,7 @@ import logging
 import torch
 
 from web_demo.errors import SetupError
-from web_demo.models.funaudiochat.kernels.base import Kernels
+from web_demo.models.runtime.kernels.base import Kernels
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def best_kernels(device: torch.device, *, eight_bit_cache: bool = False) -> Kern
         if eight_bit_cache and torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
             raise SetupError("--speech-cache float8 needs a GPU of compute capability 8.9 or later (Ada, Hopper)")
         if importlib.util.find_spec("triton") is not None:
-            from web_demo.models.funaudiochat.kernels.fused import TritonKernels
+            from web_demo.models.runtime.kernels.fused import TritonKernels
 
             return TritonKernels()
         logger.warning("triton is not installed: frames run unfused torch operations and read the padding of a batch")

@@ -14,13 +14,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.float8 import Float8Weight
-from web_demo.models.funaudiochat.kernels import linear as triton_linear
-from web_demo.models.funaudiochat.kernels import sample as triton_sample
-from web_demo.models.funaudiochat.kernels.attend import Attention, as_kept
-from web_demo.models.funaudiochat.kernels.attend_prompt import attend_prompt
-from web_demo.models.funaudiochat.kernels.base import (
+from web_demo.models.runtime.float8 import Float8Weight
+from web_demo.models.runtime.kernels import linear as triton_linear
+from web_demo.models.runtime.kernels import sample as triton_sample
+from web_demo.models.runtime.kernels.attend import Attention, as_kept
+from web_demo.models.runtime.kernels.attend_prompt import attend_prompt
+from web_demo.models.runtime.kernels.base import (
     DecodeMetadata,
+    HeadNorms,
     HeadShape,
     Kernels,
     LayerCache,
@@ -28,8 +29,8 @@ from web_demo.models.funaudiochat.kernels.base import (
     Residual,
     Weight,
 )
-from web_demo.models.funaudiochat.kernels.linear import Entering
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
+from web_demo.models.runtime.kernels.linear import Entering
+from web_demo.models.runtime.kernels.sampling import SamplingRows
 
 
 @triton.jit
@@ -50,7 +51,7 @@ def _add_norm_kernel(x, residual, weight, out, total, width, eps, HAS_RESIDUAL: 
 @triton.jit
 def _store_kv_kernel(
     qkv, q_norm, k_norm, rope, position, target, q_out, keys, values, eps,
-    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
@@ -65,12 +66,13 @@ def _store_kv_kernel(
         tl.store(place + at, as_kept(low, values))
         tl.store(place + HALF + at, as_kept(high, values))
     else:
-        gains = q_norm
-        if head >= HEADS:
-            gains = k_norm
-        scale = tl.rsqrt((tl.sum(low * low, 0) + tl.sum(high * high, 0)) / DIM + eps)
-        low = low * scale * tl.load(gains + at).to(tl.float32)
-        high = high * scale * tl.load(gains + HALF + at).to(tl.float32)
+        if NORM:
+            gains = q_norm
+            if head >= HEADS:
+                gains = k_norm
+            scale = tl.rsqrt((tl.sum(low * low, 0) + tl.sum(high * high, 0)) / DIM + eps)
+            low = low * scale * tl.load(gains + at).to(tl.float32)
+            high = high * scale * tl.load(gains + HALF + at).to(tl.float32)
         angles = rope + tl.load(position + row) * 2 * DIM
         turned_low = low * tl.load(angles + at) - high * tl.load(angles + DIM + at)
         turned_high = high * tl.load(angles + HALF + at) + low * tl.load(angles + DIM + HALF + at)
@@ -106,25 +108,24 @@ def _enters(x: Tensor) -> bool:
 
 
 class TritonKernels(Kernels):
-    """CUDA only (or Triton's interpreter, in tests). Head sizes, and query heads for each head of keys, must be
-    powers of two."""
+    """CUDA only (or Triton's interpreter, in tests). Head sizes must be powers of two."""
 
     reads_padding = reads_runs = False
 
     def __init__(self) -> None:
         self._attention = Attention()
 
-    def linear(self, x: Tensor, weight: Weight) -> Tensor:
-        return triton_linear.linear(x, weight) if _few(x, weight) else super().linear(x, weight)
+    def linear(self, x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
+        return triton_linear.linear(x, weight, bias) if _few(x, weight) else super().linear(x, weight, bias)
 
     def enter(self, x: Tensor, gain: Tensor, eps: float) -> Residual:
         x = x.contiguous()
         return Residual(x, triton_linear.enter(x, gain, eps) if _enters(x) else self.add_norm(x, None, gain, eps)[0])
 
-    def normed_linear(self, residual: Residual, weight: Weight) -> Tensor:
+    def normed_linear(self, residual: Residual, weight: Weight, bias: Tensor | None = None) -> Tensor:
         if isinstance(residual.normed, Entering):
-            return triton_linear.linear(residual.normed, weight)
-        return self.linear(residual.normed, weight)
+            return triton_linear.linear(residual.normed, weight, bias)
+        return self.linear(residual.normed, weight, bias)
 
     def normed_gated(self, residual: Residual, gate_up: Weight) -> Tensor:
         if isinstance(residual.normed, Entering):
@@ -146,7 +147,7 @@ class TritonKernels(Kernels):
     def attend(
         self,
         qkv: Tensor,
-        norms: tuple[Tensor, Tensor],
+        norms: HeadNorms | None,
         rope: Tensor,
         metadata: DecodeMetadata,
         cache: LayerCache,
@@ -169,7 +170,7 @@ class TritonKernels(Kernels):
     def store_kv(
         self,
         qkv: Tensor,
-        norms: tuple[Tensor, Tensor],
+        norms: HeadNorms | None,
         rope: Tensor,
         position: Tensor,
         target: Tensor,
@@ -179,8 +180,8 @@ class TritonKernels(Kernels):
         rows = qkv.shape[0]
         q = torch.empty(rows, shape.heads, shape.head_dim, dtype=qkv.dtype, device=qkv.device)
         _store_kv_kernel[(rows, shape.heads + 2 * shape.kv_heads)](
-            qkv, norms[0], norms[1], rope, position, target, q, cache.keys, cache.values, shape.eps,
-            HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim,
+            qkv, *(norms or (None, None)), rope, position, target, q, cache.keys, cache.values, shape.eps,
+            HEADS=shape.heads, KV_HEADS=shape.kv_heads, DIM=shape.head_dim, NORM=norms is not None,
         )  # fmt: skip
         return q
 

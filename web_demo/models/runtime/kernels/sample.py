@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows
+from web_demo.models.runtime.kernels.sampling import SamplingRows
 
 _WEIGHT_BITS = 30  # of a float in [0, 1]: 1.0 is 0x3F800000
 NARROW = 8192  # scores that stay in one program's registers

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-from web_demo.models.funaudiochat.float8 import FORMAT, LARGEST, Float8Weight
-from web_demo.models.funaudiochat.kernels.sampling import SamplingRows, sample
+from web_demo.models.runtime.float8 import FORMAT, LARGEST, Float8Weight
+from web_demo.models.runtime.kernels.sampling import SamplingRows, sample
 from web_demo.models.runtime.rope import turn_halves
 
 
@@ -91,6 +91,7 @@ class HeadShape:
 
 
 Weight = Tensor | Float8Weight
+HeadNorms = tuple[Tensor, Tensor]  # gains of the norms over each head of queries and of keys, [head_dim]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,20 +124,21 @@ class Kernels:
     reads_padding = True  # `attend` gathers whole pages: the padding of a batch too
     reads_runs = True  # `attend_prompt` reads the runs on the host, so it fits into no graph
 
-    def linear(self, x: Tensor, weight: Weight) -> Tensor:
-        """x [N, in] times the transposed weight [out, in] -> [N, out]."""
+    def linear(self, x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
+        """x [N, in] times the transposed weight [out, in], plus the bias [out] -> [N, out]."""
         if isinstance(weight, Tensor):
-            return F.linear(x, weight)
+            return F.linear(x, weight, bias)
         # values of 8 bits fit into every wider format, so the scale can follow the product
-        return (F.linear(x, weight.values.to(x.dtype)) * weight.scale).to(x.dtype)
+        product = F.linear(x, weight.values.to(x.dtype)) * weight.scale
+        return (product if bias is None else product + bias).to(x.dtype)
 
     def enter(self, x: Tensor, gain: Tensor, eps: float) -> Residual:
         """x [N, W] begins a stack of layers; the norm before its first product comes as its weight and `eps`."""
         return Residual(x, rms_norm(x, gain, eps))
 
-    def normed_linear(self, residual: Residual, weight: Weight) -> Tensor:
+    def normed_linear(self, residual: Residual, weight: Weight, bias: Tensor | None = None) -> Tensor:
         """`linear` of the normalised residual stream."""
-        return self.linear(residual.normed, weight)
+        return self.linear(residual.normed, weight, bias)
 
     def normed_gated(self, residual: Residual, gate_up: Weight) -> Tensor:
         """silu(gate) * up of the normalised residual stream with the weights of both, [2 * I, W] -> [N, I]."""
@@ -160,24 +162,27 @@ class Kernels:
     def store_kv(
         self,
         qkv: Tensor,
-        norms: tuple[Tensor, Tensor],
+        norms: HeadNorms | None,
         rope: Tensor,
         position: Tensor,
         target: Tensor,
         cache: LayerCache,
         shape: HeadShape,
     ) -> Tensor:
-        """Split qkv [N, (heads + 2 kv_heads) * dim], normalise and rotate, store k and v; q [N, heads, dim]."""
+        """Split qkv [N, (heads + 2 kv_heads) * dim], normalise (where there are norms) and rotate, store k and v; q [N, heads,
+        dim]."""
         split = qkv.view(qkv.shape[0], shape.heads + 2 * shape.kv_heads, shape.head_dim)
         q, k, v = split.split_with_sizes([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
+        if norms is not None:
+            q, k = rms_norm(q, norms[0], shape.eps), rms_norm(k, norms[1], shape.eps)
         angles = rope[position]
-        cache.write(target, rotate(rms_norm(k, norms[1], shape.eps), angles), v)
-        return rotate(rms_norm(q, norms[0], shape.eps), angles)
+        cache.write(target, rotate(k, angles), v)
+        return rotate(q, angles)
 
     def attend(
         self,
         qkv: Tensor,
-        norms: tuple[Tensor, Tensor],
+        norms: HeadNorms | None,
         rope: Tensor,
         metadata: DecodeMetadata,
         cache: LayerCache,
