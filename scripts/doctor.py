@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.operations import gpus, pidfile, probe, services, stack, verify
+from scripts.operations import console, gpus, pidfile, probe, services, stack, verify
 from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError
 from scripts.operations.verify import Finding
 from scripts.operations.weights import hub
@@ -138,6 +138,7 @@ def driver() -> Iterator[Finding]:
         yield Finding("NVIDIA driver", None, done.stdout.split("\n")[0])
 
 
+@console.program
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", action="store_true", help="the packages of the real engines must be there too")

@@ -26,6 +26,7 @@ import aiohttp
 import av
 import numpy as np
 
+from scripts.operations import console
 from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter
 from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav, silence, to_wav
 from web_demo.server.common.settings import API_KEY_VARIABLE
@@ -306,6 +307,7 @@ async def run_all(args: argparse.Namespace, speech: Audio) -> bool:
         )
 
 
+@console.program
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1")

@@ -50,6 +50,7 @@ class Options:
     with_asr: bool = True
     with_tts: bool = False
     use_vllm: bool = False
+    embedded: frozenset[str] = frozenset()  # names of services for whose real engine there is no room
 
     def __post_init__(self) -> None:
         if self.use_vllm and not self.with_tts:
@@ -69,6 +70,7 @@ class Launch:
     use: str = "/"
     secure: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)  # on top of the inherited one
+    port_setting: str = ""  # the variable that moves it, where that is not called after the service
 
     def __str__(self) -> str:
         """As a line for a shell."""
@@ -78,6 +80,11 @@ class Launch:
     @property
     def url(self) -> str:
         return f"{'https' if self.secure else 'http'}://{reachable(self.host)}:{self.port}"
+
+
+def family(name: str) -> str:
+    """The service that is meant by its name, where replicas of it have numbers behind it: s2s of s2s-2."""
+    return name.partition("-")[0]
 
 
 def choose(options: Options, root: Path) -> list[Service]:
@@ -106,6 +113,7 @@ def launch(
         host,
         "--port",
         str(port),
+        *_option("--engine", "embedded" if service.name in options.embedded else None),
         *_choices(service, options, environment),
         *_neighbours(service, environment),
         *extra,

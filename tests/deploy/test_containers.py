@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts.containers import healthcheck
-from scripts.operations import modes
+from scripts.operations.layouts import modes
 from tests.scripts.operations.test_manager import Yard
 from tests.scripts.operations.test_modes import cards
 from tests.web_demo.server.common.tiny_service import TinyService, serving
