@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import sys
 from collections.abc import Mapping
@@ -127,8 +128,24 @@ def launch(
         port=port,
         log=log_dir / service.log,
         use=service.use,
-        secure=any(word.startswith("--ssl-cert") for word in own),
+        secure=argument(service, "--ssl-cert", environment) is not None,
     )
+
+
+def address(service: Service, environment: Mapping[str, str], host: str | None = None, port: int | None = None) -> str:
+    """Where a service is that was started in this environment, but for what is given. Raises UsageError."""
+    where = reachable(environment.get("HOST") or "127.0.0.1") if host is None else reachable(host)
+    number = port_of(service.prefix, service.port, environment) if port is None else port
+    secure = argument(service, "--ssl-cert", environment) is not None
+    return f"{'https' if secure else 'http'}://{where}:{number}"
+
+
+def argument(service: Service, name: str, environment: Mapping[str, str]) -> str | None:
+    """The value that PREFIX_ARGS gives an option, the last where there are several. Raises UsageError."""
+    words = words_of(f"{service.prefix}_ARGS", environment)
+    values = [following for word, following in itertools.pairwise(words) if word == name]
+    values += [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+    return values[-1] if values else None
 
 
 def port_of(prefix: str, default: int, environment: Mapping[str, str]) -> int:
