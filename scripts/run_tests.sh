@@ -74,6 +74,10 @@ test_everything() {
     needs_program node nodejs
     needs_program npm npm
     needs_program haproxy haproxy
+    needs_program nginx nginx-light
+    needs_program caddy caddy
+    needs_program promtool prometheus
+    needs_program systemd-analyze systemd
     needs_program sshd openssh-server
     needs_program chromium chromium
     needs_program curl curl
