@@ -17,6 +17,7 @@ import argparse
 import io
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
@@ -188,4 +189,6 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
+    if {"--dry-run", "-h", "--help"} & set(sys.argv):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head`; where it works, pipes to ssh break without ending it
     raise SystemExit(main())

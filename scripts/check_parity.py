@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from scripts.operations import console
 from web_demo.errors import SetupError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def line(result: CaseResult) -> str:
     return f"{outcome} {result.name:<40} {shown}" + "".join(f"\n       {problem}" for problem in result.problems)
 
 
+@console.program
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=MODELS)

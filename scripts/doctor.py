@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -19,9 +20,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.operations import gpus, pidfile, probe, services, stack, verify
+from scripts.operations import console, gpus, pidfile, probe, services, stack, verify
 from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError
-from scripts.operations.verify import Finding
+from scripts.operations.verify import NOTE, Finding
 from scripts.operations.weights import hub
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,11 +60,11 @@ def gpu(environment: Mapping[str, str], *, models: bool) -> Iterator[Finding]:
         yield Finding("GPU", f"{error}; reinstall the NVIDIA driver, then reboot")
         return
     if not found:
-        yield Finding("GPU", None, "none: the embedded engines run on the CPU")
+        yield Finding("GPU", None, "none: the embedded engines run on the CPU", NOTE)
         return
     for item in found:
         yield Finding(f"GPU {item.index}", None, f"{item.name}, {item.free_gib:.1f} of {item.total_gib:.1f} GiB free")
-    if models:
+    if models and importlib.util.find_spec("torch"):  # without it the list of packages has told
         torch = importlib.import_module("torch")
         usable = torch.cuda.is_available()
         yield Finding(
@@ -85,28 +86,50 @@ def machine(root: Path) -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     yield Finding("memory", None if memory >= NEEDED_MEMORY_GIB else f"only {memory:.1f} GiB", f"{memory:.0f} GiB")
     ffmpeg = shutil.which("ffmpeg")
-    yield Finding(
-        "ffmpeg", None, ffmpeg or "not installed: only the reference CosyVoice code and your own tools may want it"
-    )
+    if ffmpeg:
+        yield Finding("ffmpeg", None, ffmpeg)
+    else:
+        text = "not installed: only the reference CosyVoice code and your own tools may want it"
+        yield Finding("ffmpeg", None, text, NOTE)
 
 
-def ports(environment: Mapping[str, str]) -> Iterator[Finding]:
+def ports(environment: Mapping[str, str], run_dir: Path = ROOT / "run") -> Iterator[Finding]:
     host = environment.get("HOST") or "127.0.0.1"
+    started = {item.url.rpartition(":")[2]: item for item in _started(run_dir)}
     for service in (S2S, ASR, TTS):
         port = services.port_of(service.prefix, service.port, environment)
+        what = f"port {port}"
         fault = probe.port_fault(host, port)
-        if fault and probe.health(f"http://{probe.reachable(host)}:{port}").status == "healthy":
-            yield Finding(f"port {port}", None, f"{service.name} is running there")
-        else:
-            hint = f"stop what uses it, or set {service.prefix}_PORT"
-            yield Finding(f"port {port}", f"{fault}: {hint}" if fault else None, f"free, for {service.name}")
+        ours = started.get(str(port))
+        url = ours.url if ours else services.address(service, environment)
+        health = probe.health(url) if fault else probe.Health("silent")
+        who = f"{ours.name} is running there (PID {ours.pid})" if ours else f"{service.name} is running there"
+        match health.status:
+            case "healthy" | "loading":
+                yield Finding(what, None, f"{who}, {health.status}", "" if health.status == "healthy" else NOTE)
+            case "unhealthy" if ours:
+                yield Finding(what, f"{who}, and is unhealthy: {health.reason}; look into {ours.log}")
+            case _:
+                hint = f"stop what uses it, or set {service.prefix}_PORT"
+                yield Finding(what, f"{fault}: {hint}" if fault else None, f"free, for {service.name}")
+
+
+def _started(run_dir: Path) -> list[pidfile.PidFile]:
+    try:
+        return [item for item in pidfile.read_all(run_dir) if item.running]
+    except pidfile.DamagedPidFile:
+        return []  # then the port alone tells; verify names the file
 
 
 def weights(root: Path) -> Iterator[Finding]:
     for name, model in hub.MODELS.items():
-        there = (root / "pretrained_models" / model.folder).is_dir()
-        detail = "there" if there else f"not there; ./scripts/download_models.sh --only {name}"
-        yield Finding(f"weights {model.folder}", None, detail)
+        what = f"weights {model.folder}"
+        if not (root / "pretrained_models" / model.folder).is_dir():
+            yield Finding(what, None, f"not there; ./scripts/download_models.sh --only {name}", NOTE)
+        elif name != "whisper" and importlib.util.find_spec("torch") is None:  # Whisper's packages are those of vLLM
+            yield Finding(what, "there, and the packages that run them are not: ./scripts/full_setup.sh")
+        else:
+            yield Finding(what, None, "there")
 
 
 def one_turn() -> Iterator[Finding]:
@@ -120,7 +143,8 @@ def one_turn() -> Iterator[Finding]:
         launch = Launch("s2s", S2S.title, command, "127.0.0.1", port, Path(folder) / "server.log")
         try:
             stack.start([launch], run_dir, timeout_s=120.0, say=_quiet)
-            yield from verify.real_requests(pidfile.read_all(run_dir), os.environ)
+            for item in pidfile.read_all(run_dir):
+                yield verify.real_request(item, os.environ)
         except stack.StartFailed as error:
             yield Finding("embedded service", str(error))
         finally:
@@ -135,9 +159,11 @@ def driver() -> Iterator[Finding]:
     if shutil.which("nvidia-smi"):
         words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
-        yield Finding("NVIDIA driver", None, done.stdout.split("\n")[0])
+        if done.returncode == 0:  # else the GPU's line says what is wrong
+            yield Finding("NVIDIA driver", None, done.stdout.split("\n")[0])
 
 
+@console.program
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", action="store_true", help="the packages of the real engines must be there too")
@@ -158,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for finding in check():
             print(finding, flush=True)
             faults += finding.fault is not None
-    print(f"{faults} problem{'s' * (faults != 1)} found")
+    print(f"{faults} problem{'s' * (faults != 1)} found" if faults else "nothing is in the way")
     return 1 if faults else 0
 
 

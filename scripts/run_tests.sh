@@ -66,7 +66,7 @@ lint() {
     check ruff format --check .
     check mypy
     check shellcheck -x "${shell_scripts[@]}"
-    check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
+    check hadolint deploy/docker/Dockerfile*
 }
 
 test_everything() {
@@ -74,6 +74,11 @@ test_everything() {
     needs_program node nodejs
     needs_program npm npm
     needs_program haproxy haproxy
+    needs_program nginx nginx-light
+    needs_program caddy caddy
+    needs_program promtool prometheus
+    needs_program systemd-analyze systemd
+    needs_program docker-compose docker-compose
     needs_program sshd openssh-server
     needs_program chromium chromium
     needs_program curl curl

@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from scripts.operations import console
 from web_demo.engines.base import Capabilities
 from web_demo.engines.tts import embedded
 from web_demo.engines.tts.cosyvoice import CosyVoiceTts
@@ -31,6 +32,7 @@ ENGINES: Mapping[str, Callable[[], Capabilities]] = {  # no engine is started, a
 }
 
 
+@console.program
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", help="or - for standard input")

@@ -2,10 +2,15 @@
 """Talk one real turn with the S2S service, and try the ASR and TTS services where they run.
 
     python3 scripts/test_deployment.py --host 127.0.0.1 --port 8002 [--audio FILE] [--save reply.wav]
+    python3 scripts/test_deployment.py --url https://voice.example.org
+
+Without addresses it looks where ./scripts/start_services.sh in the same environment puts them: HOST, S2S_PORT, S2S_ARGS and
+so on. With --url alone, the others are reached through the page's address, as the page does.
 
 The recording is sent as a microphone would send it, in real time. Prints a table for each service; exits 0 when all that
 run do their work, 1 when one does not, 2 when it was called wrongly. An ASR or TTS service that does not run is no
-failure. It is also the example of a client: PROTOCOL.md beside web_demo/server/protocal.py says what the messages mean.
+failure, unless --only names it. It is also the example of a client: PROTOCOL.md beside web_demo/server/protocal.py says what
+the messages mean.
 """
 
 from __future__ import annotations
@@ -15,9 +20,11 @@ import asyncio
 import base64
 import json
 import os
+import re
+import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +33,8 @@ import aiohttp
 import av
 import numpy as np
 
+from scripts.operations import console, pidfile, services
+from scripts.operations.services import ASR, S2S, TTS
 from web_demo.audio.opus import FRAME_S, OpusReader, OpusWriter
 from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav, silence, to_wav
 from web_demo.server.common.settings import API_KEY_VARIABLE
@@ -43,6 +52,8 @@ from web_demo.server.protocal import (
     encode,
 )
 
+RUN_DIR = Path(__file__).resolve().parents[1] / "run"
+WANTS_KEY = f"the service wants an API key: give the right one with --api-key, or as {API_KEY_VARIABLE}"
 DEFAULT_AUDIO = Path(__file__).resolve().parent / "data" / "go_forward_ten_meters.wav"
 SPOKEN_TEST = "你好，这是一次测试。"  # for TTS, whose default speaker is a Chinese one
 CONNECT_S = 10.0
@@ -213,23 +224,32 @@ async def check_tts(http: aiohttp.ClientSession, url: str) -> list[Row]:
     ]
 
 
-async def success(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
-    """The JSON body of an answer that says `"success": true`."""
+async def success(response: aiohttp.ClientResponse, *, says_so: bool = True) -> Mapping[str, Any]:
+    """The JSON body of a good answer; `says_so`: with `"success": true` in it."""
     raw = await response.read()
+    if response.status == 401:
+        raise Failed(WANTS_KEY)
     try:
         body = json.loads(raw)
     except ValueError:
         raise Failed(f"HTTP {response.status}, and no JSON: {raw[:200]!r}") from None
-    if response.status != 200 or not isinstance(body, dict) or body.get("success") is not True:
+    if response.status != 200 or not isinstance(body, dict) or (says_so and body.get("success") is not True):
         raise Failed(f"HTTP {response.status}: {json.dumps(body, ensure_ascii=False)[:400]}")
     return body
 
 
-async def is_running(http: aiohttp.ClientSession, url: str) -> bool:
+async def is_running(http: aiohttp.ClientSession, target: Target) -> bool:
     """Whether anything listens there. Raises Failed when it does and is not healthy."""
+    if target.behind:
+        async with http.get(f"{target.url}/api/services") as response:
+            services_of = (await success(response, says_so=False)).get("services")
+        known = services_of.get(target.name) if isinstance(services_of, dict) else None
+        return isinstance(known, dict) and known.get("status") != "down"
     try:
-        async with http.get(f"{url}/health") as response:
+        async with http.get(f"{target.url}/health") as response:
             body = await response.text()
+    except (aiohttp.ClientConnectorDNSError, aiohttp.ClientSSLError):
+        raise
     except aiohttp.ClientConnectorError:
         return False
     if response.status != 200:
@@ -258,16 +278,37 @@ def read_audio(path: Path) -> Audio:
 
 def reason(error: Exception, url: str) -> str:
     match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"the certificate of {url} is not trusted: --ca FILE names one to trust, --insecure trusts any"
+        case aiohttp.ClientConnectorSSLError():
+            return f"what answers at {url} speaks no TLS that is known here: is it http://?"
+        case aiohttp.ClientConnectorDNSError():
+            return f"there is no such name: {url}"
         case aiohttp.ClientConnectorError():
-            return f"nothing answers at {url}: is the service started (./scripts/start_services.sh)?"
+            return f"nothing answers at {url}: is the service started (./scripts/start_services.sh)?{elsewhere()}"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | ConnectionResetError() if url.startswith(
+            "http:"
+        ):
+            return f"it closed the connection at {url}: does it serve https:// (--url)?"
         case aiohttp.WSServerHandshakeError(status=401):
-            return f"the service wants an API key: give the right one with --api-key, or as {API_KEY_VARIABLE}"
+            return WANTS_KEY
+        case aiohttp.WSServerHandshakeError(status=403):
+            return f"refused with HTTP 403: the service at {url} is not known by that name (its --allowed-host)"
         case aiohttp.WSServerHandshakeError(status=status):
             return f"the WebSocket was refused with HTTP {status}: is an S2S service at {url}?"
         case TimeoutError():
             return "no answer in time"
         case _:
             return str(error) or type(error).__name__
+
+
+def elsewhere() -> str:
+    """What start_services.sh started in this checkout, where that may help."""
+    try:
+        known = [f"{item.name} at {item.url}" for item in pidfile.read_all(RUN_DIR) if item.running]
+    except (pidfile.DamagedPidFile, OSError):
+        return ""
+    return f" Started here: {', '.join(known)}" if known else ""
 
 
 def report(name: str, url: str, rows: list[Row], outcome: str) -> None:
@@ -277,55 +318,115 @@ def report(name: str, url: str, rows: list[Row], outcome: str) -> None:
     print(flush=True)
 
 
-async def run_all(args: argparse.Namespace, speech: Audio) -> bool:
+@dataclass(frozen=True)
+class Target:
+    """A service and where it is; `behind`: reached through the address of the page. `required`: it must run."""
+
+    name: str
+    url: str
+    key: str = ""
+    behind: bool = False
+    required: bool = False
+
+
+def targets(args: argparse.Namespace, environment: Mapping[str, str]) -> list[Target]:
+    """Raises UsageError."""
+    chosen = args.only or [service.name for service in (S2S, ASR, TTS)]
+    found = []
+    for service in (S2S, ASR, TTS):
+        given = {"s2s": args.url, "asr": args.asr_url, "tts": args.tts_url}[service.name]
+        port = {"s2s": args.port, "asr": args.asr_port, "tts": args.tts_port}[service.name]
+        behind = bool(args.url and not given and port is None)
+        url = given or (args.url if behind else services.address(service, environment, args.host, port))
+        key = args.api_key or services.argument(S2S if behind else service, "--api-key", environment)
+        key = key or environment.get(API_KEY_VARIABLE, "")
+        required = service is S2S or bool(args.only)
+        if service.name in chosen:
+            found.append(Target(service.name, url.rstrip("/"), key, behind, required))
+    return found
+
+
+async def run_all(args: argparse.Namespace, speech: Audio, chosen: Sequence[Target]) -> bool:
     """Whether everything that runs does its work."""
-    headers = {"Authorization": f"Bearer {args.api_key}"} if args.api_key else {}
+    work: dict[str, Callable[[aiohttp.ClientSession, str], Awaitable[list[Row]]]] = {
+        "s2s": lambda http, url: check_s2s(http, url, speech, args.save),
+        "asr": lambda http, url: check_asr(http, url, speech),
+        "tts": check_tts,
+    }
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=ANSWER_S)
-    host = f"[{args.host}]" if ":" in args.host else args.host  # an IPv6 address
-    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
-
-        async def check(name: str, port: int, work: Callable[[str], Any], *, optional: bool) -> bool:
-            url = f"http://{host}:{port}"
+    trust = trusted(args)
+    good = True
+    for target in chosen:
+        headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
+        connector = aiohttp.TCPConnector(ssl=trust)
+        rows: list[Row] = []
+        outcome = "ok"
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as http:
             try:
-                if optional and not await is_running(http, url):
-                    report(name, url, [], "not running, left out")
-                    return True
-                rows = await work(url)
+                if target.required or await is_running(http, target):
+                    rows = await work[target.name](http, target.url)
+                else:
+                    outcome = "not running, left out"
             except (Failed, aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-                report(name, url, [], f"FAILED: {reason(error, url)}")
-                return False
-            report(name, url, rows, "ok")
-            return True
-
-        return all(
-            [
-                await check("S2S", args.port, lambda url: check_s2s(http, url, speech, args.save), optional=False),
-                await check("ASR", args.asr_port, lambda url: check_asr(http, url, speech), optional=True),
-                await check("TTS", args.tts_port, lambda url: check_tts(http, url), optional=True),
-            ]
-        )
+                outcome = f"FAILED: {reason(error, target.url)}"
+                good = False
+        report(target.name.upper(), target.url, rows, outcome)
+    return good
 
 
-def main(argv: list[str] | None = None) -> int:
+def trusted(args: argparse.Namespace) -> ssl.SSLContext | bool:
+    """Raises OSError for a file that is no certificate."""
+    return False if args.insecure else ssl.create_default_context(cafile=args.ca) if args.ca else True
+
+
+def address(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", text):
+        raise argparse.ArgumentTypeError(f"an address is http://HOST:PORT or https://HOST/PATH, got {text!r}")
+    return text
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8002, help="of the S2S service (default 8002)")
-    parser.add_argument("--asr-port", type=int, default=8003, help="default 8003")
-    parser.add_argument("--tts-port", type=int, default=8004, help="default 8004")
+    parser.add_argument("--host", help="default: HOST of the environment, else 127.0.0.1")
+    parser.add_argument("--port", type=int, help="of the S2S service (default: S2S_PORT, else 8002)")
+    parser.add_argument("--asr-port", type=int, help="default: ASR_PORT, else 8003")
+    parser.add_argument("--tts-port", type=int, help="default: TTS_PORT, else 8004")
+    parser.add_argument(
+        "--url", type=address, help="the whole address of the S2S service, such as https://voice.example.org/talk"
+    )
+    parser.add_argument("--asr-url", type=address, help="that of the ASR service, if not through --url")
+    parser.add_argument("--tts-url", type=address, help="that of the TTS service, if not through --url")
+    parser.add_argument(
+        "--only", action="append", choices=("s2s", "asr", "tts"), help="try this one, which must run (repeat for more)"
+    )
+    parser.add_argument(
+        "--ca", metavar="FILE", help="certificate to trust (default: the one in S2S_ARGS, else the system's)"
+    )
+    parser.add_argument("--insecure", action="store_true", help="trust any certificate")
     parser.add_argument(
         "--audio", type=Path, default=DEFAULT_AUDIO, help="what to say (default: go forward ten meters)"
     )
     parser.add_argument("--save", type=Path, help="write the spoken answer to this WAV file")
-    parser.add_argument(
-        "--api-key", default=os.environ.get(API_KEY_VARIABLE, ""), help=f"better in the environment: {API_KEY_VARIABLE}"
-    )
-    args = parser.parse_args(argv)
+    parser.add_argument("--api-key", default="", help=f"better in the environment: {API_KEY_VARIABLE}")
+    return parser.parse_args(argv)
+
+
+@console.program
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        chosen = targets(args, os.environ)
+        args.ca = args.ca or (None if args.url else services.argument(S2S, "--ssl-cert", os.environ))
+        trusted(args)
+    except (services.UsageError, OSError) as error:
+        print(f"test_deployment: {error}", file=sys.stderr)
+        return 2
     try:
         speech = read_audio(args.audio)
     except (OSError, ValueError) as error:
         print(f"test_deployment: cannot read {args.audio}: {error}", file=sys.stderr)
         return 2
-    return 0 if asyncio.run(run_all(args, speech)) else 1
+    return 0 if asyncio.run(run_all(args, speech, chosen)) else 1
 
 
 if __name__ == "__main__":

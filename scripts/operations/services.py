@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import sys
 from collections.abc import Mapping
@@ -50,6 +51,7 @@ class Options:
     with_asr: bool = True
     with_tts: bool = False
     use_vllm: bool = False
+    embedded: frozenset[str] = frozenset()  # names of services for whose real engine there is no room
 
     def __post_init__(self) -> None:
         if self.use_vllm and not self.with_tts:
@@ -69,6 +71,7 @@ class Launch:
     use: str = "/"
     secure: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)  # on top of the inherited one
+    port_setting: str = ""  # the variable that moves it, where that is not called after the service
 
     def __str__(self) -> str:
         """As a line for a shell."""
@@ -78,6 +81,11 @@ class Launch:
     @property
     def url(self) -> str:
         return f"{'https' if self.secure else 'http'}://{reachable(self.host)}:{self.port}"
+
+
+def family(name: str) -> str:
+    """The service that is meant by its name, where replicas of it have numbers behind it: s2s of s2s-2."""
+    return name.partition("-")[0]
 
 
 def choose(options: Options, root: Path) -> list[Service]:
@@ -106,6 +114,7 @@ def launch(
         host,
         "--port",
         str(port),
+        *_option("--engine", "embedded" if service.name in options.embedded else None),
         *_choices(service, options, environment),
         *_neighbours(service, environment),
         *extra,
@@ -119,8 +128,24 @@ def launch(
         port=port,
         log=log_dir / service.log,
         use=service.use,
-        secure=any(word.startswith("--ssl-cert") for word in own),
+        secure=argument(service, "--ssl-cert", environment) is not None,
     )
+
+
+def address(service: Service, environment: Mapping[str, str], host: str | None = None, port: int | None = None) -> str:
+    """Where a service is that was started in this environment, but for what is given. Raises UsageError."""
+    where = reachable(environment.get("HOST") or "127.0.0.1") if host is None else reachable(host)
+    number = port_of(service.prefix, service.port, environment) if port is None else port
+    secure = argument(service, "--ssl-cert", environment) is not None
+    return f"{'https' if secure else 'http'}://{where}:{number}"
+
+
+def argument(service: Service, name: str, environment: Mapping[str, str]) -> str | None:
+    """The value that PREFIX_ARGS gives an option, the last where there are several. Raises UsageError."""
+    words = words_of(f"{service.prefix}_ARGS", environment)
+    values = [following for word, following in itertools.pairwise(words) if word == name]
+    values += [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+    return values[-1] if values else None
 
 
 def port_of(prefix: str, default: int, environment: Mapping[str, str]) -> int:

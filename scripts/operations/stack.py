@@ -1,4 +1,4 @@
-"""Start some programs as one: all of them serve in the end, or none of them is left."""
+"""Start some programs as one: all of them serve in the end, or none of them is left. What ran before goes on."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.operations import logs, pidfile, probe, processes
-from scripts.operations.services import Launch
+from scripts.operations.services import Launch, family
 
 POLL_S = 0.2
 MIN_FREE_BYTES = 20_000_000
@@ -53,21 +53,24 @@ def locked(run_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def start(launches: Sequence[Launch], run_dir: Path, *, timeout_s: float, say: Say) -> list[Running]:
-    """Raises StartFailed, after everything that it had started was ended again (on any other exception too)."""
-    if not launches:
-        raise StartFailed("there is no service to start")
+def start(
+    launches: Sequence[Launch],
+    run_dir: Path,
+    *,
+    timeout_s: float,
+    say: Say,
+    instead: bool = False,
+    grace_s: float = 45.0,
+) -> list[Running]:
+    """Raises StartFailed, after everything that it had started was ended again (on any other exception too).
+
+    With `instead`, those of them that run are stopped first, and have `grace_s` for it."""
+    names = {family(launch.name) for launch in launches}
     with locked(run_dir):
-        _refuse_second_start(run_dir, say)
-        for launch in launches:
-            fault = probe.port_fault(launch.host, launch.port)
-            if fault is not None:
-                raise StartFailed(
-                    f"{launch.name} cannot listen on {launch.host}:{launch.port}: {fault}. "
-                    f"Stop what uses it (ss -ltnp 'sport = :{launch.port}'), or set {launch.name.upper()}_PORT"
-                )
-        for folder in {run_dir, *(launch.log.parent for launch in launches)}:
-            _require_room(folder)
+        check(launches, run_dir, instead=instead)
+        _forget_the_dead(run_dir, names, say)
+        _end([item for item in pidfile.read_all(run_dir) if family(item.name) in names], run_dir, grace_s, say)
+        _require_ports(launches)
         running: list[Running] = []
         try:
             for launch in launches:
@@ -80,8 +83,31 @@ def start(launches: Sequence[Launch], run_dir: Path, *, timeout_s: float, say: S
     return running
 
 
-def stop(run_dir: Path, *, grace_s: float, say: Say) -> bool:
-    """Ends what the PID files name. False when a file was damaged and therefore left alone."""
+def check(launches: Sequence[Launch], run_dir: Path, *, instead: bool = False) -> None:
+    """Raises StartFailed for what would keep them from starting and can be seen before."""
+    if not launches:
+        raise StartFailed("there is no service to start")
+    names = {family(launch.name) for launch in launches}
+    running = [item for item in _known(run_dir) if item.running]
+    ours = [item for item in running if family(item.name) in names]
+    if ours and not instead:
+        raise StartFailed(_already_running(names, ours, launches))
+    _require_ports([launch for launch in launches if launch.url not in {item.url for item in ours}])
+    for folder in {run_dir, *(launch.log.parent for launch in launches)}:
+        _require_room(folder)
+
+
+def _already_running(names: Collection[str], running: Sequence[pidfile.PidFile], launches: Sequence[Launch]) -> str:
+    which = ", ".join(f"{item.name} (PID {item.pid}, {item.url})" for item in running)
+    there = {family(item.name) for item in running}
+    stop = " ".join(["./scripts/stop_services.sh", *sorted(there)])
+    absent = list(dict.fromkeys(family(launch.name) for launch in launches if family(launch.name) not in there))
+    alone = f" To start the others beside: --only {','.join(absent)}" if absent else ""
+    return f"already running: {which}. Stop it first ({stop}), or start it again with --restart.{alone}"
+
+
+def stop(run_dir: Path, *, grace_s: float, say: Say, names: Collection[str] = ()) -> bool:
+    """Ends what the PID files name, or of that the services `names`. False when a file was damaged and therefore left alone."""
     if not run_dir.is_dir():
         say("nothing is running")
         return True
@@ -89,24 +115,45 @@ def stop(run_dir: Path, *, grace_s: float, say: Say) -> bool:
     with locked(run_dir):
         known: list[pidfile.PidFile] = []
         for path in sorted(run_dir.glob(f"*{pidfile.SUFFIX}")):
+            if names and family(path.name.removesuffix(pidfile.SUFFIX)) not in names:
+                continue
             try:
                 known.append(pidfile.read(path))
             except pidfile.DamagedPidFile as error:
                 say(str(error))
                 clean = False
-        running = {item.pid for item in known if item.running}
-        killed = processes.end([item.process for item in known], grace_s)
-        for item in known:
-            pidfile.remove(run_dir, item.name)
-            if item.process in killed:
-                say(f"{item.name}: killed (PID {item.pid}), it had not ended after {grace_s:g} s")
-            elif item.pid in running:
-                say(f"{item.name}: stopped (PID {item.pid})")
-            else:
-                say(f"{item.name}: was not running any more (PID {item.pid})")
-        if not known and clean:
+        _end(known, run_dir, grace_s, say)
+        for name in names:
+            if clean and not any(family(item.name) == name for item in known):
+                say(f"{name}: is not running")
+        if not known and clean and not names:
             say("nothing is running")
     return clean
+
+
+def _end(known: Sequence[pidfile.PidFile], run_dir: Path, grace_s: float, say: Say) -> None:
+    running = {item.pid for item in known if item.running}
+    killed = processes.end([item.process for item in known], grace_s)
+    for item in known:
+        pidfile.remove(run_dir, item.name)
+    for item in known:
+        if item.process in killed:
+            say(f"{item.name}: killed (PID {item.pid}), it had not ended after {grace_s:g} s")
+        elif item.pid in running:
+            say(f"{item.name}: stopped (PID {item.pid})")
+        else:
+            say(f"{item.name}: was not running any more (PID {item.pid})")
+
+
+def _require_ports(launches: Sequence[Launch]) -> None:
+    for launch in launches:
+        fault = probe.port_fault(launch.host, launch.port)
+        if fault is not None:
+            setting = launch.port_setting or f"{family(launch.name).upper()}_PORT"
+            raise StartFailed(
+                f"{launch.name} cannot listen on {launch.host}:{launch.port}: {fault}. "
+                f"Stop what uses it (ss -ltnp 'sport = :{launch.port}'), or set {setting}"
+            )
 
 
 def _require_room(folder: Path) -> None:
@@ -120,19 +167,22 @@ def _require_room(folder: Path) -> None:
         )
 
 
-def _refuse_second_start(run_dir: Path, say: Say) -> None:
+def _known(run_dir: Path) -> list[pidfile.PidFile]:
     try:
-        known = pidfile.read_all(run_dir)
+        return pidfile.read_all(run_dir)
     except pidfile.DamagedPidFile as error:
         raise StartFailed(str(error)) from error
-    running = [item for item in known if item.running]
-    if running:
-        names = ", ".join(f"{item.name} (PID {item.pid}, {item.url})" for item in running)
-        raise StartFailed(f"already running: {names}. Stop it first: ./scripts/stop_services.sh")
+
+
+def _forget_the_dead(run_dir: Path, names: Collection[str], say: Say) -> None:
+    """Of the services to be started; where none runs a start begins anew, and all are forgotten."""
+    known = pidfile.read_all(run_dir)
+    anew = not any(item.running for item in known)
     for item in known:
-        processes.end([item.process], 0.0)  # it died; what it left behind would hold memory and GPU
-        pidfile.remove(run_dir, item.name)
-        say(f"{item.name}: removed the PID file of a service that has died (PID {item.pid})")
+        if not item.running and (anew or family(item.name) in names):
+            processes.end([item.process], 0.0)  # it died; what it left behind would hold memory and GPU
+            pidfile.remove(run_dir, item.name)
+            say(f"{item.name}: removed the PID file of a service that has died (PID {item.pid})")
 
 
 def _spawn(launch: Launch, run_dir: Path) -> Running:
@@ -190,9 +240,10 @@ def _look_at(item: Running, say: Say) -> None:
 
 def _abandon(running: Sequence[Running], run_dir: Path) -> None:
     leaders = [leader for item in running if (leader := processes.find(item.child.pid)) is not None]
+    names = {item.launch.name for item in running}
     known = []
-    with contextlib.suppress(pidfile.DamagedPidFile):
-        known = [item.process for item in pidfile.read_all(run_dir)]  # a dead one may have left children
+    with contextlib.suppress(pidfile.DamagedPidFile):  # a dead one may have left children
+        known = [item.process for item in pidfile.read_all(run_dir) if item.name in names]
     processes.end([*leaders, *known], FAILED_START_GRACE_S)
     for item in running:
         item.child.wait()

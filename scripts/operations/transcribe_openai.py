@@ -14,9 +14,12 @@ from pathlib import Path
 
 import openai
 
+from scripts.operations import console
+
 DEFAULT_AUDIO = Path(__file__).resolve().parents[2] / "tests" / "data" / "speech" / "go_forward_ten_meters.wav"
 
 
+@console.program
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="address of the server, without /v1")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts.containers import healthcheck
-from scripts.operations import modes
+from scripts.operations.layouts import modes, scheme_b
 from tests.scripts.operations.test_manager import Yard
 from tests.scripts.operations.test_modes import cards
 from tests.web_demo.server.common.tiny_service import TinyService, serving
@@ -58,6 +58,23 @@ def test_a_profile_starts_what_its_mode_plans(mode: modes.Mode, name: str) -> No
     assert s2s[s2s.index("--tts-gpu") + 1] == str(options.tts_gpu)
 
 
+def test_scheme_b_starts_whisper_as_the_start_script_does() -> None:
+    gpu = cards("one A40")[0]
+    planned = scheme_b.whisper(gpu, {"WHISPER_MODEL": "/app/pretrained_models/whisper-large-v3"}, ROOT, ROOT)
+    words = list(planned.command[2:])
+    words[words.index("--host") + 1] = "0.0.0.0"
+    (command,) = [service["command"] for name, service in COMPOSE["services"].items() if name == "whisper"]
+    assert [re.sub(r"\$\{\w+:-(.*)\}", r"\1", word) for word in command] == words
+    container = documents("../kubernetes-whisper/whisper.yaml")[0]["spec"]["template"]["spec"]["containers"][0]
+    alone = words[: words.index("--gpu-memory-utilization")]  # the whole GPU is its own
+    assert container["args"] == alone == default_command("Dockerfile.vllm")
+
+
+def default_command(dockerfile: str) -> list[str]:
+    last = (DOCKER / dockerfile).read_text().splitlines()[-1]
+    return [str(word) for word in yaml.safe_load(last.removeprefix("CMD "))]
+
+
 def test_containers_are_published_on_this_machine_only_unless_told_otherwise() -> None:
     for name, service in COMPOSE["services"].items():
         assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service["ports"]), name
@@ -66,6 +83,8 @@ def test_containers_are_published_on_this_machine_only_unless_told_otherwise() -
 def test_a_container_has_time_to_drain() -> None:
     for name, service in COMPOSE["services"].items():
         command = service["command"]
+        if name == "whisper":  # vLLM ends when its requests have
+            continue
         drain_s = int(command[command.index("--drain-s") + 1])
         assert int(service["stop_grace_period"].removesuffix("s")) > drain_s, name
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.operations import modes, stack
+from scripts.operations import stack
+from scripts.operations.layouts import modes
 from scripts.operations.services import ASR, S2S, TTS, Launch
 from tests.scripts.operations.test_manager import free_port
 

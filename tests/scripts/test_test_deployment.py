@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from scripts import test_deployment as script
 from tests.talk import s2s, serving, tone
+from tests.tls import certificate
 from web_demo.audio.samples import Audio, from_wav, silence, to_wav
 from web_demo.engines.base import Heard, SpeechText, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
@@ -43,14 +45,14 @@ def rows_of(table: str) -> list[str]:
     return [line.replace("first text", "first-text").replace("first audio", "first-audio") for line in lines]
 
 
-async def run(*arguments: object, key: str = "") -> Run:
+async def run(*arguments: object, key: str = "", **environment: str) -> Run:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(ROOT / "scripts" / "test_deployment.py"),
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, API_KEY_VARIABLE: key},
+        env={**os.environ, API_KEY_VARIABLE: key, **environment},
     )
     try:
         output, errors = await asyncio.wait_for(process.communicate(), 60.0)
@@ -245,6 +247,79 @@ async def test_a_tts_service_that_runs_and_does_not_speak_is_a_failure(nobody, s
         result = await run_with(server.port, nobody, short, tts=tts)
     assert result.status == 1
     assert said in result.row("outcome", "TTS")
+
+
+# --- where the services are ---
+
+
+async def test_ports_and_keys_of_the_environment_are_those_of_the_start_script(nobody, short):
+    async with serving(s2s(ScriptedS2s(answer), api_key="sesame")) as server:
+        where = {"S2S_PORT": str(server.port), "ASR_PORT": str(nobody), "TTS_PORT": str(nobody)}
+        own_key = {**where, "S2S_ARGS": "--max-sessions 8 --api-key=sesame"}
+        assert (await run("--audio", short, **own_key)).status == 0
+    result = await run("--audio", short, **{**where, "S2S_PORT": "http"})
+    assert result.status == 2
+    assert "S2S_PORT must be a port" in result.errors
+
+
+async def test_a_service_that_is_named_must_run_and_the_others_are_left_alone(nobody, short):
+    result = await run("--only", "asr", "--asr-port", nobody, "--audio", short)
+    assert result.status == 1
+    assert result.output.count("outcome") == 1
+    assert "nothing answers" in result.row("outcome", "ASR")
+
+
+async def test_one_address_reaches_all_three_as_the_page_does(nobody, short):
+    heard = {"text": "go forward", "language": "en", "success": True}
+    async with (
+        service("/api/transcribe", heard) as (asr, transcribed),
+        serving(
+            s2s(
+                ScriptedS2s(answer),
+                api_key="sesame",
+                asr_url=f"http://127.0.0.1:{asr}",
+                tts_url=f"http://127.0.0.1:{nobody}",
+            )
+        ) as server,
+    ):
+        url = f"http://127.0.0.1:{server.port}/"
+        result = await run("--url", url, "--audio", short, key="sesame")
+        refused = await run("--url", url, "--audio", short, "--only", "asr")
+    assert result.status == 0, result.output + result.errors
+    assert (result.row("text", "ASR"), len(transcribed)) == ("go forward", 1)
+    assert result.row("outcome", "TTS") == "not running, left out"
+    assert "wants an API key" in refused.row("outcome", "ASR")
+
+
+async def test_https_is_spoken_with_the_certificate_that_is_trusted(nobody, short, tmp_path):
+    cert, key = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    runner = web.AppRunner(s2s(ScriptedS2s(answer)))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        port = runner.addresses[0][1]
+        url = f"127.0.0.1:{port}"
+        common = ("--only", "s2s", "--audio", short)
+        results = await asyncio.gather(
+            run(*common, "--url", f"https://{url}", "--ca", cert),
+            run(*common, "--url", f"https://{url}", "--insecure"),
+            run(*common, S2S_PORT=str(port), S2S_ARGS=f"--ssl-cert {cert} --ssl-key {key}"),
+            run(*common, "--url", f"https://{url}"),
+            run(*common, "--url", f"http://{url}"),
+        )
+    finally:
+        await runner.cleanup()
+    assert [result.status for result in results] == [0, 0, 0, 1, 1], [result.output for result in results]
+    assert "--ca FILE names one to trust" in results[3].output
+    assert "does it serve https" in results[4].output
+    assert (await run("--ca", ROOT / "LICENSE", "--only", "s2s")).status == 2
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8002", "ws://127.0.0.1:8002", "http://", "http://a/?b"])
+async def test_what_is_no_address_is_a_usage_error(url):
+    assert "an address is http://HOST:PORT" in (await run("--url", url)).errors
 
 
 @pytest.mark.parametrize("name", ["cards_001", "librivox_0880"])

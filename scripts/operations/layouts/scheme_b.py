@@ -5,11 +5,12 @@ vLLM runs from an environment of its own; to it the GPU is given by CUDA_VISIBLE
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from scripts.operations import modes, services
+from scripts.operations import services
 from scripts.operations.gpus import Gpu
+from scripts.operations.layouts import modes
 from scripts.operations.services import S2S, TTS, Launch, UsageError
 
 WHISPER_PORT = 8005
@@ -17,11 +18,11 @@ WHISPER_NAME = "openai/whisper-large-v3"
 VLLM = Path(".venv-vllm/bin/vllm")
 
 
-def plan(found: Sequence[Gpu]) -> modes.Plan:
+def plan(found: Sequence[Gpu], running: Collection[modes.Part] = ()) -> modes.Plan:
     """Raises DoesNotFit. Without a GPU: the embedded engines, and vLLM's CPU build."""
     if not found:
         return modes.Plan("embedded", {}, ("no NVIDIA GPU: the embedded engines, and vLLM as it is built for the CPU",))
-    return modes.fit("B by vLLM", modes.VLLM_LAYOUTS, found)
+    return modes.fit("scheme B", "B by vLLM", modes.VLLM_LAYOUTS, found, running)
 
 
 def launches(chosen: modes.Plan, environment: Mapping[str, str], root: Path, log_dir: Path) -> list[Launch]:
@@ -50,6 +51,7 @@ def whisper(gpu: Gpu | None, environment: Mapping[str, str], root: Path, log_dir
         log=log_dir / "whisper.log",
         use="/v1/audio/transcriptions",
         environment={"CUDA_VISIBLE_DEVICES": physical(gpu, environment)} if gpu else {},
+        port_setting="ASR_PORT",
     )
 
 

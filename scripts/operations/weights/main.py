@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scripts.operations import console
 from scripts.operations.weights import download
 from scripts.operations.weights.hub import MODELS, SPEAKER_FILE, Hub, HubError, RemoteFile
 
@@ -67,6 +68,7 @@ def files_of(hub: Hub, name: str, revision: str | None) -> list[RemoteFile]:
     return files
 
 
+@console.program
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
     args = parse(sys.argv[1:] if argv is None else argv)
     hub = hub_of(args, environment)

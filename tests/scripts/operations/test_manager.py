@@ -42,8 +42,11 @@ class Yard:
         stack.start(launches, self.run_dir, timeout_s=timeout_s, say=self.said.append)
         return [item.process for item in pidfile.read_all(self.run_dir)]
 
-    def stop(self, grace_s: float = 30.0) -> bool:
-        return stack.stop(self.run_dir, grace_s=grace_s, say=self.said.append)
+    def stop(self, *names: str, grace_s: float = 30.0) -> bool:
+        return stack.stop(self.run_dir, grace_s=grace_s, say=self.said.append, names=names)
+
+    def pid(self, name: str) -> int:
+        return pidfile.read(pidfile.path_of(self.run_dir, name)).pid
 
     def files(self) -> list[str]:
         return sorted(item.name for item in self.run_dir.iterdir())
@@ -236,6 +239,72 @@ def test_stop_with_nothing_running_says_so_and_is_content(yard: Yard) -> None:
     assert yard.said == ["nothing is running"]
 
 
+# --- one service alone -------------------------------------------------------------------------------------------------
+
+
+def test_one_service_starts_stops_and_starts_again_while_another_goes_on(yard: Yard) -> None:
+    yard.start(yard.launch("s2s"))
+    other = yard.pid("s2s")
+    yard.start(yard.launch("asr"))
+    assert yard.stop("asr")
+    assert yard.said[-1].startswith("asr: stopped")
+    assert yard.files() == ["s2s.pid"]
+    yard.start(yard.launch("asr"))
+    assert yard.stop("asr", "tts")
+    assert yard.said[-1] == "tts: is not running"
+    assert pidfile.read_all(yard.run_dir)[0].running
+    assert yard.pid("s2s") == other
+
+
+def test_a_start_that_fails_leaves_alone_what_ran_before(yard: Yard) -> None:
+    (before,) = yard.start(yard.launch("s2s"))
+    with pytest.raises(StartFailed, match="asr ended with exit status 1"):
+        yard.start(yard.launch("asr", "--die"))
+    assert processes.is_alive(before)
+    assert yard.files() == ["s2s.pid"]
+
+
+def test_a_restart_takes_the_place_of_the_old_one_at_its_port_and_of_no_other(yard: Yard) -> None:
+    asr = yard.launch("asr")
+    yard.start(yard.launch("s2s"), asr)
+    s2s, old = yard.pid("s2s"), yard.pid("asr")
+    stack.start([asr], yard.run_dir, timeout_s=60.0, say=yard.said.append, instead=True)
+    assert yard.pid("asr") != old
+    assert yard.pid("s2s") == s2s
+    assert any(line.startswith(f"asr: stopped (PID {old})") for line in yard.said)
+
+
+def test_a_restart_that_cannot_begin_stops_nothing(yard: Yard) -> None:
+    (before,) = yard.start(yard.launch("asr"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        moved = yard.launch("asr", port=taken.getsockname()[1])
+        with pytest.raises(StartFailed, match="Address already in use"):
+            stack.start([moved], yard.run_dir, timeout_s=60.0, say=yard.said.append, instead=True)
+    assert processes.is_alive(before)
+
+
+def test_replicas_and_their_balancer_are_stopped_by_the_name_of_the_service(yard: Yard) -> None:
+    yard.start(yard.launch("s2s-1"), yard.launch("s2s-2"), yard.launch("s2s"), yard.launch("asr"))
+    assert yard.stop("s2s")
+    assert yard.files() == ["asr.pid"]
+
+
+def test_a_start_of_more_than_runs_says_how_the_rest_is_started(yard: Yard) -> None:
+    yard.start(yard.launch("s2s"))
+    with pytest.raises(StartFailed, match=r"stop_services.sh s2s.*--restart. To start the others beside: --only asr"):
+        yard.start(yard.launch("s2s"), yard.launch("asr"))
+
+
+def test_the_dead_are_forgotten_by_a_start_of_all_and_kept_beside_what_runs(yard: Yard) -> None:
+    dead = yard.start(yard.launch("asr"), yard.launch("s2s"))
+    processes.end(dead[:1], grace_s=0.0)
+    yard.start(yard.launch("tts"))
+    assert yard.files() == ["asr.pid", "s2s.pid", "tts.pid"]  # what died is still told of
+    processes.end([item.process for item in pidfile.read_all(yard.run_dir)], grace_s=0.0)
+    yard.start(yard.launch("tts"))
+    assert yard.files() == ["tts.pid"]
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -244,7 +313,7 @@ def manage(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`manager.main` with one fake service in place of the real ones."""
     monkeypatch.setattr(manager, "RUN_DIR", yard.run_dir)
     monkeypatch.setattr(manager, "LOG_DIR", yard.log_dir)
-    monkeypatch.setattr(manager, "launches_of", lambda *_: [yard.launch("s2s")])
+    monkeypatch.setattr(manager, "launches_of", lambda *_: [yard.launch("s2s"), yard.launch("asr")])
     return lambda *words: manager.main(words)
 
 
@@ -252,7 +321,7 @@ def test_start_prints_address_log_and_pid_and_status_lists_them(
     yard: Yard, manage: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert manage("start") == 0
-    known = pidfile.read_all(yard.run_dir)[0]
+    known = pidfile.read(pidfile.path_of(yard.run_dir, "s2s"))
     printed = capsys.readouterr().out
     for part in (known.url, f"PID {known.pid}", str(yard.log_dir / "s2s.log")):
         assert part in printed
@@ -269,36 +338,100 @@ def test_a_dry_run_starts_nothing(yard: Yard, manage: Callable[..., int], capsys
 
 
 @pytest.mark.parametrize(
-    "words", [["start", "one"], ["start", "0", "gpu"], ["start", "--timeout-s", "0"], ["stop", "x"], []]
+    ("words", "program"),
+    [
+        (["start", "one"], "./scripts/start_services.sh"),
+        (["start", "0", "gpu"], "./scripts/start_services.sh"),
+        (["start", "--timeout-s", "0"], "./scripts/start_services.sh"),
+        (["start", "--nonsense"], "./scripts/start_services.sh"),
+        (["start", "--only", "s2s,whisper"], "./scripts/start_services.sh"),
+        (["start-vllm", "--only", "asr"], "./scripts/start_vllm_services.sh"),
+        (["stop", "x"], "./scripts/stop_services.sh"),
+        (["stop", "--nonsense"], "./scripts/stop_services.sh"),
+        (["verify", "--nonsense"], "./scripts/verify_deployment.sh"),
+        (["preflight", "start", "--nonsense"], "./scripts/start_services.sh"),
+        (["nonsense"], "fun-audio-services"),
+        ([], "fun-audio-services"),
+    ],
 )
-def test_wrong_usage_ends_with_status_2(words: list[str]) -> None:
+def test_wrong_words_end_with_status_2_and_the_usage_of_what_was_called(
+    words: list[str], program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         manager.main(words)
     assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"usage: {program} ")
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, small and full."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]).returncode != 0:
-        pytest.skip("only root may mount a disk to fill")
-    try:
-        (disk / "run").mkdir()
-        (disk / "logs").mkdir()
-        with pytest.raises(OSError, match="No space left"):
-            (disk / "filler").write_bytes(bytes(1 << 20))
-        yield disk
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
-def test_a_full_disk_ends_the_start_in_words_and_a_clean_state(full_disk: Path) -> None:
-    yard = Yard(full_disk)
-    port = free_port()
-    with pytest.raises((OSError, StartFailed), match="No space left"):
-        yard.start(yard.launch("service", port=port))
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0
+def test_only_starts_what_is_named_and_stop_stops_it(
+    yard: Yard, manage: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manage("start", "--only", "asr") == 0
+    assert "stop them with ./scripts/stop_services.sh asr" in capsys.readouterr().out
+    assert yard.files() == ["asr.pid"]
+    assert manage("start", "--only", "tts") == 2
+    assert "--only tts: what was chosen starts asr, s2s alone" in capsys.readouterr().err
+    assert manage("stop", "s2s") == 0
+    assert yard.files() == ["asr.pid"]
+    assert manage("stop", "asr") == 0
     assert yard.files() == []
+
+
+def test_only_brings_the_service_that_is_not_started_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert manager.main(["start", "--only", "tts", "--dry-run"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "web_demo.server.tts_server" in line
+    assert manager.main(["start", "--only", "asr", "--with-tts", "--dry-run"]) == 2
+
+
+# --- before the installation ------------------------------------------------------------------------------------------
+
+
+def test_the_preflight_of_a_start_that_can_be_says_nothing_and_makes_nothing_run(
+    yard: Yard, manage: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manage("preflight", "start") == 0
+    assert manage("preflight", "start", "--help") == 0
+    assert capsys.readouterr().out == ""
+    assert yard.files() == []
+
+
+def test_the_preflight_finds_a_port_in_use_and_what_runs_already(
+    yard: Yard, manage: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(manager, "launches_of", lambda *_: [yard.launch("asr", port=taken.getsockname()[1])])
+        assert manage("preflight", "start") == 1
+    assert "set ASR_PORT" in capsys.readouterr().err
+    launch = yard.launch("asr")
+    yard.start(launch)
+    monkeypatch.setattr(manager, "launches_of", lambda *_: [launch])
+    assert manage("preflight", "start") == 1
+    assert "already running: asr" in capsys.readouterr().err
+    assert manage("preflight", "start", "--restart") == 0
+
+
+def test_a_checkout_that_cannot_be_written_is_told_in_a_sentence(
+    tmp_path: Path, manage: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    monkeypatch.setattr(manager, "RUN_DIR", checkout / "run")
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != checkout)  # root may write anywhere
+    for words in (("preflight", "start"), ("start",)):
+        assert manage(*words) == 1
+        assert f"error: {checkout} cannot be written by this user" in capsys.readouterr().err
+    assert not list(checkout.iterdir())
+
+
+def test_the_start_scripts_look_before_they_install() -> None:
+    """With a Python of the system alone, as in a fresh clone."""
+    for script, word in (("start_services.sh", "start"), ("start_vllm_services.sh", "start-vllm")):
+        lines = (ROOT / "scripts" / script).read_text().splitlines()
+        before = next(number for number, line in enumerate(lines) if f"manager preflight {word}" in line)
+        assert before < next(number for number, line in enumerate(lines) if line.startswith("start_with"))
+    alone = [sys.executable, "-S", "-m", "scripts.operations.manager", "preflight", "start", "--gpus", "24"]
+    done = subprocess.run(
+        alone, cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

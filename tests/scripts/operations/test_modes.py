@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.operations import gpus, manager, modes
+from scripts.operations import commands, gpus, manager
 from scripts.operations.gpus import Gpu
-from scripts.operations.modes import DoesNotFit
+from scripts.operations.layouts import modes
+from scripts.operations.layouts.modes import DoesNotFit
 from scripts.operations.services import UsageError
 
 RTX_4090 = "{}, NVIDIA GeForce RTX 4090, 24564, 1\n"
@@ -104,10 +105,58 @@ def test_auto_without_a_gpu_is_the_embedded_engines() -> None:
     assert (options.s2s_device, options.with_asr, options.with_tts) == (None, True, True)
 
 
-def test_auto_with_too_small_a_gpu_says_so_for_every_mode() -> None:
-    with pytest.raises(DoesNotFit) as refused:
-        modes.automatic(cards("one 3080"), with_tts=False)
-    assert [line.split()[1] for line in str(refused.value).splitlines()] == ["B", "C", "A"]
+def sizes(text: str) -> list[Gpu]:
+    return commands.planned_gpus(text)
+
+
+@pytest.mark.parametrize(
+    ("gpus_of", "with_tts", "mode", "there", "no_room"),
+    [
+        ("24", True, "A", "s2s detokenizer", "asr tts"),
+        ("25", True, "C", "s2s detokenizer asr", "tts"),
+        ("24,4", False, "auto", "s2s detokenizer asr", ""),
+        ("24,8", True, "auto", "s2s detokenizer asr tts", ""),
+        ("18,4,3", False, "auto", "s2s detokenizer asr", ""),
+        ("12", True, "auto", "asr tts", "s2s"),
+        ("12", False, "auto", "asr", "s2s"),
+        ("4", True, "auto", "asr", "s2s tts"),
+        ("2,2", True, "embedded", "", "s2s asr tts"),
+    ],
+)
+def test_auto_gives_up_no_more_than_has_no_room(
+    gpus_of: str, with_tts: bool, mode: str, there: str, no_room: str
+) -> None:
+    plan = modes.automatic(sizes(gpus_of), with_tts=with_tts)
+    assert (plan.mode, set(plan.gpu_of), plan.no_room) == (mode, set(there.split()), tuple(no_room.split()))
+    for gpu in sizes(gpus_of):
+        assert sum(modes.NEEDS_GIB[part] for part, where in plan.gpu_of.items() if where == gpu) <= gpu.total_gib
+
+
+def test_a_service_without_room_is_named_and_s2s_answers_by_its_embedded_engine() -> None:
+    plan = modes.automatic(sizes("12"), with_tts=False)
+    options = plan.options(use_vllm=False)
+    assert (options.embedded, options.asr_device, options.s2s_device) == ({"s2s"}, "cuda:0", None)
+    assert plan.left_out() == (
+        "speech to speech has no room, it needs 18 + 4 GiB: the embedded engine on the CPU does it",
+    )
+    (line,) = modes.automatic(sizes("24"), with_tts=False).left_out()
+    assert line.endswith("left out; on the CPU: ASR_ARGS='--engine embedded' ./scripts/start_services.sh --only asr")
+
+
+def test_where_nothing_has_room_all_are_embedded() -> None:
+    options = modes.automatic(sizes("2"), with_tts=True).options(use_vllm=False, with_tts=True)
+    assert options.embedded == {"s2s", "asr", "tts"}
+    assert options.with_asr
+    assert options.with_tts
+
+
+def test_what_runs_already_needs_no_more_room_and_stays_where_it_is() -> None:
+    found = [Gpu(0, "small", 8.0, 8.0), Gpu(1, "big", 24.0, 5.0)]  # S2S is on the big one
+    plan = modes.plan("B", found, running={"s2s", "detokenizer"})
+    assert (plan.device_of("s2s"), plan.device_of("asr")) == ("cuda:1", "cuda:0")
+    assert "s2s of it there already" in plan.arithmetic[0]
+    with pytest.raises(DoesNotFit):
+        modes.plan("B", found)
 
 
 def test_vllm_gets_its_part_of_the_card_as_a_share() -> None:
@@ -178,3 +227,26 @@ def test_a_driver_that_fails_is_quoted(
     nvidia_smi("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", 9)
     assert manager.main(["start", "--mode", "auto"]) == 2
     assert "couldn't communicate with the NVIDIA driver" in capsys.readouterr().err
+
+
+def test_sizes_of_gpus_plan_without_any_and_start_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(manager, "_start_all", lambda *_: pytest.fail("started"))
+    assert manager.main(["start", "--gpus", "24,24"]) == 0
+    printed = capsys.readouterr().out
+    assert "mode B: GPU 0 (24 GB, planned): s2s 18 GiB needed, 24.0 free of 24.0" in printed
+    assert "--device cuda:0 --tts-gpu 1" in printed
+    assert "started nothing" in printed
+    assert manager.main(["start-vllm", "--gpus", "48"]) == 0
+    assert "--gpu-memory-utilization 0.13" in capsys.readouterr().out
+    assert manager.main(["start", "--gpus", "24", "--mode", "C"]) == 2
+    assert "25 GiB needed, 24.0 free" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "24,", "0", "-1", "24 GB", "1e3", ",".join(["24"] * 65)])
+def test_what_is_no_size_of_a_gpu_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        manager.main(["start", "--gpus", text])
+    assert ended.value.code == 2
+    assert "sizes of GPUs in GB, such as 24,24" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.operations import manager, pidfile
 from scripts.operations.layouts import scheme_b
-from scripts.operations.modes import DoesNotFit
+from scripts.operations.layouts.modes import DoesNotFit
 from scripts.operations.services import UsageError
 from tests.scripts.operations.test_manager import FAKE, free_port
 from tests.scripts.operations.test_modes import cards

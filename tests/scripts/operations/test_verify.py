@@ -21,12 +21,13 @@ def outcome(yard: Yard) -> tuple[bool, str]:
     return verify.verify(yard.run_dir, os.environ, said.append), "\n".join(said)
 
 
-def test_healthy_services_pass_and_their_logs_are_shown(yard: Yard) -> None:
-    process = yard.start(yard.launch("helper"))[0]
+def test_what_was_not_tried_does_not_count_as_serving(yard: Yard) -> None:
+    process = yard.start(yard.launch("helper"))[0]  # healthy, and nobody knows what to ask it
     passed, said = outcome(yard)
-    assert passed
+    assert not passed
     assert f"PID {process.pid}" in said
     assert "engine fake" in said
+    assert "skip  helper request" in said
     assert "fake service: reading its settings" in said
 
 
@@ -36,6 +37,8 @@ def test_a_service_that_has_died_fails(yard: Yard) -> None:
     passed, said = outcome(yard)
     assert not passed
     assert f"PID {process.pid} has ended" in said
+    assert "skip  asr request              not tried" in said
+    assert "FAIL  tts request" in said  # it is tried all the same, and answers nothing
 
 
 def test_a_service_that_became_unhealthy_fails_with_its_reason(yard: Yard, tmp_path: Path) -> None:
@@ -63,4 +66,4 @@ def test_a_service_that_answers_no_real_request_fails_though_its_health_is_good(
     yard.start(yard.launch("s2s"))  # healthy, but it knows no WebSocket
     passed, said = outcome(yard)
     assert not passed
-    assert "FAIL  one real request to each" in said
+    assert "FAIL  s2s request" in said

@@ -188,7 +188,7 @@ async def test_services_that_are_down_are_named_with_the_command_that_starts_the
         chromium() as browser,
         opened(browser, server.url("/#transcribe")) as page,
     ):
-        await expect(page.locator("#asr-down")).to_contain_text("python3 -m web_demo.server.asr_server")
+        await expect(page.locator("#asr-down")).to_contain_text("./scripts/start_services.sh --only asr")
         await expect(page.locator("#choose-file")).to_be_disabled()
         await page.click("#tab-status")
         await expect(page.locator(".service .state")).to_have_text(["Running", "Not running", "Not running"])

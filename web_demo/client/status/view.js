@@ -5,11 +5,6 @@ import { byId, inWords, make } from "../dom.js";
 
 const EVERY_MS = 4000;
 const NAMES = { s2s: "serviceS2s", asr: "serviceAsr", tts: "serviceTts" };
-const COMMANDS = {
-  s2s: "python3 -m web_demo.server.server",
-  asr: "python3 -m web_demo.server.asr_server",
-  tts: "python3 -m web_demo.server.tts_server",
-};
 
 export class StatusView extends EventTarget {
   #services;
@@ -57,7 +52,7 @@ export class StatusView extends EventTarget {
       const banner = byId(`${name}-down`);
       banner.hidden = this.#health[name]?.status !== "down";
       byId(`${name}-tool`).disabled = !banner.hidden;
-      banner.textContent = words.of("serviceDown", { command: COMMANDS[name] });
+      banner.textContent = words.of("serviceDown", { command: this.#health[name]?.start });
     }
     const missing = await missingForTalk();
     byId("page-facts").replaceChildren(
@@ -87,7 +82,7 @@ export class StatusView extends EventTarget {
       ["address", health.url],
     ].filter(([, value]) => value !== undefined && value !== "");
     const list = facts(rows.map(([key, value]) => [words.of(key), String(value)]));
-    if (down) list.push(...facts([[words.of("howToStart"), make("code", {}, COMMANDS[name])]]));
+    if (down) list.push(...facts([[words.of("howToStart"), make("code", {}, health.start)]]));
     return make("article", { className: "card service" }, make("h3", {}, words.of(NAMES[name]), state), make("dl", { className: "facts" }, ...list));
   }
 }

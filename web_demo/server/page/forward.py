@@ -27,6 +27,7 @@ from web_demo.server.common.budgets import FORWARDED_FOR, Budget, Holding, clien
 from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.forms import MAX_TEXT_BYTES, Body, BodyLimits, body_of
 from web_demo.server.page import sockets
+from web_demo.server.page.advice import start_command
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ MAX_PER_CLIENT = 64
 CHUNK_BYTES = 64 * 1024
 ASK_TIMEOUT_S = 2.0  # for a list
 MAX_LIST_BYTES = 256 * 1024
-MODULES = {"asr": "web_demo.server.asr_server", "tts": "web_demo.server.tts_server"}
 REQUEST_HEADERS = (
     "Content-Type",
     "Content-Length",
@@ -150,8 +150,8 @@ class Forwarder:
                 raise body.error from None
             log.warning("a service does not answer target=%s url=%s: %s", name, base, error)
             raise Unavailable(
-                f"the {name.upper()} service does not answer at {base}: start it with "
-                f"python3 -m {MODULES[name]}, or tell this one where it is with --{name}-url"
+                f"the {name.upper()} service does not answer at {base} (--{name}-url tells this one where it is). "
+                f"To start it there: {start_command(name, base)}"
             ) from error
 
     async def _exchange(

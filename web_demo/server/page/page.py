@@ -23,6 +23,7 @@ from web_demo.server.common.api.routes import Answer, Field, Route, add_routes
 from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.openai import catalogue_routes
 from web_demo.server.common.service import HEALTH
+from web_demo.server.page.advice import start_command
 from web_demo.server.page.catalogue import SharedCatalogue
 from web_demo.server.page.forward import FORWARDER, Forwarder, Target, forwarded
 
@@ -157,7 +158,8 @@ def _routes(page: PageFiles) -> tuple[Route, ...]:
 
 
 async def _services(request: web.Request) -> web.Response:
-    """Where the services are and how they are; `status` is that of their `/health`, or "down" when nothing answers."""
+    """Where the services are and how they are; `status` is that of their `/health`, or "down" when nothing answers: with
+    the command that starts it."""
     forwarder = request.app[FORWARDER]
     names = list(forwarder.targets)
     reports = await asyncio.gather(*(_health_of(forwarder, name) for name in names))
@@ -174,7 +176,7 @@ async def _health_of(forwarder: Forwarder, name: str) -> Mapping[str, Any]:
         if not isinstance(report, dict) or report.get("status") not in ("healthy", "loading", "unhealthy"):
             raise ValueError("what answers there is none of our services")
     except (aiohttp.ClientConnectionError, TimeoutError):
-        return {"status": "down", "url": url}
+        return {"status": "down", "url": url, "start": start_command(name, url)}
     except (aiohttp.ClientError, ValueError) as error:
         return {"status": "unhealthy", "url": url, "reason": str(error)}
     return {**report, "url": url}

@@ -20,6 +20,7 @@ from web_demo.engines.base import TextDelta
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.common import hangup
 from web_demo.server.common.forms import BODIES, BODY_COST
+from web_demo.server.page.advice import start_command
 from web_demo.server.page.forward import FORWARDER, MAX_PER_CLIENT
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
@@ -169,7 +170,7 @@ async def test_the_page_is_told_how_all_three_services_are() -> None:
         async with http.get(server.url("/api/services")) as response:
             services = (await response.json())["services"]
         assert services["s2s"]["status"] == "healthy"
-        assert services["asr"] == {"status": "down", "url": NOWHERE}
+        assert services["asr"] == {"status": "down", "url": NOWHERE, "start": start_command("asr", NOWHERE)}
         assert (services["tts"]["status"], services["tts"]["engine"]) == ("healthy", "fake")
         target.health = ["no", "health"]
         async with http.get(server.url("/api/services")) as response:
@@ -241,7 +242,7 @@ async def test_a_service_that_is_down_is_named_with_what_to_do() -> None:
             assert response.status == 503
             error = (await response.json())["error"]
         assert error["code"] == "unavailable"
-        assert "python3 -m web_demo.server.asr_server" in error["message"]
+        assert error["message"].endswith(start_command("asr", NOWHERE))
 
 
 async def test_a_body_over_the_cap_is_refused_whether_announced_or_not() -> None:
