@@ -27,7 +27,9 @@ class Capabilities:
     prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
     timestamps: Literal["none", "segment", "word"] = "none"  # of what is recognised; of speech: "word" for marks
-    partials: bool = False  # texts of utterances that go on, each made of what is new: a StreamingAsr
+    partials: tuple[
+        str, ...
+    ] = ()  # languages in which texts of utterances that go on are made of what is new: a StreamingAsr
     translation: bool = False  # of speech in any language into English text: a TranslatingAsr
     voices: tuple[str, ...] = ()
     voice_languages: Mapping[str, str] = field(default_factory=dict)  # ISO 639 codes, of voices whose names do not tell
@@ -40,6 +42,7 @@ class Capabilities:
     user_audio_history: bool = False  # wants the sound of earlier user turns, not only their text
     max_concurrency: int = 1
     lost: str = ""  # why it does less at this moment than it was started for
+    better: Mapping[str, str] = field(default_factory=dict)  # what would be better here, by language of who reads it
 
 
 class Engine(Protocol):

@@ -16,16 +16,16 @@ ENGINES: dict[str, dict[str, str]] = {
     },
     "asr": {
         "embedded": "web_demo.engines.asr.embedded:create",
-        "sherpa": "web_demo.engines.asr.sherpa.engine:create",
         "funasr": "web_demo.engines.asr.funasr:create",
         "openai": "web_demo.engines.asr.openai:create",
+        "sherpa": "web_demo.engines.asr.sherpa.engine:create",
     },
     "tts": {
         "embedded": "web_demo.engines.tts.embedded:create",
-        "sherpa": "web_demo.engines.tts.sherpa.engine:create",
         "cosyvoice3": "web_demo.engines.tts.cosyvoice3:create",
         "cosyvoice": "web_demo.engines.tts.cosyvoice:create",
         "openai": "web_demo.engines.tts.openai:create",
+        "sherpa": "web_demo.engines.tts.sherpa.engine:create",
     },
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
+from web_demo.engines import advice
 from web_demo.engines.base import Capabilities, SpeechRequest
 from web_demo.engines.tts.child import spoken
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
@@ -51,6 +52,7 @@ class EmbeddedTts:
             min_piece_chars=12,
             backend=BACKEND,
             max_concurrency=CONCURRENCY,
+            better=advice.VOICE,
         )
 
     async def start(self) -> None:

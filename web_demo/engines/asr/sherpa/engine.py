@@ -81,7 +81,7 @@ class SherpaAsr:
             hotwords=self._model.hotwords,
             itn=self._model.itn,
             timestamps="word" if self._model.times == "word" else "segment",
-            partials=self._growing is not None,
+            partials=Paraformer.languages if self._growing is not None else (),
             max_concurrency=max(1, self._pool.capacity),
             lost=self._pool.lost() or (self._growing.lost() if self._growing else ""),
         )
@@ -141,7 +141,8 @@ class SherpaAsr:
             raise InvalidRequest(f"{self.model} has no partial texts")
         samples = await off_loop(_at_speech_rate, audio)
         text = None
-        if sent := self._sent.get(utterance, 0):
+        sent = self._sent.get(utterance, 0)
+        if 0 < sent <= len(samples):
             text = await self._growing.run(More(utterance, sent, samples[sent:]))
         if text is None:  # it begins, or its process was started again, or had to forget it
             text = await self._growing.run(More(utterance, 0, samples))

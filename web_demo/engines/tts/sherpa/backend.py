@@ -18,6 +18,7 @@ from web_demo.detokenizer.backend import Mark, Window
 from web_demo.engines.tts.sherpa import english
 from web_demo.engines.tts.sherpa.models import Matcha, Model
 from web_demo.errors import EngineFailed, SetupError
+from web_demo.text.language import language_of
 from web_demo.text.scripts import has_words
 
 SENTENCE_PAUSE_S = 0.2  # between two texts of one turn
@@ -54,7 +55,7 @@ class SherpaBackend:
         for window in windows:
             if not has_words(window.text):
                 continue
-            voice = window.voice or self._voices.get(window.turn_id, "") or self._default
+            voice = window.voice or self._voices.get(window.turn_id, "") or self._voice_for(window.text)
             if window.turn_id in self._spoke:
                 yield window.turn_id, np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
             for chunk in self._speak(window.text, voice, window.speed):
@@ -64,6 +65,11 @@ class SherpaBackend:
     def close(self, turn_id: str) -> None:
         self._voices.pop(turn_id, None)
         self._spoke.discard(turn_id)
+
+    def _voice_for(self, text: str) -> str:
+        """The first one of the text's language."""
+        language = language_of(text)
+        return next((name for name, each in self._speakers.items() if each.language == language), self._default)
 
     def _speak(self, text: str, voice: str, speed: float) -> Iterator[Samples]:
         speaker = self._speakers.get(voice, self._speakers[self._default])
