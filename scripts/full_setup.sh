@@ -9,11 +9,12 @@ readonly VLLM_VENV=.venv-vllm COSYVOICE_VENV=.venv-cosyvoice
 
 usage() {
     cat <<'HELP'
-usage: ./scripts/full_setup.sh [--cpu-only] [--with-vllm] [--with-cosyvoice] [--no-system-packages] [--no-doctor]
+usage: ./scripts/full_setup.sh [--cpu-only | --laptop] [--with-vllm] [--with-cosyvoice] [--no-system-packages] [--no-doctor]
 
 Safe to run again: only what is missing is done.
 
   --cpu-only             the small core alone: embedded engines, no torch
+  --laptop               the core and sherpa-onnx, for real recognition and a real voice without a GPU: no torch
   --with-vllm            vLLM in an environment of its own (.venv-vllm); its pins clash with everything else
   --with-cosyvoice       upstream's code for --engine cosyvoice (a submodule), with an environment of its own (.venv-cosyvoice)
   --no-system-packages   do not use apt-get
@@ -25,11 +26,12 @@ environment:
 HELP
 }
 
-models=1 vllm=0 cosyvoice=0 system=1 doctor=1
+models=1 laptop=0 vllm=0 cosyvoice=0 system=1 doctor=1
 for argument in "$@"; do
     case $argument in
         -h | --help) usage && exit 0 ;;
         --cpu-only) models=0 ;;
+        --laptop) models=0 laptop=1 ;;
         --with-vllm) vllm=1 ;;
         --with-cosyvoice) cosyvoice=1 ;;
         --no-system-packages) system=0 ;;
@@ -58,6 +60,7 @@ install_system_packages() {
 install_system_packages
 make_venv .venv
 requirements=(requirements.txt requirements-nodeps.txt pyproject.toml)
+[[ $laptop == 0 ]] || requirements+=(requirements-sherpa.txt)
 torch_index=${TORCH_INDEX_URL:-}
 unset TORCH_INDEX_URL
 if [[ $models == 1 ]]; then
@@ -86,4 +89,8 @@ if [[ $doctor == 1 ]]; then
     [[ $models == 0 ]] || doctor_options+=(--models)
     .venv/bin/python scripts/doctor.py "${doctor_options[@]}"
 fi
-echo "set up. Next: ./scripts/download_models.sh (weights), ./scripts/start_services.sh"
+if [[ $laptop == 1 ]]; then
+    echo "set up. Next: ./scripts/download_models.sh --laptop (models), ./scripts/start_services.sh --with-tts"
+else
+    echo "set up. Next: ./scripts/download_models.sh (weights), ./scripts/start_services.sh"
+fi

@@ -117,6 +117,17 @@ print(digest.hexdigest())
 PYTHON
 }
 
+# Prints the requirement files of the models that are there: those of sherpa-onnx have their tokens in a text file.
+requirements_of_models() {
+    local folder big=0 laptop=0
+    for folder in pretrained_models/*/; do
+        [[ -d $folder ]] || continue
+        if [[ -f ${folder}tokens.txt || -f ${folder}encoder_adaptor.int8.onnx ]]; then laptop=1; else big=1; fi
+    done
+    [[ $laptop == 0 ]] || printf 'requirements-sherpa.txt\n'
+    [[ $big == 0 ]] || printf 'requirements-models.txt\n'
+}
+
 # start_with COMMAND ARGUMENT…: brings .venv up to date, then becomes the service manager. The packages of the real engines
 # are installed where there are weights, or with --models.
 start_with() {
@@ -129,7 +140,8 @@ start_with() {
             --models) models=1 ;;
         esac
     done
-    if [[ $models == 1 || -n $(find pretrained_models -mindepth 1 -maxdepth 1 -type d ! -name '.*' -print -quit) ]]; then
+    while IFS= read -r argument; do requirements+=("$argument"); done < <(requirements_of_models)
+    if [[ $models == 1 && " ${requirements[*]} " != *requirements-models.txt* ]]; then
         requirements+=(requirements-models.txt)
     fi
     if [[ $install == 1 ]]; then

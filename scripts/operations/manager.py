@@ -142,8 +142,16 @@ def start(args: argparse.Namespace, environment: Mapping[str, str]) -> int:
     for item in running:
         launch = item.launch
         say(f"{launch.title:<17} {launch.url}{launch.use}  PID {item.child.pid}  log {launch.log}")
+    if better := stack.advice(running, language_of(environment)):
+        say(better)
     say(" ".join(["stop them with ./scripts/stop_services.sh", *(args.only or ())]))
     return 0
+
+
+def language_of(environment: Mapping[str, str]) -> str:
+    """Of the person at this terminal, as far as we have words: zh or en."""
+    locale = next(filter(None, (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 def _start_all(

@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from scripts.operations import logs, pidfile, probe, processes
 from scripts.operations.services import Launch, family
@@ -36,6 +37,7 @@ class Running:
     began: float = field(default_factory=time.monotonic)
     ready_s: float | None = None
     last: str = "no answer yet"
+    health: Mapping[str, Any] = field(default_factory=dict)  # what it says of itself, once it is healthy
 
 
 @contextlib.contextmanager
@@ -233,9 +235,28 @@ def _look_at(item: Running, say: Say) -> None:
         raise StartFailed(f"{name} is unhealthy: {health.reason}\n{_tail(item)}")
     if health.status == "healthy":
         item.ready_s = time.monotonic() - item.began
-        engine = (health.body or {}).get("engine")
-        say(f"{name}: ready after {item.ready_s:.1f} s" + (f", engine {engine}" if engine else ""))
+        item.health = health.body or {}
+        say(f"{name}: ready after {item.ready_s:.1f} s{_engine_text(item.health)}")
     item.last = health.reason or health.status
+
+
+def _engine_text(health: Mapping[str, Any]) -> str:
+    """Which engine runs, of what parts, and in which languages."""
+    parts = [f"{part} {health[part]}" for part in ("recogniser", "responder", "voice") if part in health]
+    languages = health.get("languages")
+    if isinstance(languages, list) and languages:
+        parts.append(f"languages {', '.join(map(str, languages))}")
+    engine = health.get("engine")
+    return f", engine {engine}" + (f" ({'; '.join(parts)})" if parts else "") if engine else ""
+
+
+def advice(running: Sequence[Running], language: str) -> str:
+    """What would make things better, as the first service says that knows something; "" where none does."""
+    for item in running:
+        better = item.health.get("better")
+        if isinstance(better, dict) and better:
+            return str(better.get(language) or better.get("en") or next(iter(better.values())))
+    return ""
 
 
 def _abandon(running: Sequence[Running], run_dir: Path) -> None:

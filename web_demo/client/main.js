@@ -36,4 +36,5 @@ status.addEventListener("health", ({ detail }) => {
   speak.setHealth(detail.tts);
 });
 setUpTabs((name) => (name === "talk" ? status.stop() : status.start()));
+status.refresh(); // what is to be known before somebody speaks
 document.documentElement.dataset.ready = ""; // for whoever waits for the page

@@ -27,8 +27,12 @@ class Capabilities:
     prompts: bool = False  # a hotword may be any text: it goes before what is recognised, as Whisper's prompt
     itn: bool = False  # written numbers ("twenty one" -> "21") on request
     timestamps: Literal["none", "segment", "word"] = "none"  # of what is recognised; of speech: "word" for marks
+    partials: tuple[
+        str, ...
+    ] = ()  # languages in which texts of utterances that go on are made of what is new: a StreamingAsr
     translation: bool = False  # of speech in any language into English text: a TranslatingAsr
     voices: tuple[str, ...] = ()
+    voice_languages: Mapping[str, str] = field(default_factory=dict)  # ISO 639 codes, of voices whose names do not tell
     cloning: bool = False  # speaks with the voice of a reference recording
     speeds: tuple[float, float] = (1.0, 1.0)  # of speech, slowest and fastest; 1 is normal
     instructions: bool = False  # can be told how to speak
@@ -38,6 +42,7 @@ class Capabilities:
     user_audio_history: bool = False  # wants the sound of earlier user turns, not only their text
     max_concurrency: int = 1
     lost: str = ""  # why it does less at this moment than it was started for
+    better: Mapping[str, str] = field(default_factory=dict)  # what would be better here, by language of who reads it
 
 
 class Engine(Protocol):
@@ -111,6 +116,15 @@ class TranslatingAsr(AsrEngine, Protocol):
 
     async def translate(self, audio: Audio, *, hotwords: Sequence[str] = ()) -> Transcript:
         """As `transcribe`, in English."""
+        ...
+
+
+class StreamingAsr(AsrEngine, Protocol):
+    """An engine that declares `partials`."""
+
+    async def partial(self, utterance: str, audio: Audio) -> str:
+        """The text so far of an utterance that goes on, which has the name `utterance` among all; `audio` is all of it until now.
+        What was heard of it before is not heard again. Punctuation and numbers come with `transcribe`."""
         ...
 
 

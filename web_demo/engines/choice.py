@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ log = logging.getLogger(__name__)
 # run here (weights or packages that are not there, no device). It looks, it does not load.
 PREFERENCE: dict[str, tuple[str, ...]] = {
     "s2s": ("funaudiochat", "embedded"),
-    "asr": ("funasr", "embedded"),
-    "tts": ("cosyvoice3", "embedded"),
+    "asr": ("funasr", "sherpa", "embedded"),
+    "tts": ("cosyvoice3", "sherpa", "embedded"),
 }
+# What a conversation's own recogniser and voice are chosen among: the big models are in the other two services, not loaded twice.
+LIGHT = ("sherpa", "embedded")
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,12 @@ class Choice:
     reason: str
 
 
-def choose(kind: str, settings: Any) -> Choice:
-    """`settings.engine` is a name or "auto". A named engine is never replaced by another."""
+def choose(kind: str, settings: Any, among: Sequence[str] = ()) -> Choice:
+    """`settings.engine` is a name or "auto", which takes the best of `among` (default: of all). A named engine is never replaced by
+    another."""
     if settings.engine != "auto":
         return Choice(settings.engine, "chosen by --engine")
-    *preferred, fallback = PREFERENCE[kind]
+    *preferred, fallback = among or PREFERENCE[kind]
     reasons = []
     for name in preferred:
         module, _, _ = registry.ENGINES[kind][name].partition(":")

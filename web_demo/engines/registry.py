@@ -18,12 +18,14 @@ ENGINES: dict[str, dict[str, str]] = {
         "embedded": "web_demo.engines.asr.embedded:create",
         "funasr": "web_demo.engines.asr.funasr:create",
         "openai": "web_demo.engines.asr.openai:create",
+        "sherpa": "web_demo.engines.asr.sherpa.engine:create",
     },
     "tts": {
         "embedded": "web_demo.engines.tts.embedded:create",
         "cosyvoice3": "web_demo.engines.tts.cosyvoice3:create",
         "cosyvoice": "web_demo.engines.tts.cosyvoice:create",
         "openai": "web_demo.engines.tts.openai:create",
+        "sherpa": "web_demo.engines.tts.sherpa.engine:create",
     },
 }
 

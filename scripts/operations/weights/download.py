@@ -140,15 +140,15 @@ def _fault(file: RemoteFile, path: Path) -> str | None:
     size = path.stat().st_size
     if size != file.size:
         return f"{size} bytes instead of {file.size}"
-    if file.sha256 and _digest(hashlib.sha256(), path) != file.sha256:
+    if file.sha256 and digest_of(hashlib.sha256(), path) != file.sha256:
         return "wrong SHA-256"
     blob = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    if file.git_sha1 and _digest(blob, path) != file.git_sha1:
+    if file.git_sha1 and digest_of(blob, path) != file.git_sha1:
         return "wrong git checksum"
     return None
 
 
-def _digest(digest: hashlib._Hash, path: Path) -> str:
+def digest_of(digest: hashlib._Hash, path: Path) -> str:
     with path.open("rb") as source:
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)

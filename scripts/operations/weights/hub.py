@@ -109,6 +109,35 @@ class Hub:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HubError(f"cannot find the speaker file through {self.github}: {error!r}") from error
 
+    def assets(self, repository: str, tag: str) -> list[RemoteFile]:
+        """Of a release on GitHub, with the checksums that it lists. Raises HubError."""
+        try:
+            with self.open(f"{self.github}/repos/{repository}/releases/tags/{quote(tag, safe='')}") as response:
+                entries = json.load(response)["assets"]
+            return [
+                RemoteFile(
+                    checked_path(entry["name"]),
+                    int(entry["size"]),
+                    str(entry["browser_download_url"]),
+                    sha256=_hex(digest.removeprefix("sha256:"), 64) if (digest := entry.get("digest")) else None,
+                )
+                for entry in entries
+            ]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HubError(f"cannot list the release {tag} of {repository} through {self.github}: {error}") from error
+
+    def licence(self, model: Model) -> str:
+        """As the hub names it, "" where it does not."""
+        try:
+            if self.source == "modelscope":
+                with self.open(f"{self.endpoint}/api/v1/models/{model.repository}") as response:
+                    return str(json.load(response)["Data"].get("License") or "")
+            with self.open(f"{self.endpoint}/api/models/{model.repository}") as response:
+                tags = json.load(response).get("tags", [])
+            return next((str(tag).removeprefix("license:") for tag in tags if str(tag).startswith("license:")), "")
+        except (HubError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            return ""  # it is told where it can be read
+
     def _huggingface(self, model: Model, revision: str) -> list[RemoteFile]:
         base = f"{self.endpoint}/{model.repository}/resolve/{quote(revision, safe='')}"
         url: str | None = (

@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--die", action="store_true", help="end at once with status 3")
     parser.add_argument("--ignore-sigterm", action="store_true")
     parser.add_argument("--child", type=Path, help="start a child and write its PID there")
+    parser.add_argument("--about", type=json.loads, default={}, help="what /health says besides, as JSON")
     args = parser.parse_args()
 
     print("fake service: reading its settings", flush=True)
@@ -32,7 +33,7 @@ def main() -> None:
         def do_GET(self) -> None:
             loading = args.loading_until is not None and not args.loading_until.exists()
             status = "loading" if loading else args.health
-            body = json.dumps({"status": status, "reason": f"it is {status}", "engine": "fake"}).encode()
+            body = json.dumps({"status": status, "reason": f"it is {status}", "engine": "fake", **args.about}).encode()
             self.send_response(200 if status == "healthy" else 503)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -161,3 +161,14 @@ def test_every_script_explains_itself_without_doing_anything(script: str, tmp_pa
     )
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: ./{script}")
+
+
+def test_the_packages_of_those_models_are_installed_that_are_there(tmp_path: Path) -> None:
+    models = tmp_path / "pretrained_models"
+    (models / ".cache").mkdir(parents=True)
+    assert bash("requirements_of_models", tmp_path).stdout == ""
+    (models / "matcha-icefall-zh-en").mkdir()
+    (models / "matcha-icefall-zh-en" / "tokens.txt").touch()
+    assert bash("requirements_of_models", tmp_path).stdout == "requirements-sherpa.txt\n"
+    (models / "Fun-ASR-Nano-2512").mkdir()
+    assert bash("requirements_of_models", tmp_path).stdout == "requirements-sherpa.txt\nrequirements-models.txt\n"

@@ -1,5 +1,6 @@
 """The manager with fake services, over real processes and sockets."""
 
+import json
 import os
 import signal
 import socket
@@ -435,3 +436,24 @@ def test_the_start_scripts_look_before_they_install() -> None:
         alone, cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]}
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_start_says_which_engine_runs_and_what_would_be_better_in_the_users_language(yard: Yard) -> None:
+    better = {"en": "Fetch models.", "zh": "请下载模型。"}
+    about = {"recogniser": "embedded: pocketsphinx", "languages": ["en"], "better": better}
+    running = stack.start(
+        [yard.launch("plain"), yard.launch("s2s", "--about", json.dumps(about))],
+        yard.run_dir,
+        timeout_s=60.0,
+        say=yard.said.append,
+    )
+    assert any("engine fake (recogniser embedded: pocketsphinx; languages en)" in line for line in yard.said)
+    assert stack.advice(running, "zh") == "请下载模型。"
+    assert stack.advice(running, "fr") == "Fetch models."
+    assert stack.advice(running[:1], "zh") == ""
+
+
+def test_the_language_is_that_of_the_terminal() -> None:
+    assert manager.language_of({"LANG": "zh_CN.UTF-8"}) == "zh"
+    assert manager.language_of({"LC_ALL": "C", "LANG": "zh_CN.UTF-8"}) == "en"
+    assert manager.language_of({}) == "en"

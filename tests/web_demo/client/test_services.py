@@ -119,3 +119,19 @@ async def test_with_spoken_answers_off_the_answer_is_text_and_nothing_waits_for_
         await page.reload()
         await page.wait_for_selector("html[data-ready]")
         await expect(page.locator("#set-speech")).not_to_be_checked()
+
+
+async def test_who_speaks_chinese_is_told_in_chinese_that_nobody_here_understands_it_and_what_to_do() -> None:
+    async with (
+        serving(create_s2s(S2sSettings(port=0, engine="embedded", asr_url=NOWHERE, tts_url=NOWHERE))) as server,
+        chromium() as browser,
+        opened(browser, server.url("/")) as page,
+    ):
+        await expect(page.locator("#unheard")).to_be_hidden()
+        await page.click("#open-settings")
+        await page.select_option("#set-locale", "zh")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#unheard")).to_contain_text("只听得懂英语")
+        await expect(page.locator("#unheard")).to_contain_text("./scripts/download_models.sh --laptop")
+        await page.click("#tab-status")
+        await expect(page.locator(".service").first).to_contain_text("怎样更好")

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from tests import tiny_funasr
+from tests import tiny_funasr, tiny_sherpa
 from tests.talk import say
 from tests.web_demo.engines.tts import fake_upstream
 from tests.web_demo.server.asr import helpers as asr
@@ -48,6 +48,13 @@ async def asr_funasr(folder: Path) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
+async def asr_sherpa(folder: Path) -> AsyncIterator[Any]:
+    from web_demo.engines.asr.sherpa.engine import create
+
+    yield create(AsrSettings(model_path=tiny_sherpa.sense_voice(folder / "sense-voice")))
+
+
+@asynccontextmanager
 async def asr_openai(folder: Path) -> AsyncIterator[Any]:
     from web_demo.engines.asr.openai import OpenAiAsr
 
@@ -65,6 +72,13 @@ async def tts_embedded(folder: Path) -> AsyncIterator[Any]:
     from web_demo.engines.tts.embedded import create
 
     yield create(TtsSettings())
+
+
+@asynccontextmanager
+async def tts_sherpa(folder: Path) -> AsyncIterator[Any]:
+    from web_demo.engines.tts.sherpa.engine import create
+
+    yield create(TtsSettings(model_path=tiny_sherpa.matcha(folder / "matcha-icefall-zh-en")))
 
 
 @asynccontextmanager
@@ -126,9 +140,16 @@ async def s2s_scripted(folder: Path) -> AsyncIterator[Any]:
 
 
 MAKERS: dict[str, dict[str, Maker]] = {
-    "asr": {"embedded": asr_embedded, "funasr": asr_funasr, "openai": asr_openai, "scripted": asr_scripted},
+    "asr": {
+        "embedded": asr_embedded,
+        "sherpa": asr_sherpa,
+        "funasr": asr_funasr,
+        "openai": asr_openai,
+        "scripted": asr_scripted,
+    },
     "tts": {
         "embedded": tts_embedded,
+        "sherpa": tts_sherpa,
         "cosyvoice3": tts_cosyvoice3,
         "cosyvoice": tts_cosyvoice,
         "openai": tts_openai,

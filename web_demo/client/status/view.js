@@ -54,6 +54,7 @@ export class StatusView extends EventTarget {
       byId(`${name}-tool`).disabled = !banner.hidden;
       banner.textContent = words.of("serviceDown", { command: this.#health[name]?.start });
     }
+    this.#tellUnheard(this.#health.s2s);
     const missing = await missingForTalk();
     byId("page-facts").replaceChildren(
       ...facts([
@@ -62,6 +63,13 @@ export class StatusView extends EventTarget {
         [words.of("underruns"), String(this.#underruns())],
       ]),
     );
+  }
+
+  /** Before somebody speaks a language to a recogniser that does not know it. */
+  #tellUnheard({ languages = [], better = {} } = {}) {
+    const { locale } = this.#words;
+    byId("unheard").textContent = better[locale] ?? "";
+    byId("unheard").hidden = !better[locale] || !languages.length || languages.includes(locale);
   }
 
   #card(name, health) {
@@ -79,6 +87,7 @@ export class StatusView extends EventTarget {
       ["voice", health.voice],
       ["sessions", sessions],
       ["reason", health.reason ?? health.engine_reason],
+      ["better", health.better?.[words.locale] ?? health.better?.en],
       ["address", health.url],
     ].filter(([, value]) => value !== undefined && value !== "");
     const list = facts(rows.map(([key, value]) => [words.of(key), String(value)]));

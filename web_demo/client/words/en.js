@@ -177,6 +177,7 @@ export default {
   sessions: "Sessions",
   sessionsOf: "{sessions} of {most}",
   reason: "Reason",
+  better: "Better with",
   address: "Address",
   howToStart: "Start it with",
   thisPage: "This page",

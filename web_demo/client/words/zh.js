@@ -174,6 +174,7 @@ export default {
   sessions: "会话",
   sessionsOf: "{sessions} / {most}",
   reason: "原因",
+  better: "怎样更好",
   address: "地址",
   howToStart: "启动命令",
   thisPage: "本页",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.children.pool import WorkerPool
+from web_demo.engines import advice
 from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
 from web_demo.engines.base import Capabilities, Transcript
 from web_demo.errors import InvalidRequest
@@ -39,7 +40,12 @@ class EmbeddedAsr:
         """`max_concurrency` counts the workers that live."""
         places = max(1, self._pool.capacity)
         return Capabilities(
-            languages=(LANGUAGE,), hotwords=True, timestamps="word", max_concurrency=places, lost=self._pool.lost()
+            languages=(LANGUAGE,),
+            hotwords=True,
+            timestamps="word",
+            max_concurrency=places,
+            lost=self._pool.lost(),
+            better=advice.RECOGNISER,
         )
 
     async def start(self) -> None:

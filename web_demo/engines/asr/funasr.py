@@ -21,6 +21,7 @@ from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.audio.vad import has_speech
 from web_demo.engines.asr.batching import BatchLimits, MicroBatcher
+from web_demo.engines.asr.hotwords import sanitised
 from web_demo.engines.asr.languages import MLT_NANO, NAMES, NANO
 from web_demo.engines.base import Capabilities, Segment, Transcript
 from web_demo.errors import DeviceLost, EngineFailed, InvalidRequest, ServiceError, SetupError, Unavailable
@@ -165,14 +166,6 @@ def _speech(audio: Audio) -> Samples | None:
     """At SPEECH_RATE; None for silence, which a language model would make words of."""
     samples = audio.at(SPEECH_RATE).samples
     return samples if has_speech(samples) else None
-
-
-def sanitised(hotword: str) -> str:
-    """Without what the prompt's tokenizer reads as control tokens: funasr opens the path between two of them."""
-    printable = "".join(character for character in hotword if character.isprintable())
-    while "<|" in printable or "|>" in printable:  # removing one may put another together
-        printable = printable.replace("<|", "").replace("|>", "")
-    return printable.strip()
 
 
 def _load(path: Path, device: str, use_vllm: bool) -> tuple[Model, str]:

@@ -45,3 +45,11 @@ def _is_plain(word: str) -> bool:
     return not any(sign in word for sign in _TOKEN_SIGNS) and not any(
         unicodedata.category(character) in ("Cc", "Cs") for character in word
     )
+
+
+def sanitised(hotword: str) -> str:
+    """Without what a prompt's tokenizer reads as control tokens: funasr opens the path between two of them."""
+    printable = "".join(character for character in hotword if character.isprintable())
+    while "<|" in printable or "|>" in printable:  # removing one may put another together
+        printable = printable.replace("<|", "").replace("|>", "")
+    return printable.strip()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import time
-import uuid
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +13,9 @@ import numpy as np
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
+from web_demo.engines import advice
 from web_demo.engines.base import Capabilities, SpeechRequest
+from web_demo.engines.tts.child import spoken
 from web_demo.engines.tts.espeak import CLASSIC_VOICES, MAX_SPEED, MIN_SPEED, SENTENCE_PAUSE_S, EspeakVoice
 from web_demo.engines.tts.limits import check
 from web_demo.errors import NotFound, SetupError
@@ -51,6 +52,7 @@ class EmbeddedTts:
             min_piece_chars=12,
             backend=BACKEND,
             max_concurrency=CONCURRENCY,
+            better=advice.VOICE,
         )
 
     async def start(self) -> None:
@@ -70,13 +72,8 @@ class EmbeddedTts:
         self._check(request)
         if not has_words(plain(request.text)):
             return
-        turn = await self._process.open(uuid.uuid4().hex, request.voice)
-        async with turn:
-            # The deadline makes the child take sentences in the order in which they were asked for.
-            said = turn.say(
-                text=request.text, last=True, deadline=time.monotonic(), speed=request.speed, marks=request.marks
-            )
-            async for samples in said:
+        async with aclosing(spoken(self._process, request)) as chunks:
+            async for samples in chunks:
                 yield samples
         yield np.zeros(round(SENTENCE_PAUSE_S * WIRE_RATE), np.float32)
 

@@ -27,8 +27,10 @@ def pieces(words: str, can: Capabilities) -> list[str]:
 
 
 def voice_language(voice: str, can: Capabilities) -> str:
-    """The ISO 639 code of the language that a voice is made for, as far as its name tells: the classic ones, and those
-    that are a language, such as "de" or "en-us+f3"; else ""."""
+    """The ISO 639 code of the language that a voice is made for, as far as its engine says or its name tells: the classic ones, and
+    those that are a language, such as "de" or "en-us+f3"; else ""."""
+    if voice in can.voice_languages:
+        return can.voice_languages[voice]
     if voice in CLASSIC_LANGUAGES:
         return CLASSIC_LANGUAGES[voice]
     name = voice.partition("+")[0].lower()

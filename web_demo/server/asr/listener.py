@@ -9,7 +9,8 @@ from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples
 from web_demo.audio.vad import PADDING_S, Edge, Stretch, TurnDetector
 
-PARTIAL_EVERY_S = 1.0  # of new speech
+PARTIAL_EVERY_S = 1.0  # of new speech …
+STREAMING_EVERY_S = 0.3  # … and where a partial text costs only what is new
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,22 @@ class Listener:
     one.
 
     An utterance longer than `max_s` is ended there, and the next begins at once. `padding_s` of sound from before its first word
-    belong to it. `start`: samples of the stream that came before.
+    belong to it. `start`: samples of the stream that came before. `partials`: whether partial results are made of what is new.
     """
 
     def __init__(
-        self, max_s: float, detector: TurnDetector | None = None, *, padding_s: float = PADDING_S, start: int = 0
+        self,
+        max_s: float,
+        detector: TurnDetector | None = None,
+        *,
+        padding_s: float = PADDING_S,
+        start: int = 0,
+        partials: bool = False,
     ) -> None:
         self._detector = detector or TurnDetector()
         self._pre_roll = self._detector.pre_roll(padding_s)
         self._limit = int(max_s * SPEECH_RATE)
+        self._every = round((STREAMING_EVERY_S if partials else PARTIAL_EVERY_S) * SPEECH_RATE)
         self._kept = Recording(start)  # the pre-roll, or the utterance
         self._partial_at = 0
         self._speaking = self._told = False
@@ -91,7 +99,7 @@ class Listener:
             self._kept.keep_last(self._pre_roll)
         elif len(self._kept):
             yield from self._tell()
-            if len(self._kept) - self._partial_at >= PARTIAL_EVERY_S * SPEECH_RATE:
+            if len(self._kept) - self._partial_at >= self._every:
                 self._partial_at = len(self._kept)
                 yield self._utterance(final=False)
 

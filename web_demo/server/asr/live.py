@@ -16,6 +16,7 @@ import asyncio
 import json
 import logging
 import math
+import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -93,7 +94,9 @@ class LiveStream:
         self._reader = reader
         self._options = options
         self._client = client
-        self._listener = Listener(service.engine.max_segment_s)
+        self._name = uuid.uuid4().hex
+        partials = bool(service.engine.capabilities.partials)
+        self._listener = Listener(service.engine.max_segment_s, partials=partials)
         self._hearing = Hearing()
         self._recognition = Recognition(self._recognise, socket)
 
@@ -156,19 +159,19 @@ class LiveStream:
         await self._send(await self._result(utterance))
 
     async def _result(self, utterance: Utterance) -> dict[str, Any]:
+        audio = Audio(utterance.samples, SPEECH_RATE)
+        transcriber = self._service.transcriber
+        place = {"start": round(utterance.start_s, 3), "end": round(utterance.end_s, 3)}
         try:
-            transcript = await self._service.transcriber.one(
-                Audio(utterance.samples, SPEECH_RATE), self._options, self._client
-            )
+            if not utterance.final:
+                name = f"{self._name} {utterance.start_s}"
+                text = await transcriber.partial(name, audio, self._options, self._client)
+                return {"type": "partial", "text": text, **place}
+            transcript = await transcriber.one(audio, self._options, self._client)
         except ServiceError as error:  # this utterance is lost, the next may not be
             return {"type": "error", "code": error.code, "message": error.message}
-        result: dict[str, Any] = {
-            "type": "final" if utterance.final else "partial",
-            "text": transcript.text,
-            "start": round(utterance.start_s, 3),
-            "end": round(utterance.end_s, 3),
-        }
-        if utterance.final and self._service.engine.capabilities.timestamps == "word":
+        result: dict[str, Any] = {"type": "final", "text": transcript.text, **place}
+        if self._service.engine.capabilities.timestamps == "word":
             segments = [segment_json(shifted(s, utterance.start_s)) for s in transcript.segments]
             result["words"] = [word for segment in segments for word in segment.get("words", ())]
         return result

@@ -17,7 +17,7 @@ from utils.threads import off_loop
 from utils.turns import Turns
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.engines.asr.cuts import Cutter, Piece, join_texts
-from web_demo.engines.base import AsrEngine, Segment, Transcript, TranslatingAsr, Word
+from web_demo.engines.base import AsrEngine, Segment, StreamingAsr, Transcript, TranslatingAsr, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.voiced import with_voice
 
@@ -45,6 +45,7 @@ class Transcriber:
         self._engine = engine
         self._metrics = metrics
         self._turns = Turns(engine.capabilities.max_concurrency)
+        self._partial_turns = Turns(1)
 
     async def pieces(
         self, blocks: AsyncIterable[Samples], options: TranscriptionOptions, client: str
@@ -95,6 +96,15 @@ class Transcriber:
                 transcript = await self._recognise(audio, options)
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
+
+    async def partial(self, utterance: str, audio: Audio, options: TranscriptionOptions, client: str) -> str:
+        """The text so far of an utterance that goes on; `utterance`: its name among all. From engines that can, of what is new
+        alone; from others, of all of it again."""
+        can = self._engine.capabilities
+        if not can.partials or options.language not in (None, *can.partials):
+            return (await self.one(audio, options, client)).text
+        async with self._partial_turns.turn(client):
+            return await cast(StreamingAsr, self._engine).partial(utterance, audio)
 
     async def _recognise(self, audio: Audio, options: TranscriptionOptions) -> Transcript:
         if options.translate:

@@ -65,6 +65,7 @@ class EngineHost(Generic[S, E]):
             "engine_reason": self.choice.reason,
             "model": self.engine.model,
             "device": self.engine.device,
+            **({"better": dict(better)} if (better := self.engine.capabilities.better) else {}),
         }
 
 

@@ -106,7 +106,7 @@ def _speech_source(engine: S2sEngine, metrics: S2sMetrics) -> SpeechSource:
 def choose_engine(settings: S2sSettings) -> Choice:
     """Raises SetupError when a voice is named for an engine that has its own."""
     choice = choose("s2s", settings)
-    if settings.tts_engine != "embedded" and choice.name != "embedded":
+    if settings.tts_engine not in ("auto", "embedded") and choice.name != "embedded":
         message = f"--tts-engine {settings.tts_engine} works with --engine embedded only, not with {choice.name}"
         if settings.engine != "auto":
             raise SetupError(message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,11 +65,11 @@ class S2sSettings(ServiceSettings):
         default=SessionLimits.prebuffer_s, metadata=option("how far audio is sent ahead of its time", least=0, most=10)
     )
     asr_engine: str = field(
-        default="embedded",
+        default="auto",
         metadata=option(
-            "embedded engine: who listens (default embedded: English); Fun-Audio-Chat: who writes down what users say "
-            "(default: the ASR service at --asr-url)",
-            choices=partial(registry.names, "asr"),
+            "embedded engine: who listens (default: sherpa where its models are there, else embedded: English); Fun-Audio-Chat: "
+            "who writes down what users say (default: the ASR service at --asr-url)",
+            choices=lambda: ("auto", *registry.names("asr")),
         ),
     )
     asr_base_url: str = field(
@@ -79,9 +78,11 @@ class S2sSettings(ServiceSettings):
     asr_model: str = field(default="", metadata=option("--asr-engine openai: the model there (default: its first)"))
     asr_model_path: Path | None = field(default=AsrSettings.model_path, metadata=option("weights for --asr-engine"))
     tts_engine: str = field(
-        default="embedded",
+        default="auto",
         metadata=option(
-            "embedded engine: who speaks; weights from --tts-model-path", choices=partial(registry.names, "tts")
+            "embedded engine: who speaks (default: sherpa where its models are there, else embedded); "
+            "weights from --tts-model-path",
+            choices=lambda: ("auto", *registry.names("tts")),
         ),
     )
     tts_base_url: str = field(

@@ -66,6 +66,6 @@ class AsrService:
 
 def create(settings: S2sSettings) -> UserWords:
     """The recogniser that `--asr-engine` names, else the ASR service. Raises SetupError."""
-    if settings.asr_engine == "embedded":
+    if settings.asr_engine == "auto":
         return AsrService(settings.asr_url, settings.api_key)
     return TurnRecogniser(registry.factory("asr", settings.asr_engine)(settings.recogniser))

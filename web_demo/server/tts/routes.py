@@ -51,6 +51,7 @@ _DONE = Field("success", "true", kind="boolean", required=True)
 _SPEAKER = (
     Field("name", "of the voice", required=True),
     Field("kind", "where it is from", choices=("built-in", "added"), required=True),
+    Field("language", "ISO 639 code, where it is made for one"),
     Field("transcript", "what is said in its recording"),
     Field("seconds", "of its recording", kind="number"),
     Field("created", "when it was added, ISO 8601"),

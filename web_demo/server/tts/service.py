@@ -203,8 +203,8 @@ class TtsService(EngineHost[TtsSettings, TtsEngine]):
         known = self.engine.capabilities.voices
         if not known or voice in known:  # an engine that lists none decides itself
             return voice
-        if (alias := requests.OPENAI_VOICES.get(voice)) in known:
-            return str(alias)
+        if (alias := requests.OPENAI_VOICES.get(voice)) is not None:
+            return alias if alias in known else ""  # their names promise no more than some voice
         raise NotFound(f"there is no voice {voice[:100]!r}; there are: {', '.join(self.voices())}", param="voice")
 
     def voices(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from utils.threads import off_loop
 from web_demo.audio.samples import Audio
 from web_demo.engines.base import TtsEngine, VoicePrompt
+from web_demo.engines.tts.text import voice_language
 from web_demo.errors import InvalidRequest, Unavailable
 from web_demo.media.decoders import Decoders
 from web_demo.server.common.answers import json_response
@@ -49,7 +50,15 @@ class Voices:
         self._changing = asyncio.Lock()
 
     async def list(self, request: web.Request) -> web.Response:
-        built_in = [{"name": name, "kind": "built-in"} for name in self._engine.capabilities.voices]
+        can = self._engine.capabilities
+        built_in = [
+            {
+                "name": name,
+                "kind": "built-in",
+                **({"language": language} if (language := voice_language(name, can)) else {}),
+            }
+            for name in can.voices
+        ]
         added = [_shown(speaker) for speaker in self._store.list()]
         return json_response({"speakers": built_in + added, "success": True})
 

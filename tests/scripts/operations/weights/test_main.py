@@ -2,7 +2,9 @@
 
 import hashlib
 import http.server
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +12,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from scripts.operations.weights import download
+from scripts.operations.weights import download, laptop
 from scripts.operations.weights import main as program
 from scripts.operations.weights.hub import MODELS, Hub, HubError, RemoteFile
+from tests import tiny_sherpa
+from web_demo.engines.asr.sherpa import models as asr_models
+from web_demo.engines.tts.sherpa import models as tts_models
 
 WEIGHTS = bytes(range(256)) * 1200  # 300 KiB
 CONTENT = {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS, "assets/empty.txt": b""}
@@ -245,3 +250,143 @@ def test_an_unknown_repository_is_named(
 ) -> None:
     assert get("--only", "s2s", "--revision", "v9") == 1
     assert "not there (404)" in capsys.readouterr().err
+
+
+# --- --laptop ---------------------------------------------------------------------------------------------------------
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """As the releases have them: one folder, with more in it than is wanted."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:bz2") as content:
+        for name, data in {**files, "test_wavs/zh.wav": b"RIFF"}.items():
+            member = tarfile.TarInfo(f"some-model/{name}")
+            member.size = len(data)
+            content.addfile(member, io.BytesIO(data))
+        leading_out = tarfile.TarInfo("some-model/../../escaped")
+        leading_out.size = 1
+        content.addfile(leading_out, io.BytesIO(b"x"))
+    return out.getvalue()
+
+
+class LaptopHandler(HubHandler):
+    """Repositories with the files of all laptop models, their licence, and releases on GitHub."""
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path.startswith("/repos/"):
+            self.server.requests.append((path, "", ""))
+            self.json({"assets": [asset(self.server, name) for name in self.server.assets]})
+        elif path.startswith("/download/"):
+            self.server.requests.append((path, self.headers.get("Range", ""), ""))
+            self.body(self.server.assets[path.removeprefix("/download/")])
+        elif path.startswith("/api/models/") and "/tree/" not in path:
+            self.json({"tags": ["onnx", "license:apache-2.0"]})
+        elif path.startswith("/api/v1/models/") and not path.endswith(("/repo", "/repo/files")):
+            self.json({"Data": {"License": "Apache License 2.0"}})
+        else:
+            super().do_GET()
+
+
+def asset(server: FakeHub, name: str) -> dict[str, object]:
+    data = server.listed_assets.get(name, server.assets[name])
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return {"name": name, "size": len(data), "digest": digest, "browser_download_url": f"{server.url}/download/{name}"}
+
+
+@pytest.fixture
+def releases(hub: FakeHub) -> FakeHub:
+    hub.RequestHandlerClass = LaptopHandler
+    names = dict.fromkeys(name for model in laptop.MODELS.values() for name in model.files)
+    hub.served = {name: f"content of {name}".encode() * 50 for name in names}
+    hub.listed = dict(hub.served)
+    hub.assets = {"vocos-16khz-univ.onnx": hub.served["vocos-16khz-univ.onnx"]}
+    hub.listed_assets = {}
+    for model in laptop.MODELS.values():
+        for place in model.places.get("github", ()):
+            for name in place.files:
+                if name.endswith(".tar.bz2"):
+                    hub.assets[name] = archive({file: hub.served[file] for file in model.files if "vocos" not in file})
+    return hub
+
+
+@pytest.fixture
+def laptop_get(releases: FakeHub, get: Callable[..., int], tmp_path: Path) -> Callable[..., int]:
+    """All hubs are the one on the loopback address."""
+
+    def run(*words: str) -> int:
+        environment = {"HF_ENDPOINT": releases.url, "MODELSCOPE_ENDPOINT": releases.url}
+        return program.main(["--laptop", "--models-dir", str(tmp_path), *words], environment)
+
+    return run
+
+
+@pytest.mark.parametrize("source", laptop.SOURCES)
+def test_the_two_default_models_come_whole_from_each_place_and_a_second_run_fetches_nothing(
+    source: str, releases: FakeHub, laptop_get: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert laptop_get("--source", source) == 0
+    for name in laptop.DEFAULT:
+        model = laptop.MODELS[name]
+        for file in model.files:
+            assert (tmp_path / model.folder / file).read_bytes() == releases.served[file]
+        assert not list((tmp_path / model.folder).glob("*.tar.bz2"))
+    told = capsys.readouterr().out
+    assert "sense-voice: recogniser SenseVoice: Chinese, Cantonese, English, Japanese, Korean; " in told
+    assert "licence " in told
+    assert "modelscope.cn/models/iic/SenseVoiceSmall" in told
+    if source != "github":
+        assert "icence apache-2.0" in told.replace("Apache License 2.0", "apache-2.0")
+    assert f"checked against what {source} lists" in told
+    assert not (tmp_path.parent / "escaped").exists()
+    releases.served.clear()
+    releases.listed_assets = dict(releases.assets)
+    assert laptop_get("--source", source) == 0
+    assert laptop_get("--source", source, "--check") == 0
+
+
+def test_without_a_source_the_first_that_answers_is_taken_and_said(
+    releases: FakeHub, laptop_get: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--laptop", "--models-dir", str(tmp_path), "--only", "sense-voice")
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "MODELSCOPE_ENDPOINT": releases.url}
+    assert program.main(words, environment) == 0
+    told = capsys.readouterr().out
+    assert "cannot reach http://127.0.0.1:9" in told
+    assert "trying modelscope" in told
+    assert "from modelscope" in told
+
+
+def test_an_archive_is_resumed_and_one_of_another_content_is_refused(
+    releases: FakeHub, laptop_get: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "sherpa-onnx-sense-voice-zh-en-ja-ko-yue-int8-2024-07-17.tar.bz2"
+    releases.cut_after = 200
+    assert laptop_get("--source", "github", "--only", "sense-voice") == 0
+    assert any(span for path, span, _ in releases.requests if path.endswith(name))
+    folder = tmp_path / laptop.MODELS["sense-voice"].folder
+    (folder / "tokens.txt").write_text("damaged")
+    releases.cut_after = None
+    assert laptop_get("--source", "github", "--only", "sense-voice", "--check") == 1
+    assert "is not complete" in capsys.readouterr().err
+    good = releases.assets[name]
+    releases.listed_assets = {name: good}
+    releases.assets[name] = good[:-1] + bytes([good[-1] ^ 1])
+    assert laptop_get("--source", "github", "--only", "sense-voice") == 1
+    assert "wrong SHA-256" in capsys.readouterr().err
+
+
+def test_what_is_fetched_is_what_the_engines_look_for(
+    releases: FakeHub, laptop_get: Callable[..., int], tmp_path: Path
+) -> None:
+    """With the content of the tiny models, every model that can be fetched is found by its engine."""
+    tiny_sherpa.write_all(tmp_path / "tiny")
+    made = {path.parent.name: path.parent for path in (tmp_path / "tiny").glob("*/*")}
+    for name, model in laptop.MODELS.items():
+        source = made[model.folder.replace("yue-2024", "yue-int8-2024")]
+        releases.served = releases.listed = {file: (source / file).read_bytes() for file in model.files}
+        archives = [file for place in model.places["github"] for file in place.files if file.endswith(".bz2")]
+        releases.assets = {archives[0]: archive(releases.served), **releases.served}
+        into = tmp_path / name
+        assert laptop_get("--source", "github", "--only", name, "--models-dir", str(into)) == 0
+        assert asr_models.find(into / model.folder) or tts_models.find(into / model.folder), name

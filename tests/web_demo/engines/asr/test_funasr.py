@@ -16,7 +16,8 @@ from tests import tiny_funasr
 from tests.speech import TRANSCRIPTS, recording
 from tests.web_demo.server.asr.helpers import post, serving
 from web_demo.audio.samples import silence, to_wav
-from web_demo.engines.asr.funasr import FunAsr, create, sanitised, unavailable
+from web_demo.engines.asr.funasr import FunAsr, create, unavailable
+from web_demo.engines.asr.hotwords import sanitised
 from web_demo.errors import EngineFailed, InvalidRequest, SetupError
 from web_demo.server.asr.settings import AsrSettings
 

@@ -1,7 +1,7 @@
 """The S2S engine that needs no model of its own: any recogniser, then a responder, then any voice, sentence by sentence.
 
-The first sentence is spoken while the rest of the reply is still being written. By default all three are the embedded
-ones, which need neither GPU nor weights.
+The first sentence is spoken while the rest of the reply is still being written. By default the recogniser and the voice are those
+of sherpa-onnx where its models are there, else the embedded ones, which need neither GPU nor weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from utils.threads import off_loop
 from web_demo.audio.samples import Audio
-from web_demo.engines import registry
+from web_demo.engines import advice, registry
 from web_demo.engines.asr.turns import TurnRecogniser
 from web_demo.engines.base import (
     AsrEngine,
@@ -31,6 +31,7 @@ from web_demo.engines.base import (
     TtsEngine,
     TurnRequest,
 )
+from web_demo.engines.choice import LIGHT, choose
 from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.engines.s2s.cascade.capacity import measured_sessions
 from web_demo.engines.s2s.cascade.language_model import LlmResponder
@@ -54,7 +55,7 @@ class EngineSettings(Protocol):
     """The settings of a recogniser or of a voice: what its own service has, and what its factory reads."""
 
     @property
-    def engine(self) -> str: ...  # a name of the registry
+    def engine(self) -> str: ...  # a name of the registry, or "auto"
 
 
 class Settings(Protocol):
@@ -103,6 +104,9 @@ class CascadeS2s:
             voices=self._voice.capabilities.voices,
             speeds=self._voice.capabilities.speeds,
             max_concurrency=self._sessions,
+            better=advice.of_conversation(
+                self._recogniser.capabilities.better, self._voice.capabilities.better, self._responder.better
+            ),
         )
 
     @property
@@ -194,9 +198,15 @@ def _description(engine: Engine) -> str:
 
 def create(settings: Settings) -> CascadeS2s:
     """Raises SetupError when the recogniser or the voice cannot be had."""
-    recogniser: AsrEngine = registry.factory("asr", settings.recogniser.engine)(settings.recogniser)
-    voice: TtsEngine = registry.factory("tts", settings.voice.engine)(settings.voice)
+    recogniser: AsrEngine = _part("asr", settings.recogniser)
+    voice: TtsEngine = _part("tts", settings.voice)
     return CascadeS2s(recogniser, _responder(settings, recogniser), voice, settings.tts_voice)
+
+
+def _part(kind: str, settings: EngineSettings) -> Any:
+    choice = choose(kind, settings, LIGHT)
+    log.info("%s=%s: %s", kind, choice.name, choice.reason)
+    return registry.factory(kind, choice.name)(settings)
 
 
 def _responder(settings: Settings, recogniser: AsrEngine) -> Responder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from web_demo.engines.base import ToolCall, TurnRequest
@@ -11,6 +11,8 @@ from web_demo.engines.base import ToolCall, TurnRequest
 class Responder(Protocol):
     @property
     def name(self) -> str: ...
+    @property
+    def better(self) -> Mapping[str, str]: ...  # as an engine's
     async def start(self) -> None: ...
     async def close(self) -> None: ...
     def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[str | ToolCall, None]:

@@ -25,6 +25,7 @@ from utils.threads import off_loop
 from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.audio.vad import TurnDetector
+from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.asr.hearing import MAX_WAIT_S, SLICE_S, Hearing, Recognition, end_on_shutdown
 from web_demo.server.asr.listener import Began, Listener, Noticed, Utterance
@@ -214,7 +215,9 @@ class TranscriptionSession:
         if detection is None:
             return Committing(start)
         detector = TurnDetector(detection.rules)
-        return Listener(self._service.engine.max_segment_s, detector, padding_s=detection.prefix_s, start=start)
+        engine = self._service.engine
+        partials = bool(engine.capabilities.partials)
+        return Listener(engine.max_segment_s, detector, padding_s=detection.prefix_s, start=start, partials=partials)
 
     async def _append(self, asked: ClientEvent) -> None:
         await self._hearing.wait(self._socket)
@@ -272,12 +275,8 @@ class TranscriptionSession:
     async def _recognise(self, work: Work) -> None:
         """In the other task."""
         audio, final = Audio(work.utterance.samples, SPEECH_RATE), work.utterance.final
-        transcriber = self._service.transcriber
         try:
-            if work.committed_by_client:
-                transcript = await transcriber.transcribe(_blocks(audio.samples), work.options, self._client)
-            else:
-                transcript = await transcriber.one(audio, work.options, self._client)
+            transcript = await self._transcript(work, audio)
         except ServiceError as error:  # this item is lost, the next may not be
             if final:
                 await self._send(user_events.transcript_failed(work.item_id, error))
@@ -293,6 +292,16 @@ class TranscriptionSession:
             await self._send(
                 user_events.transcript_completed(work.item_id, transcript.text, audio.seconds, transcript.language)
             )
+
+    async def _transcript(self, work: Work, audio: Audio) -> Transcript:
+        """Of a partial one, the text alone."""
+        transcriber = self._service.transcriber
+        if not work.utterance.final:
+            name = f"{work.item_id} {work.utterance.start_s}"
+            return Transcript(await transcriber.partial(name, audio, work.options, self._client), "")
+        if work.committed_by_client:
+            return await transcriber.transcribe(_blocks(audio.samples), work.options, self._client)
+        return await transcriber.one(audio, work.options, self._client)
 
     async def _send(self, event: Event) -> None:
         if not self._socket.closed:

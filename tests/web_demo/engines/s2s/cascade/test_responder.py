@@ -59,7 +59,50 @@ async def test_it_says_what_it_is_once():
 
 async def test_it_speaks_chinese_to_those_who_asked_for_it():
     assert "你说的是：go forward。" in await said(BuiltInResponder(), "go forward", turn(language="zh"))
-    assert "12点05分" in await said(BuiltInResponder(lambda: NOON), "what time is it", turn(language="zh"))
+    english_ears = BuiltInResponder(lambda: NOON, languages=("en",))
+    assert await said(english_ears, "what time is it", turn(language="zh")) == "现在是中午12点5分。"
+    answer = await said(english_ears, "go forward", turn(language="zh"))
+    assert "说“help”" in answer
+    assert "我只听得懂英文。运行 download_models.sh" in answer
+
+
+@pytest.mark.parametrize(
+    ("heard", "answer"),
+    [
+        ("你好。", "你好！我听到你说：你好。"),
+        ("您好，请问现在几点了？", "现在是中午12点5分。"),
+        ("现在是什么时间", "现在是中午12点5分。"),
+        ("今天几号", "今天是2026年3月1日，星期日。"),
+        ("今天是星期几？", "今天是2026年3月1日，星期日。"),
+        ("你是谁呀？", "我是 Fun Audio Chat 的内置替身"),
+        ("你叫什么名字", "我是 Fun Audio Chat 的内置替身"),
+        ("請問妳是誰", "我是 Fun Audio Chat 的内置替身"),
+        ("你会做什么？", "我会重复我听到的话"),
+        ("帮助。", "我会重复我听到的话"),
+        ("谢谢你！", "不客气。"),
+        ("再见。", "再见！"),
+        ("向前走十米。", "你说的是：向前走十米。"),
+        ("把灯打开", "说“帮助”"),
+    ],
+)
+async def test_who_speaks_chinese_is_answered_in_chinese_whatever_the_page_speaks(heard, answer):
+    for own in ("en", "zh"):
+        assert answer in await said(BuiltInResponder(lambda: NOON, languages=("zh", "en")), heard, turn(language=own))
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "said_as"),
+    [
+        (0, 0, "凌晨0点整"),
+        (6, 30, "早上6点30分"),
+        (11, 5, "上午11点5分"),
+        (15, 0, "下午3点整"),
+        (23, 59, "晚上11点59分"),
+    ],
+)
+async def test_the_time_in_chinese_is_as_people_say_it(hour, minute, said_as):
+    now = NOON.replace(hour=hour, minute=minute)
+    assert await said(BuiltInResponder(lambda: now), "几点了") == f"现在是{said_as}。"
 
 
 def test_a_chat_has_the_system_prompt_the_history_and_what_was_heard():
