@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from web_demo.errors import SetupError
 @dataclass(frozen=True)
 class Capitals:
     """`[die]` in a line ends the process that works on it, `[fail]` fails its text, `[slow]` takes a while, `[once PATH]` ends the
-    process if nothing is at PATH yet, and puts something there."""
+    process if nothing is at PATH yet, and puts something there; `[orphan PATH]` its parent too."""
 
     batch_s: float = 3.0
     uses_gpu: bool = False
@@ -82,6 +83,12 @@ class Writer:
             mark = Path(part.work.split("[once ")[1].rstrip("]"))
             if not mark.exists():
                 mark.touch()
+                os._exit(9)
+        if "[orphan " in part.work:
+            mark = Path(part.work.split("[orphan ")[1].rstrip("]"))
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getppid(), signal.SIGKILL)
                 os._exit(9)
         if "[slow]" in part.work:
             time.sleep(self._stages.slow_s)

@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from web_demo.archive.runners.base import READY_S, Hand, LoopThread
 from web_demo.archive.stages import Outcome, Splitter, Stages, Task
@@ -26,7 +27,7 @@ from web_demo.errors import SetupError
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCAL = "local"  # the address of a Ray that is started on this machine, and ended
-LEFT_BEHIND = (".git", ".venv*", "node_modules", "pretrained_models", "run", "logs", "tests", "third_party", "deploy")
+LEFT_BEHIND = (".*", "node_modules", "/pretrained_models", "/run", "/logs", "/tests", "/third_party", "/deploy")
 SPLIT_CPUS = 0.2  # of a task: decoders do their work in processes of their own, and wait for engines most of the time
 WORK_CPUS = 0.8
 AHEAD = 4  # lists of outcomes that wait for this process
@@ -72,7 +73,8 @@ class RayRunner:
         gpus = int(there.get("GPU", 0)) if self._stages.uses_gpu else 0
         self._gpus = 1 if gpus else 0
         self._workers = self._workers or (1 if self._stages.is_remote else gpus or int(there.get("CPU", 1)))
-        self._stop = ray.remote(num_cpus=0)(_Stop).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # dies with the run
+        self._stop = ray.remote(num_cpus=0, scheduling_strategy=here)(_Stop).remote()
 
     def stop(self) -> None:
         self._stop.set.remote()
@@ -99,6 +101,8 @@ class RayRunner:
         threading.Thread(target=pump, name="ray-data", daemon=True).start()
         try:
             while (item := await made.get()) is not None:
+                if isinstance(item, ray.exceptions.RayError):
+                    raise SetupError(f"Ray at {self._address} cannot go on: {item}") from item
                 if isinstance(item, BaseException):
                     raise item
                 yield item
@@ -151,9 +155,16 @@ def _split(groups: dict[str, Any], stages: bytes, stop: Any) -> Iterator[dict[st
     loop, splitter = _splitter(stages)
     for packed in groups["group"]:
         group: tuple[Task, ...] = pickle.loads(packed)  # noqa: S301 - from our own driver
-        wanted = itertools.takewhile(lambda _: not ray.get(stop.asked.remote()), group)
+        wanted = itertools.takewhile(lambda _: not _asked(stop), group)
         for batch in loop.each(splitter.split(wanted)):
             yield {"batch": [pickle.dumps(batch)]}
+
+
+def _asked(stop: Any) -> bool:
+    try:
+        return bool(ray.get(stop.asked.remote()))
+    except ray.exceptions.RayActorError:  # the run is going under, or its connection is: nobody asked
+        return False
 
 
 @functools.cache
