@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from web_demo.archive import stores
-from web_demo.archive.stages import Entry
+from web_demo.archive.stages import Entry, reason
 from web_demo.archive.stores import Found, is_url, shown
 from web_demo.errors import SetupError
 
@@ -92,7 +92,7 @@ def _found(place: str) -> Found:
     try:
         return stores.found_at(place)
     except (OSError, ValueError) as error:
-        raise SetupError(f"{shown(place)} cannot be read: {_why(error)}") from error
+        raise SetupError(f"{shown(place)} cannot be read: {reason(error)}") from error
 
 
 def _is_there(source: str) -> bool:
@@ -106,7 +106,7 @@ def _is_folder(source: str) -> bool:
     try:
         return bool(system.isdir(inside))
     except OSError as error:
-        raise SetupError(f"{source} cannot be read: {_why(error)}") from error
+        raise SetupError(f"{source} cannot be read: {reason(error)}") from error
 
 
 def _fixed_part(pattern: str) -> str:
@@ -160,7 +160,7 @@ def _rows(source: str, rows_have_place: bool) -> Iterator[tuple[Entry, str]]:
         try:
             yield _entry(stores.found_at(place), inside, columns), ""
         except (OSError, ValueError, SetupError) as error:
-            yield Entry(place, shown(place), inside, 0, "", columns), f"it cannot be read: {_why(error)}"
+            yield Entry(place, shown(place), inside, 0, "", columns), f"it cannot be read: {reason(error)}"
 
 
 def _shared_folder(places: Sequence[str]) -> str:
@@ -175,7 +175,7 @@ def _text(source: str) -> Any:
     try:
         return fsspec.open(source, "rt", encoding="utf-8-sig", newline="").open()
     except (OSError, ValueError, ImportError) as error:
-        raise SetupError(f"{shown(source)} cannot be read: {_why(error)}") from error
+        raise SetupError(f"{shown(source)} cannot be read: {reason(error)}") from error
 
 
 def _csv(file: Any) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -194,7 +194,3 @@ def _json_lines(file: Any, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise SetupError(f"line {number} of {shown(source)} is no object but {type(row).__name__}")
         yield number, row
-
-
-def _why(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

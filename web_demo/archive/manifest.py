@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ KEEP_S = 2.0  # rows wait so long to be put down together …
 KEEP_ROWS = 500  # … or until there are so many
 FOLD_FILES = 200  # files of rows: then they become one
 OK, FAILED = "ok", "failed"
+
+_WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U000323af]|[^\W\u2e80-\u9fff]+(?:['’-]\w+)*")
 
 _OWN = pa.schema(
     [
@@ -126,6 +129,11 @@ class Manifest:
         for name in self._files:
             self._store.remove(name)
         self._files = []
+
+
+def count_words(text: str) -> int:
+    """A character of a script without spaces is one."""
+    return len(_WORD.findall(text))
 
 
 def _parquet(rows: list[Row]) -> bytes:

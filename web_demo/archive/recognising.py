@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import importlib.metadata
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager
@@ -16,7 +14,9 @@ import prometheus_client
 
 from utils.threads import off_loop
 from web_demo.archive import stores
-from web_demo.archive.stages import Batch, Batches, Ended, Failed, Part, Result, Task, WorkerLost, Written
+from web_demo.archive.manifest import count_words
+from web_demo.archive.stages import Batch, Batches, Ended, Failed, Part, Result, Task, WorkerLost, Written, reason
+from web_demo.archive.versions import engine_version
 from web_demo.audio.samples import SPEECH_RATE, from_int16, to_int16
 from web_demo.engines import registry
 from web_demo.engines.asr import hotwords, languages
@@ -34,8 +34,6 @@ from web_demo.server.common.answers import json_bytes
 FORMATS: Mapping[str, str] = {"json": ".json", "srt": ".srt", "vtt": ".vtt", "txt": ".txt"}
 LEAST_BATCH_S, MOST_BATCH_S = 30.0, 300.0
 RECOVERY_S = 60.0  # an engine may start a part of itself again
-ENGINE_PACKAGES = {"embedded": "pocketsphinx", "funasr": "funasr"}  # whose version is the engine's
-_WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U000323af]|[^\W\u2e80-\u9fff]+(?:['’-]\w+)*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +83,7 @@ class Recognition:
         self.made_by: Mapping[str, str] = {
             "engine": engine.name,
             "model": engine.model,
-            "engine_version": _version(engine.name),
+            "engine_version": engine_version("asr", engine.name),
         }
         self.options("", "")
 
@@ -149,7 +147,7 @@ class Recordings:
                         yield _part(number, count, piece, options)
                         count += 1
         except (ServiceError, OSError, ImportError) as error:
-            yield Failed(number, _why(error))
+            yield Failed(number, reason(error))
             return
         except SetupError as error:
             yield Failed(number, str(error))
@@ -245,7 +243,7 @@ class TranscriptJoiner:
         }
         columns = {
             "seconds": round(facts.seconds, 3),
-            "words": len(_WORD.findall(transcript.text)),
+            "words": count_words(transcript.text),
             "real_time_factor": round(took_s / facts.seconds, 4) if facts.seconds else None,
             "language": transcript.language,
             "warning": said or None,
@@ -253,19 +251,6 @@ class TranscriptJoiner:
         return Written({name: content[name]() for name in plan.formats}, columns)
 
 
-def _version(engine: str) -> str:
-    """Of the package that recognises; the one of this program where that is a server elsewhere."""
-    package = ENGINE_PACKAGES.get(engine, "fun-audio-chat-stack")
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return package
-
-
 def _text(value: object) -> str:
     """A column of a manifest."""
     return "" if value is None else " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _why(error: BaseException) -> str:
-    return getattr(error, "message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__

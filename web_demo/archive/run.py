@@ -23,7 +23,7 @@ from web_demo.archive.manifest import FAILED, FOLDER, MANIFEST, OK, Manifest, Ro
 from web_demo.archive.progress import Display, Progress, hours
 from web_demo.archive.runners.base import Runner
 from web_demo.archive.stages import Assembly, Entry, Failed, Outcome, Stages, Task, Written, grouped
-from web_demo.archive.stores import Store
+from web_demo.archive.stores import PART, Store
 from web_demo.errors import SetupError
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ class Run:
     def missing(self, listing: Listing) -> tuple[list[Task], int]:
         """What is to be done, and how many entries are done, or have failed, already."""
         present = self._store.names()
+        for name in {name for name in present if name.rpartition("/")[2].startswith(".") and name.endswith(PART)}:
+            self._store.remove(name)  # of a run that was killed
         self._manifest.load(present)
         known = {name: row.result for name, row in self._manifest.rows.items() if row.result}
         stems = names.stems(listing.entries, known, tuple(self._stages.suffixes.values()))

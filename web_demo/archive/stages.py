@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
+
+from web_demo.errors import ServiceError
 
 Json = dict[str, Any]
 
@@ -109,10 +111,10 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Written:
-    """What is to be kept of an entry: files by their suffixes, their bytes (or where they lie, to be moved), and columns of its
-    row in the manifest."""
+    """What is to be kept of an entry: files by their formats, as bytes or as a file, which is closed when it is kept, and columns
+    of its row in the manifest."""
 
-    files: Mapping[str, bytes | str]
+    files: Mapping[str, bytes | IO[bytes]]
     columns: Mapping[str, Any]
 
 
@@ -123,7 +125,9 @@ class Joiner(Protocol):
         """The next result, in order. May take time; called off the event loop."""
         ...
 
-    def end(self, facts: Any, took_s: float) -> Written: ...
+    def end(self, facts: Any, took_s: float) -> Written:
+        """Raises ServiceError where nothing comes of it after all, and `abandon` follows."""
+        ...
 
     def abandon(self) -> None:
         """It comes to nothing: what was kept so far is let go of."""
@@ -194,12 +198,16 @@ class Assembly:
             entry.ended = outcome
         elif outcome.index >= entry.next:
             entry.waiting.setdefault(outcome.index, outcome)
-        for result in _in_turn(entry):
-            entry.joiner.add(result.value)
-            entry.took_s += result.took_s
-        if entry.ended is None or entry.next < entry.ended.parts:
-            return None
-        written = entry.joiner.end(entry.ended.facts, entry.took_s)
+        try:
+            for result in _in_turn(entry):
+                entry.joiner.add(result.value)
+                entry.took_s += result.took_s
+            if entry.ended is None or entry.next < entry.ended.parts:
+                return None
+            written = entry.joiner.end(entry.ended.facts, entry.took_s)
+        except ServiceError as error:
+            self._close(number)
+            return Failed(number, error.message)
         del self._open[number]
         self._closed.add(number)
         return written
@@ -259,3 +267,8 @@ def grouped(tasks: Sequence[Task], most: int, most_bytes: int) -> Iterator[tuple
         held += task.entry.size
     if group:
         yield tuple(group)
+
+
+def reason(error: BaseException) -> str:
+    """Of what went wrong with an entry, for people."""
+    return getattr(error, "message", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__

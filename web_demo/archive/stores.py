@@ -20,6 +20,7 @@ import fsspec
 from web_demo.errors import SetupError
 
 COPY_BYTES = 1 << 20
+PART = ".part"  # of a hidden file that is not whole yet
 MAX_NAME_BYTES = 255  # of a file's name, in most file systems
 
 
@@ -130,25 +131,33 @@ class Store:
     def place(self, name: str) -> str:
         return os.path.join(self.root, *name.split("/")) if self.is_local else f"{self.root.rstrip('/')}/{name}"
 
-    def put(self, name: str, content: bytes | str) -> None:
-        """`content`: bytes, or the path of a file on this machine that is moved there. Raises OSError."""
+    def put(self, name: str, content: bytes | IO[bytes]) -> None:
+        """`content`: bytes, or a file with a descriptor, which is closed. Raises OSError."""
+        if isinstance(content, bytes):
+            self._put(name, content)
+            return
+        with content:
+            content.flush()
+            content.seek(0)
+            self._put(name, content)
+
+    def _put(self, name: str, content: bytes | IO[bytes]) -> None:
         if not self.is_local:
             way = f"{self._inside.rstrip('/')}/{name}"
             if isinstance(content, bytes):
                 self._system.pipe_file(way, content)  # one request, and whole
             else:
-                self._system.put_file(content, way)
-                os.unlink(content)
+                self._system.put_file(f"/dev/fd/{content.fileno()}", way)
             return
         target = Path(self.place(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".{secrets.token_hex(8)}.part"
+        temporary = target.parent / f".{secrets.token_hex(8)}{PART}"
         try:
-            if isinstance(content, bytes):
-                with open(temporary, "wb") as file:
+            with open(temporary, "wb") as file:
+                if isinstance(content, bytes):
                     file.write(content)
-            else:
-                shutil.move(content, temporary)
+                else:
+                    shutil.copyfileobj(content, file, COPY_BYTES)
             os.replace(temporary, target)
         except BaseException:
             with suppress(FileNotFoundError):
