@@ -66,7 +66,7 @@ lint() {
     check ruff format --check .
     check mypy
     check shellcheck -x "${shell_scripts[@]}"
-    check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda
+    check hadolint deploy/docker/Dockerfile deploy/docker/Dockerfile.cuda deploy/ray/Dockerfile
 }
 
 test_everything() {
