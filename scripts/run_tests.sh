@@ -66,7 +66,7 @@ lint() {
     check ruff format --check .
     check mypy
     check shellcheck -x "${shell_scripts[@]}"
-    check hadolint deploy/docker/Dockerfile*
+    check hadolint deploy/docker/Dockerfile* deploy/ray/Dockerfile
 }
 
 test_everything() {
@@ -91,7 +91,7 @@ test_everything() {
 }
 
 make_venv "$VENV"
-install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt pyproject.toml
+install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt requirements-archive.txt pyproject.toml
 PATH=$PWD/$VENV/bin:$PATH
 export OMP_NUM_THREADS=1 # several test processes share the machine
 

@@ -48,7 +48,8 @@ MAY_IMPORT["web_demo.server.s2s"] = (
     | {"web_demo.server.wires", "web_demo.server.protocal"}
     | {"web_demo.server.asr", "web_demo.server.tts"}  # their settings: the cascade's parts have those of their services
 )
-MAY_IMPORT["web_demo.server"] = set(MAY_IMPORT) - {"web_demo.models"}  # the programs
+MAY_IMPORT["web_demo.archive"] = COMMON | {"web_demo.server.asr", "web_demo.server.tts"} | {"web_demo.media"}
+MAY_IMPORT["web_demo.server"] = set(MAY_IMPORT) - {"web_demo.models", "web_demo.archive"}  # the programs
 MAY_IMPORT["web_demo"] = set()
 
 # Packages that a layer must do without.
@@ -62,6 +63,7 @@ WITHOUT: dict[str, set[str]] = {
     "web_demo.server.protocal": {"aiohttp", "torch"},
     "web_demo.server.conversation": {"aiohttp", "torch"},
     "web_demo.server": {"torch"},
+    "web_demo.archive": {"aiohttp", "torch"},
 }
 
 
@@ -150,7 +152,11 @@ def test_nothing_waits_by_the_wall_clock():
         for path in (ROOT / top).rglob("*.py")
         if re.search(r"\btime\.time\(|from time import|datetime\.(now|utcnow|today)\(", path.read_text("utf-8"))
     }
-    assert looking == {"web_demo/engines/s2s/cascade/built_in.py", "web_demo/server/tts/voices.py"}
+    assert looking == {
+        "web_demo/archive/run.py",
+        "web_demo/engines/s2s/cascade/built_in.py",
+        "web_demo/server/tts/voices.py",
+    }
 
 
 def test_every_entry_point_is_a_main_that_needs_no_argument():

@@ -16,6 +16,7 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     ARCHITECTURE,
     ROOT / "deploy" / "clients.md",
+    ROOT / "deploy" / "ray" / "README.md",
     *sorted((ROOT / "deploy" / "benchmarks").glob("*.md")),
 ]
 TOP = "web_demo|utils|scripts|deploy|tests|third_party|pretrained_models"

@@ -1,5 +1,5 @@
 """deploy/clients.md: its commands, programs and page, run as they stand there but for the ports. Those of packages that are not
-here are run by scripts/test_clients.sh."""
+here are run by tests/tools/test_clients.sh."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from scripts.say_as import ENGINES, main
+from scripts.examples.say_as import ENGINES, main
 from web_demo.engines import registry
 
 

@@ -18,7 +18,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 START_TIMEOUT_S = 60.0
-PATIENCE_S = 10.0  # how long a task waits for a worker when all of them are gone
+PATIENCE_S = 10.0  # how long a task waits for a worker when all of them are gone, unless told otherwise
 SILENT_S = 120.0  # a task that holds the GIL keeps its worker from answering pings
 
 
@@ -42,7 +42,13 @@ class Answer:
 class _Worker:
     """One supervised child and the answer that it owes."""
 
-    def __init__(self, name: str, build: Callable[[], Callable[[Any], Any]], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[], Callable[[Any], Any]],
+        changed: Callable[[], None],
+        ready_timeout_s: float,
+    ) -> None:
         self._changed = changed
         self._owed: asyncio.Future[Answer | None] | None = None
         self._number = 0
@@ -53,7 +59,7 @@ class _Worker:
             on_message=self._answered,
             on_death=self.drop,
             on_back=changed,
-            ready_timeout_s=START_TIMEOUT_S,
+            ready_timeout_s=ready_timeout_s,
             silent_s=SILENT_S,
             stop_s=0,  # it has nothing to put in order
         )
@@ -91,10 +97,19 @@ class WorkerPool(Generic[Task, Result]):
     through with the abandoned one: keep tasks short (decoding a few seconds of speech costs less than a new process).
     """
 
-    def __init__(self, name: str, build: Callable[[], Callable[[Task], Result]], size: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        build: Callable[[], Callable[[Task], Result]],
+        size: int,
+        *,
+        ready_timeout_s: float = START_TIMEOUT_S,
+        patience_s: float | None = None,
+    ) -> None:
         self._name = name
         self._changed = asyncio.Event()
-        self._workers = tuple(_Worker(name, build, self._changed.set) for _ in range(size))
+        self._workers = tuple(_Worker(name, build, self._changed.set, ready_timeout_s) for _ in range(size))
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._running = False
 
     @property
@@ -136,10 +151,10 @@ class WorkerPool(Generic[Task, Result]):
         for worker in self._workers:
             worker.drop()
 
-    async def run(self, task: Task) -> Result:
-        """The handler's result. Raises EngineFailed when the handler raised or two workers died over the task,
+    async def run(self, task: Task, *, tries: int = 2) -> Result:
+        """The handler's result. Raises EngineFailed when the handler raised or `tries` workers died over the task,
         Unavailable when there is no worker and none comes back soon."""
-        for _ in range(2):
+        for _ in range(tries):
             worker = await self._free_worker()
             answer = await asyncio.shield(worker.ask(task))
             if answer is None:
@@ -149,7 +164,8 @@ class WorkerPool(Generic[Task, Result]):
             result: Result = answer.result
             return result
         raise EngineFailed(
-            f"the {self._name} engine could not finish this request: its worker process died twice over it"
+            f"the {self._name} engine could not finish this request: its worker process died "
+            f"{'twice ' if tries == 2 else ''}over it"
         )
 
     async def _free_worker(self) -> _Worker:
@@ -161,7 +177,7 @@ class WorkerPool(Generic[Task, Result]):
                 return worker
             self._changed.clear()
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(self._patience_s):
                     await self._changed.wait()
             except TimeoutError:
                 if (fault := self.fault()) is not None:

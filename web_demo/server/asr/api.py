@@ -13,7 +13,7 @@ from utils.threads import off_loop
 from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
 from web_demo.media.decoders import Decoding
-from web_demo.server.asr.formats import Json, segment_json, transcribe_json
+from web_demo.server.asr.formats import Json, language_label, segment_json, transcribe_json
 from web_demo.server.asr.service import SERVICE, AsrService, warning
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
 from web_demo.server.common import asker
@@ -50,7 +50,7 @@ async def transcribe(request: web.Request) -> web.StreamResponse:
 
 def _answer(service: AsrService, sound: Decoding, language: str, with_cues: bool, transcript: Transcript) -> Json:
     """`language`: as the client asked. `sound` was heard to its end."""
-    label = service.language_label(language, transcript.language)
+    label = language_label(language, transcript.language)
     return transcribe_json(transcript, label, sound.seconds, warning(sound, transcript.text), with_cues)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from html import escape
 from typing import Any
 
@@ -38,6 +38,21 @@ def transcribe_json(
     if damage:
         body["warning"] = damage
     return body
+
+
+def language_label(asked: str, used: str) -> str:
+    """As the client wrote it; where it wrote nothing, 中文 for Chinese (the documented default) and else the code."""
+    named = asked.strip().lower() not in ("", "auto")
+    return asked.strip() if named else {"zh": "中文"}.get(used, used)
+
+
+def warning(said: Iterable[str], seconds: float, text: str) -> str:
+    """What the client has to know about a recording that was heard to its end; "" for nothing. `said`: the warnings and remarks of
+    its decoder."""
+    told = list(said)
+    if not text and not told:
+        told.append(f"no speech was heard in {seconds:.1f} s of sound")
+    return "; ".join(told)
 
 
 def usage(duration_s: float) -> Json:

@@ -13,6 +13,7 @@ from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
 from web_demo.media.decoders import Decoders, Decoding
+from web_demo.server.asr import formats
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
@@ -95,11 +96,6 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             boolean("itn", itn, default=True),
         )
 
-    def language_label(self, asked: str, used: str) -> str:
-        """As the client wrote it; where it wrote nothing, 中文 for Chinese (the documented default) and else the code."""
-        named = asked.strip().lower() not in ("", "auto")
-        return asked.strip() if named else {"zh": "中文"}.get(used, used)
-
     def decoding(self, upload: FilePart) -> AbstractAsyncContextManager[Decoding]:
         """The sound of a file, while the block lasts."""
         return self.decoders.decoding(upload.file, upload.size, max_s=self.settings.max_audio_s)
@@ -115,10 +111,7 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
 
 def warning(sound: Decoding, text: str) -> str:
     """What the client has to know about a recording that was heard to its end; "" for nothing."""
-    said = [*sound.warnings, *sound.remarks]
-    if not text and not said:
-        said.append(f"no speech was heard in {sound.seconds:.1f} s of sound")
-    return "; ".join(said)
+    return formats.warning((*sound.warnings, *sound.remarks), sound.seconds, text)
 
 
 SERVICE = web.AppKey("asr", AsrService)

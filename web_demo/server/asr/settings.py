@@ -23,6 +23,7 @@ class AsrSettings(ServiceSettings):
     max_audio_s: float = field(default=7200.0, metadata=option("longest recording in seconds", least=1))
     body_s: float = BODY_S  # what an upload has besides its minimum rate
     max_live: int = field(default=8, metadata=option("live streams at once", least=0))
+    processes: int = 0  # of the embedded engine; 0: as many as it likes
     use_vllm: bool = field(default=False, metadata=option("funasr engine: decode with vLLM (own environment)"))
     base_url: str = field(default="", metadata=option("openai engine: such as http://localhost:8005/v1"))
     remote_model: str = field(default="openai/whisper-large-v3", metadata=option("openai engine: model at --base-url"))

@@ -53,15 +53,14 @@ class Transcriber:
         """Transcripts in order, their times counted from the start of the recording whose sound, at SPEECH_RATE, `blocks`
         brings: the first is made while the rest still comes. Closing stops the work."""
         window = self._engine.capabilities.max_concurrency
-        cutter = Cutter(self._engine.max_segment_s)
         running: deque[asyncio.Task[Transcript]] = deque()
         try:
-            async for cut in _cut(blocks, cutter):
+            async for cut in cut_up(blocks, self._engine.max_segment_s):
                 for piece in cut:
                     if len(running) >= window:
                         yield await running[0]
                         running.popleft()
-                    running.append(asyncio.create_task(self._piece(piece, options, client)))
+                    running.append(asyncio.create_task(self.piece(piece, options, client)))
                 while running and running[0].done():
                     yield running.popleft().result()
             while running:
@@ -113,15 +112,17 @@ class Transcriber:
             audio, language=options.language, hotwords=options.hotwords, itn=options.itn
         )
 
-    async def _piece(self, piece: Piece, options: TranscriptionOptions, client: str) -> Transcript:
+    async def piece(self, piece: Piece, options: TranscriptionOptions, client: str) -> Transcript:
+        """A part of a recording, with the times of the whole."""
         transcript = await self.one(Audio(piece.samples, SPEECH_RATE), options, client)
         transcript = await off_loop(with_voice, transcript, piece.samples)
         offset = piece.start / SPEECH_RATE
         return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
 
 
-async def _cut(blocks: AsyncIterable[Samples], cutter: Cutter) -> AsyncGenerator[list[Piece], None]:
-    """Pieces as they are found; the search costs time, and runs in a thread."""
+async def cut_up(blocks: AsyncIterable[Samples], max_s: float) -> AsyncGenerator[list[Piece], None]:
+    """A recording in pieces of at most `max_s`, as they are found; the search costs time, and runs in a thread."""
+    cutter = Cutter(max_s)
     waiting: list[Samples] = []
     samples = 0
     async for block in blocks:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Show what a voice is given of a text: its language, and the pieces with numbers and signs in words. Nothing is spoken.
 
-    scripts/say_as.py "It costs $0.99 today."
-    scripts/say_as.py --language zh --engine cosyvoice3 --voice 中文女 "10%-20%"
-    scripts/say_as.py - < answer.md
+    scripts/examples/say_as.py "It costs $0.99 today."
+    scripts/examples/say_as.py --language zh --engine cosyvoice3 --voice 中文女 "10%-20%"
+    scripts/examples/say_as.py - < answer.md
 
 It does what the TTS service does before it asks its engine; a running service tells the same at /api/synthesize?explain=1.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Unmodified clients of OpenAI's audio and Realtime interfaces against the services, offline, with the embedded engines.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/operations/environment.sh
 source scripts/operations/environment.sh
 
@@ -9,7 +9,7 @@ readonly VENV=.venv-clients
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     cat <<'HELP'
-usage: ./scripts/test_clients.sh [--only PROGRAM,…] [--verbose]
+usage: ./tests/tools/test_clients.sh [--only PROGRAM,…] [--verbose]
 
 Makes .venv for the services and .venv-clients with the clients in Python (about 700 MB), and installs those in JavaScript
 where Node.js 20 or newer is. Then it starts the services on free ports, lets each program of tests/clients try what its client
