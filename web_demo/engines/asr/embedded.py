@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.children.pool import WorkerPool
+from web_demo.engines.asr.absent import AbsentAsr
 from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
-from web_demo.engines.base import Capabilities, Transcript
+from web_demo.engines.base import AsrEngine, Capabilities, Transcript
 from web_demo.errors import InvalidRequest
 
 LANGUAGE = "en"
 MAX_WORKERS = 2
 
 
-def create(settings: object = None) -> EmbeddedAsr:
+def create(settings: object = None) -> AsrEngine:
     """The registry's factory. The engine needs nothing from the service's settings."""
+    if importlib.util.find_spec("pocketsphinx") is None:  # requirements.txt: where there is a wheel
+        return AbsentAsr()
     return EmbeddedAsr(workers=max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
 
 

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from utils.threads import off_loop
 from web_demo.audio.samples import Audio
 from web_demo.engines import registry
+from web_demo.engines.asr.absent import NO_DEVICE
 from web_demo.engines.asr.turns import TurnRecogniser
 from web_demo.engines.base import (
     AsrEngine,
@@ -126,7 +127,9 @@ class CascadeS2s:
 
     async def start(self) -> None:
         await self._ears.start()
-        if not self._recogniser.device.startswith("http"):  # somebody else's machine is not ours to measure
+        if not self._recogniser.device.startswith(
+            ("http", NO_DEVICE)
+        ):  # somebody else's machine is not ours to measure
             self._sessions = await measured_sessions(self._recogniser)
             log.info("sessions=%d: as many as this machine hears soon when all speak", self._sessions)
         await self._responder.start()
