@@ -28,13 +28,13 @@ from web_demo.engines.base import (
     SpeechText,
     Step,
     TextDelta,
-    ToolCall,
     TtsEngine,
     TurnRequest,
 )
 from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.engines.s2s.cascade.capacity import measured_sessions
 from web_demo.engines.s2s.cascade.language_model import LlmResponder
+from web_demo.engines.s2s.cascade.limited import LimitedResponder
 from web_demo.engines.s2s.cascade.responder import Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
 from web_demo.engines.tts.text import voice_language
@@ -163,7 +163,7 @@ class CascadeS2s:
         wrote = spoke = False
         async with aclosing(self._responder.reply(asked, turn)) as deltas:
             async for delta in deltas:
-                if isinstance(delta, ToolCall):
+                if not isinstance(delta, str):
                     yield delta
                     continue
                 yield TextDelta(delta)
@@ -211,4 +211,4 @@ def _responder(settings: Settings, recogniser: AsrEngine) -> Responder:
             max_tokens=settings.llm_max_tokens,
             extra=settings.llm_extra,
         )
-    return BuiltInResponder(languages=recogniser.capabilities.languages)
+    return LimitedResponder(BuiltInResponder(languages=recogniser.capabilities.languages))
