@@ -20,6 +20,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from scripts.operations import console, gpus, pidfile, probe, services, stack, verify
 from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError
 from scripts.operations.verify import NOTE, Finding
@@ -39,8 +41,9 @@ def packages(root: Path, *, models: bool) -> Iterator[Finding]:
     files = ["requirements.txt", *(["requirements-models.txt"] if models else [])]
     for file in files:
         for line in (root / file).read_text().splitlines():
-            pinned = re.match(r"([A-Za-z0-9._-]+)==", line)
-            if pinned and pinned[1] not in NOT_IMPORTED:
+            requirement = line.partition(" #")[0].strip()
+            pinned = re.match(r"([A-Za-z0-9._-]+)==[^ ;]+\s*(?:;(.*))?$", requirement)
+            if pinned and pinned[1] not in NOT_IMPORTED and (not pinned[2] or Marker(pinned[2]).evaluate()):
                 yield _import(pinned[1], file)
 
 

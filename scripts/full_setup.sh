@@ -22,7 +22,7 @@ Safe to run again: only what is missing is done.
 
 environment:
   TORCH_INDEX_URL        package index of PyTorch in .venv (default: cu126, cu128 or cu130 by the driver, cpu without a GPU)
-  PYTHON                 the Python to make the environments with (default: the first of 3.11 or newer)
+  PYTHON                 the Python to make the environments with (default: of 3.11 to 3.14, the one with the most packages)
 HELP
 }
 
@@ -46,7 +46,7 @@ install_system_packages() {
     for program in git ffmpeg curl; do
         has "$program" || missing+=("$program")
     done
-    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+    (python=$(find_python) && "$python" -c 'import ensurepip, venv') 2>/dev/null || missing+=(python3 python3-venv)
     ((${#missing[@]})) || return 0
     if [[ $system == 0 || $EUID -ne 0 ]] || ! has apt-get; then
         printf 'note: not installed: %s (needs root and apt-get)\n' "${missing[*]}"
@@ -87,7 +87,7 @@ fi
 if [[ $doctor == 1 ]]; then
     doctor_options=()
     [[ $models == 0 ]] || doctor_options+=(--models)
-    .venv/bin/python scripts/doctor.py "${doctor_options[@]}"
+    .venv/bin/python scripts/doctor.py ${doctor_options[@]+"${doctor_options[@]}"} # empty, bash 3.2 takes it for unset
 fi
 if [[ $laptop == 1 ]]; then
     echo "set up. Next: ./scripts/download_models.sh --laptop (models), ./scripts/start_services.sh --with-tts"

@@ -9,7 +9,8 @@ Method. Weights are random at the released sizes (quality means nothing, time an
 of --repeats, after all graphs were captured. Token to wave: n streams, each with its 28 first codes (25 spoken), then
 50 codes a piece once the context window is full. Sessions in real time: n streams times the seconds of a piece over the
 time of the batch. Text to speech: n requests at once of --tokens speech tokens each (the ids that end an utterance are
-made unlikely), first audio from submission to the first samples, RTF is the wall time of all over the audio of one.
+made unlikely), first audio from submission to the first samples, RTF is the wall time of all over the audio of one;
+cpu_s_per_audio_s, of all threads, is what a CPU that does other work too can be judged by.
 
 Reports as report.py says.
 """
@@ -286,7 +287,7 @@ def tts(synthesizer: Synthesizer, rate: int, streams: int, tokens: int) -> dict[
     for seed in range(streams):
         listeners.append(Listener())
         jobs.append(new_job([given], voice, seed=seed, emit=listeners[-1]))
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     for listener, job in zip(listeners, jobs, strict=True):
         listener.began = time.perf_counter()
         synthesizer.submit(job)
@@ -302,6 +303,7 @@ def tts(synthesizer: Synthesizer, rate: int, streams: int, tokens: int) -> dict[
         "audio_s": round(audio, 2),
         "rtf": round(wall / audio, 4),
         "audio_s_per_s": round(streams * audio / wall, 1),
+        "cpu_s_per_audio_s": round((time.process_time() - worked) / (streams * audio), 2),
     }
 
 

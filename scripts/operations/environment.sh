@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Virtual environments, for the scripts beside this one to source: found or made, and brought up to date only when a
-# requirements file has changed. Everything says what to do when it fails.
+# requirements file has changed. Everything says what to do when it fails. What starts and sets up runs in bash 3.2, that of macOS.
 
 readonly TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 
@@ -13,17 +13,38 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# Prints the first Python that is new enough.
+# usable_python PROGRAM: whether the pinned packages have wheels for it. Says on standard error why not; status 2: it is not there.
+usable_python() {
+    "$1" - 2>/dev/null <<'PYTHON' || return 2
+import platform, sys
+newest = (3, 13) if (sys.platform, platform.machine()) == ("darwin", "x86_64") else (3, 14)  # onnxruntime on Intel Macs
+version = sys.version_info[:2]
+if not (3, 11) <= version <= newest:
+    print("Python %d.%d: the packages have wheels for 3.11 to %d.%d on this machine" % (version + newest))
+PYTHON
+}
+
+# Prints the best Python that is there: 3.11 and 3.13 have every package, 3.12 and 3.14 lack the embedded recogniser on some
+# machines (requirements.txt). One that is named by PYTHON is taken or refused, never replaced.
 find_python() {
-    local name
-    for name in "${PYTHON:-}" python3.11 python3.12 python3.13 python3; do
-        if [[ -n $name ]] && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    local name fault refused=()
+    if [[ -n ${PYTHON:-} ]]; then
+        fault=$(usable_python "$PYTHON") || fail "PYTHON=$PYTHON does not run"
+        [[ -z $fault ]] || fail "PYTHON=$PYTHON is $fault"
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    for name in python3.11 python3.13 python3.12 python3.14 python3; do
+        if ! fault=$(usable_python "$name"); then
+            continue
+        elif [[ -z $fault ]]; then
             printf '%s\n' "$name"
             return
         fi
+        refused+=("$fault")
     done
-    fail "Python 3.11 or newer is needed and was not found. Debian/Ubuntu: apt install python3 python3-venv;" \
-        "or name one: PYTHON=/path/to/python3.12 $0"
+    fail "Python 3.11 or newer is needed and was not found${refused[0]:+ (there is ${refused[0]})}. Debian/Ubuntu: apt install" \
+        "python3 python3-venv; macOS: brew install python@3.13; or name one: PYTHON=/path/to/python3.13 $0"
 }
 
 # make_venv DIRECTORY: does nothing when there is a working one.
@@ -35,7 +56,7 @@ make_venv() {
     python=$(find_python) || exit 1
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python cannot make virtual environments. Debian/Ubuntu: apt install python3-venv"
-    printf 'making the virtual environment %s with %s\n' "$venv" "$("$python" --version)"
+    printf 'making the virtual environment %s with %s (%s)\n' "$venv" "$("$python" --version)" "$(command -v "$python")"
     rm -rf "$venv"
     "$python" -m venv "$venv" || {
         rm -rf "$venv"
@@ -68,8 +89,10 @@ install_requirements() {
 # Without an NVIDIA GPU on Linux, take the CPU build: the default index has the CUDA build there, gigabytes of it. Where the
 # CPU index cannot be reached, pip's own configuration decides.
 install_torch() {
-    local venv=$1 pins index=${TORCH_INDEX_URL:-}
-    mapfile -t pins < <(grep -oE '^torch(audio)?==[^ ]+' "$2")
+    local venv=$1 pins=() pin index=${TORCH_INDEX_URL:-}
+    while read -r pin; do # no mapfile: macOS has bash 3.2
+        pins+=("$pin")
+    done < <(grep -oE '^torch(audio)?==[^ ]+' "$2")
     ((${#pins[@]})) || fail "$2 pins no torch"
     if [[ -z $index && $(uname -s) == Linux ]] && ! has nvidia-smi && reachable "$venv" "$TORCH_CPU_INDEX/torch/"; then
         index=$TORCH_CPU_INDEX

@@ -30,6 +30,12 @@ def test_a_missing_package_is_named_with_the_file_that_installs_it(tmp_path: Pat
     assert "pip install -r requirements.txt" in str(finding.fault)
 
 
+def test_a_package_that_is_for_other_machines_is_not_missed_on_this_one(tmp_path: Path) -> None:
+    lines = ('no-such-package==1.0 ; python_version < "3"  # why', 'aiohttp==3.0 ; python_version >= "3"')
+    (tmp_path / "requirements.txt").write_text("\n".join(lines))
+    assert [finding.what for finding in doctor.packages(tmp_path, models=False)] == ["package aiohttp"]
+
+
 def test_a_port_in_use_is_named_with_its_variable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

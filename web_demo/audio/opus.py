@@ -1,7 +1,8 @@
 """Live Ogg-Opus streams (RFC 6716, RFC 7845): float32 in, pages out, and back.
 
-Reading: packets are checked and then decoded by `sphn`, which is quick but breaks for good on a damaged page and makes
-seconds of sound out of an empty packet; so it only ever sees packets that were checked, in pages that are ours.
+Reading: packets are checked and then decoded by libopus, through `sphn` or `av` (`opus_decoders.py`). sphn breaks for good on
+a damaged page and makes seconds of sound out of an empty packet; so it only ever sees packets that were checked, in pages
+that are ours.
 Writing: libopus through `av`. Restricted low delay at 48 kbit/s and complexity 0 takes about an eighth of the time of
 sphn's encoder, lets other threads run, and, at not quite twice its bit rate, keeps the spectrum closer to the original
 (scripts/benchmarks/opus.py).
@@ -16,16 +17,14 @@ from collections import deque
 
 import av
 import numpy as np
-import sphn
 
-from web_demo.audio import ogg
+from web_demo.audio import ogg, opus_decoders
+from web_demo.audio.opus_decoders import HEAD, TAGS
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, TooMuchSound
 
 FRAME_S = 0.04  # one packet, one page, one message
 BITRATE = 48_000
 GRANULE_RATE = 48_000  # positions in an Ogg-Opus stream always count at 48 kHz
-_HEAD = b"OpusHead"
-_TAGS = b"OpusTags" + struct.pack("<I", 3) + b"fac" + struct.pack("<I", 0)
 _MAX_PACKET_MS = 120.0
 _LEAST_CHARGE_MS = 5.0  # of any packet: a shorter, a damaged or an empty one is work too
 _HEAD_CHARGE_MS = 20.0  # for the decoder that a new stream needs
@@ -61,7 +60,7 @@ class OpusWriter:
         self._serial = random.getrandbits(32)
         self.header = ogg.write_page(
             [bytes(self._codec.extradata or b"")], granule=0, serial=self._serial, sequence=0, flags=ogg.FIRST
-        ) + ogg.write_page([_TAGS], granule=0, serial=self._serial, sequence=1)
+        ) + ogg.write_page([TAGS], granule=0, serial=self._serial, sequence=1)
 
     def write(self, samples: Samples) -> list[EncodedAudio]:
         pending = np.concatenate((self._rest, samples)) if len(self._rest) else samples
@@ -104,7 +103,7 @@ class OpusReader:
         self._rate = rate
         self._demuxer = ogg.Demuxer()
         self._pending: deque[tuple[bytes, float]] = deque()  # packet, milliseconds; a head packet starts a new decoder
-        self._decoder: _Decoder | None = None  # made when there is something to decode
+        self._decoder: opus_decoders.Decoder | None = None  # made when there is something to decode
         self.pending_ms = 0.0
         self.charged_ms = 0.0  # of all that was pushed
 
@@ -118,7 +117,7 @@ class OpusReader:
         try:
             for packet in self._demuxer.feed(data):
                 duration, charge = 0.0, _LEAST_CHARGE_MS
-                if packet.startswith(_HEAD):
+                if packet.startswith(HEAD):
                     charge = _HEAD_CHARGE_MS
                 elif not packet.startswith(b"OpusTags"):
                     try:
@@ -128,7 +127,7 @@ class OpusReader:
                 spent_ms += max(duration, charge)
                 if spent_ms > most_ms:
                     raise TooMuchSound
-                if packet.startswith(_HEAD):
+                if packet.startswith(HEAD):
                     self._begin_stream(packet)
                 elif duration:
                     self._pending.append((packet, duration))
@@ -147,9 +146,9 @@ class OpusReader:
             raise OpusError(f"{problem}; audio messages carry slices of an Ogg-Opus stream")
 
     def _begin_stream(self, head: bytes) -> None:
-        if self._pending and self._pending[-1][0].startswith(_HEAD):
+        if self._pending and self._pending[-1][0].startswith(HEAD):
             self._pending.pop()
-        self._pending.append((head[: len(_HEAD)], 0.0))
+        self._pending.append((head[: len(HEAD)], 0.0))
 
     def restart(self) -> None:
         """Forget the page that is not whole yet."""
@@ -160,7 +159,7 @@ class OpusReader:
         while self._pending and self.pending_ms - self._pending[0][1] >= keep_ms:
             packet, duration = self._pending.popleft()
             self.pending_ms -= duration
-            if packet.startswith(_HEAD):
+            if packet.startswith(HEAD):
                 self._decoder = None
 
     def decode(self, most_ms: float = math.inf) -> DecodedAudio:
@@ -171,13 +170,13 @@ class OpusReader:
         done_ms = 0.0
         pending = self._pending
         while pending and done_ms < most_ms:
-            if pending[0][0].startswith(_HEAD):
+            if pending[0][0].startswith(HEAD):
                 pending.popleft()
                 self._decoder = None
                 continue
             batch: list[bytes] = []
             length = segments = 0.0
-            while pending and not pending[0][0].startswith(_HEAD) and done_ms + length < most_ms:
+            while pending and not pending[0][0].startswith(HEAD) and done_ms + length < most_ms:
                 packet, duration = pending[0]
                 segments += len(packet) // 255 + 1
                 if batch and (length + duration > _BATCH_MS or segments > 255):
@@ -200,7 +199,7 @@ class OpusReader:
 
     def _decode(self, batch: list[bytes]) -> Samples:
         if self._decoder is None:
-            self._decoder = _Decoder(self._rate)
+            self._decoder = opus_decoders.decoder(self._rate)
         return self._decoder.decode(batch)
 
     def _salvage(self, batch: list[bytes], sound: list[Samples]) -> int:
@@ -212,23 +211,6 @@ class OpusReader:
                 self._decoder = None
                 damaged += 1
         return damaged
-
-
-class _Decoder:
-    """sphn's reader, fed with pages of our own making that hold only checked packets."""
-
-    def __init__(self, rate: int) -> None:
-        self._reader = sphn.OpusStreamReader(rate)
-        self._sequence = 2
-        head = _HEAD + struct.pack("<BBHIhB", 1, 1, 0, rate, 0, 0)
-        self._reader.append_bytes(ogg.write_page([head], granule=0, serial=1, sequence=0, flags=ogg.FIRST))
-        self._reader.append_bytes(ogg.write_page([_TAGS], granule=0, serial=1, sequence=1))
-
-    def decode(self, packets: list[bytes]) -> Samples:
-        page = ogg.write_page(packets, granule=self._sequence, serial=1, sequence=self._sequence)
-        self._sequence += 1
-        samples: Samples = self._reader.append_bytes(page)
-        return samples
 
 
 _FRAME_MS = (10, 20, 40, 60) * 3 + (10, 20) * 2 + (2.5, 5, 10, 20) * 4  # by configuration number

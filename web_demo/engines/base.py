@@ -231,6 +231,7 @@ class TurnRequest:
     voice: str = ""  # whose; "", and one that the engine does not have, is its default
     speed: float = 1.0  # of speech, within the engine's `speeds`; 1 is normal
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of the functions that the client offers
+    max_tokens: int = 0  # of the reply, as the engine counts what it writes, calls too; 0: the engine's own limit
     tool_choice: str = ""  # the name of one that must be called, or "required" for any; "": as the model likes
     tool_exchanges: tuple[ToolExchange, ...] = ()  # of this turn, oldest first
 
@@ -266,7 +267,12 @@ class SpeechCodes:
     codes: tuple[int, ...]
 
 
-Step = Heard | TextDelta | SpeechText | SpeechCodes | ToolCall
+@dataclass(frozen=True)
+class LimitReached:
+    """The last step of a reply that `max_tokens` of the turn ended, and not its writer."""
+
+
+Step = Heard | TextDelta | SpeechText | SpeechCodes | ToolCall | LimitReached
 
 
 class S2sEngine(Engine, Protocol):

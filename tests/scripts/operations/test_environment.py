@@ -110,6 +110,57 @@ def test_a_machine_without_a_new_enough_python_gets_a_clear_message(tmp_path: Pa
     assert "Python 3.11 or newer is needed" in done.stderr
 
 
+def python(folder: Path, name: str, version: str, machine: str = "linux x86_64") -> Path:
+    """A program that takes itself for that Python on that machine."""
+    system, kind = machine.split()
+    parts = ", ".join(version.split("."))
+    program = folder / name
+    program.write_text(
+        f"#!/bin/bash\n{{ echo 'import sys, platform; sys.version_info = ({parts}, 0); sys.platform = \"{system}\"'\n"
+        f"echo 'platform.machine = lambda: \"{kind}\"'; /bin/cat; }} | {sys.executable} -\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("there", "machine", "taken"),
+    [
+        ({"python3.14": "3.14", "python3.11": "3.11", "python3": "3.14"}, "linux aarch64", "python3.11"),
+        ({"python3.14": "3.14", "python3.12": "3.12", "python3.13": "3.13"}, "linux aarch64", "python3.13"),
+        ({"python3": "3.14"}, "darwin arm64", "python3"),
+        ({"python3": "3.15", "python3.14": "3.14"}, "linux x86_64", "python3.14"),
+        ({"python3": "3.14", "python3.12": "3.12"}, "darwin x86_64", "python3.12"),
+    ],
+)
+def test_the_python_with_the_most_packages_is_taken(
+    there: dict[str, str], machine: str, taken: str, tmp_path: Path
+) -> None:
+    for name, version in there.items():
+        python(tmp_path, name, version, machine)
+    assert bash("find_python", tmp_path, PATH=str(tmp_path)).stdout == f"{taken}\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "machine", "newest"),
+    [("3.10", "linux x86_64", "3.14"), ("3.15", "linux x86_64", "3.14"), ("3.14", "darwin x86_64", "3.13")],
+)
+def test_a_python_that_has_no_packages_is_refused_in_words_and_a_named_one_is_never_replaced(
+    version: str, machine: str, newest: str, tmp_path: Path
+) -> None:
+    program = python(tmp_path, "python3", version, machine)
+    expected = f"Python {version}: the packages have wheels for 3.11 to {newest} on this machine"
+    found = bash("find_python", tmp_path, PATH=str(tmp_path))
+    assert found.returncode == 1
+    assert expected in found.stderr
+    named = bash("find_python", tmp_path, PYTHON=str(program))
+    assert named.returncode == 1
+    assert expected in named.stderr
+    gone = bash("find_python", tmp_path, PYTHON=str(tmp_path / "gone"))
+    assert (gone.returncode, gone.stdout) == (1, "")
+    assert "gone does not run" in gone.stderr
+
+
 def test_a_python_without_venv_gets_a_clear_message_and_leaves_no_folder(tmp_path: Path) -> None:
     program = tmp_path / "python-without-venv"
     program.write_text(f'#!/bin/bash\n[[ $2 != *ensurepip* ]] || exit 1\nexec {sys.executable} "$@"\n')

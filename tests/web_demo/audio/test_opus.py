@@ -9,9 +9,15 @@ import soundfile
 import sphn
 
 from tests.speech import recording
-from web_demo.audio import ogg
+from web_demo.audio import ogg, opus_decoders
 from web_demo.audio.opus import OpusError, OpusReader, OpusWriter, packet_ms
 from web_demo.audio.samples import Audio, TooMuchSound
+
+
+@pytest.fixture(autouse=True, params=[opus_decoders.SphnDecoder, opus_decoders.AvDecoder], ids=["sphn", "av"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is read here is read by both: machines differ in which one they have."""
+    monkeypatch.setattr(opus_decoders, "decoder", request.param)
 
 
 def tone(seconds: float, rate: int = 24_000) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,8 +11,9 @@ from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.children.pool import WorkerPool
 from web_demo.engines import advice
+from web_demo.engines.asr.absent import AbsentAsr
 from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
-from web_demo.engines.base import Capabilities, Transcript
+from web_demo.engines.base import AsrEngine, Capabilities, Transcript
 from web_demo.errors import InvalidRequest
 
 LANGUAGE = "en"
@@ -25,8 +27,10 @@ class Settings(Protocol):
     def processes(self) -> int: ...  # 0: as many as it likes
 
 
-def create(settings: Settings | None = None) -> EmbeddedAsr:
+def create(settings: Settings | None = None) -> AsrEngine:
     """The registry's factory."""
+    if importlib.util.find_spec("pocketsphinx") is None:  # requirements.txt: where there is a wheel
+        return AbsentAsr()
     asked = settings.processes if settings is not None else 0
     return EmbeddedAsr(workers=asked or max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
 

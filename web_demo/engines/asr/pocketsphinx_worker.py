@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pocketsphinx
 
 from web_demo.audio.samples import SPEECH_RATE, Samples, to_int16
 from web_demo.audio.vad import speech_spans
@@ -64,6 +63,8 @@ def build() -> Callable[[DecodeTask], Decoded]:
 
 class Recogniser:
     def __init__(self) -> None:
+        import pocketsphinx  # here, since not every machine has it
+
         self._decoder = pocketsphinx.Decoder(loglevel="FATAL", samprate=float(SPEECH_RATE), **DECODING)
         self._language_model = self._decoder.get_lm(_MAIN)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -42,7 +43,10 @@ if TYPE_CHECKING:
     from web_demo.models.cosyvoice3.lm.vllm.remote import VllmLm
     from web_demo.models.cosyvoice3.voices import Voice
 
+log = logging.getLogger(__name__)
+
 STREAMS = 32
+SLOW = "on a CPU a second of speech takes 8 to 11 s of processor time (deploy/benchmarks/cosyvoice3.md)"
 _REMEMBERED_PROMPTS = 32
 _NEEDED = ("torch", "transformers", "onnxruntime", "kaldi_native_fbank", "yaml")
 
@@ -221,7 +225,21 @@ def _raise_failure(error: Exception | None) -> None:
 
 
 def unavailable(settings: Settings) -> str | None:
-    """Why this engine cannot run here; it looks at packages and files and loads nothing."""
+    """Why this engine is not to be chosen here. On a CPU it is far from real time, so only when asked by name, or for vLLM."""
+    why_not = _missing(settings)
+    if why_not is None and not settings.use_vllm and not _device(settings).startswith("cuda"):
+        return f"no CUDA device, and {SLOW}: it runs there only if --engine names it"
+    return why_not
+
+
+def _device(settings: Settings) -> str:
+    from web_demo.models.runtime.device import choose_device
+
+    return choose_device(settings.device)
+
+
+def _missing(settings: Settings) -> str | None:
+    """Why it cannot run here; looks at packages and files and loads nothing."""
     if settings.model_path is None or not (settings.model_path / "cosyvoice3.yaml").is_file():
         return f"there are no weights in {settings.model_path} (scripts/download_models.sh)"
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
@@ -229,12 +247,12 @@ def unavailable(settings: Settings) -> str | None:
 
 
 def create(settings: Settings) -> CosyVoice3Engine:
-    if why_not := unavailable(settings):
+    if why_not := _missing(settings):
         raise SetupError(f"the cosyvoice3 engine cannot run: {why_not}")
-    from web_demo.models.runtime.device import choose_device
-
     assert settings.model_path is not None
-    device = choose_device(settings.device)
+    device = _device(settings)
+    if not device.startswith("cuda"):
+        log.warning("device=%s: %s", device, SLOW)
     dtype = "float16" if settings.fp16 else "auto"
     vllm = _vllm_lm(settings.model_path, device, dtype, settings.vllm_python) if settings.use_vllm else None
     return CosyVoice3Engine(settings.model_path, device, dtype=dtype, vllm=vllm)

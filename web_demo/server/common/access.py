@@ -100,10 +100,14 @@ def check_key(request: web.Request, api_key: str) -> None:
         raise Unauthorized("the API key is wrong")
 
 
+def subprotocols(request: web.Request) -> list[str]:
+    """Those that the client of a WebSocket offers."""
+    lines = request.headers.getall("Sec-WebSocket-Protocol", [])
+    return [name.strip() for line in lines for name in line.split(",")]
+
+
 def _key_in_subprotocols(request: web.Request) -> str:
-    offered = (
-        name.strip() for line in request.headers.getall("Sec-WebSocket-Protocol", []) for name in line.split(",")
-    )
+    offered = subprotocols(request)
     return next((name.removeprefix(KEY_SUBPROTOCOL) for name in offered if name.startswith(KEY_SUBPROTOCOL)), "")
 
 

@@ -214,10 +214,11 @@ class ReplyAudio:
 
 @dataclass(frozen=True)
 class AnswerEnded:
-    """Everything was sent; `text` is the whole reply."""
+    """Everything was sent; `text` is the whole reply. `cut`: as much of it as the client's limit allowed."""
 
     turn: int
     text: str
+    cut: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

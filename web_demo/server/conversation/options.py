@@ -27,6 +27,7 @@ class SessionOptions:
     sampling: Sampling = field(default_factory=Sampling)
     tools: tuple[Mapping[str, Any], ...] = ()  # JSON schema of functions
     tool_choice: str = ""  # as in TurnRequest
+    max_tokens: int = 0  # as in TurnRequest
     transcription: bool = False  # the user's words come even from engines that do not need them, beside the answer
     answers_itself: bool = (
         True  # the end of speech, and of what fits into a turn, brings the answer; False: the client asks for it
@@ -44,6 +45,7 @@ class AnswerOptions:
     speech: bool | None = None
     tools: tuple[Mapping[str, Any], ...] | None = None
     tool_choice: str | None = None
+    max_tokens: int | None = None
     remember: bool = True  # False: the conversation knows nothing of it
     context: tuple[Item | str, ...] | None = (
         None  # it answers these, or items with these ids, instead of the conversation

@@ -443,6 +443,7 @@ class Session:
             speed=min(max(options.speed, slowest), fastest),
             tools=options.tools if own.tools is None else own.tools,
             tool_choice=options.tool_choice if own.tool_choice is None else own.tool_choice,
+            max_tokens=options.max_tokens if own.max_tokens is None else own.max_tokens,
             tool_exchanges=asked.tool_exchanges,
         )
         kind = Kind(own.remember, not options.buffered, options.paced, not options.transcription)

@@ -22,7 +22,16 @@ from web_demo.audio.echo import Played
 from web_demo.audio.recording import Recording
 from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples, is_audible
 from web_demo.detokenizer.source import SpeechSource, TurnSpeech
-from web_demo.engines.base import Heard, S2sEngine, SpeechCodes, SpeechText, TextDelta, ToolCall, TurnRequest
+from web_demo.engines.base import (
+    Heard,
+    LimitReached,
+    S2sEngine,
+    SpeechCodes,
+    SpeechText,
+    TextDelta,
+    ToolCall,
+    TurnRequest,
+)
 from web_demo.errors import EngineFailed, NoSound, ServiceError
 from web_demo.server.conversation.chunker import Chunker
 from web_demo.server.conversation.events import (
@@ -109,6 +118,7 @@ class TurnTask:
         self._traced: dict[str, float] | None = None  # when the answer's speech codes came to which stage
         self._audible = False  # whether any of that was more than silence
         self._reply = reply
+        self._cut = False  # by the client's limit
         self.transcript = ""  # what the engine understood of the user
         self.calls: list[ToolCall] = []  # functions whose results the answer waits for
         self.outcome: Outcome | None = None
@@ -140,7 +150,7 @@ class TurnTask:
                 tasks.create_task(self._think(), name=f"think-{self.request.turn_id}")
                 tasks.create_task(self._speak(), name=f"speak-{self.request.turn_id}")
                 tasks.create_task(self._play(), name=f"play-{self.request.turn_id}")
-            await self._send(AnswerEnded(self.number, self._reply.text))
+            await self._send(AnswerEnded(self.number, self._reply.text, self._cut))
             self.outcome = self.outcome or Outcome.FINISHED
         except* ServiceError as group:
             error = _first(group)
@@ -198,6 +208,8 @@ class TurnTask:
                         for window in chunker.push(codes):
                             self._trace("window")
                             await self._windows.put(_Window(codes=window))
+                    case LimitReached():
+                        self._cut = True
                     case ToolCall():
                         await self._may_be_heard()
                         self.calls.append(step)

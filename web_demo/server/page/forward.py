@@ -44,6 +44,7 @@ REQUEST_HEADERS = (
     "Authorization",
     "X-API-Key",
     "API-Key",
+    "OpenAI-Beta",
 )
 RESPONSE_HEADERS = (
     "Content-Type",

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -191,7 +192,11 @@ async def test_closing_the_engine_fails_what_is_running(golden):
 
 
 def test_auto_takes_it_where_the_weights_are_and_says_why_not_elsewhere(golden, tmp_path):
-    assert choose("tts", TtsSettings(port=0, model_path=golden / "model")).name == "cosyvoice3"
+    there = TtsSettings(port=0, model_path=golden / "model", device="cuda:0")
+    assert choose("tts", there).name == "cosyvoice3"
+    on_a_cpu = choose("tts", replace(there, device="cpu"))
+    assert on_a_cpu.name == "embedded"
+    assert "no CUDA device" in on_a_cpu.reason
     elsewhere = choose("tts", TtsSettings(port=0, model_path=tmp_path))
     assert elsewhere.name == "embedded"
     assert str(tmp_path) in elsewhere.reason

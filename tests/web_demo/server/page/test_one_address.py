@@ -152,6 +152,11 @@ async def test_realtime_is_a_conversation_here_and_a_transcription_of_the_other_
         ):
             assert socket.protocol == "realtime"
             assert (await socket.receive_json())["session"]["type"] == "transcription"
+        async with (
+            aiohttp.ClientSession(headers={"OpenAI-Beta": "realtime=v1", "api-key": KEY}) as http,
+            http.ws_connect(it.url("/v1/realtime?intent=transcription")) as socket,
+        ):
+            assert (await socket.receive_json())["type"] == "transcription_session.created"
 
 
 async def test_the_words_of_a_refused_handshake_come_through() -> None:

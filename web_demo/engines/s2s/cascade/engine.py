@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from utils.threads import off_loop
 from web_demo.audio.samples import Audio
 from web_demo.engines import advice, registry
+from web_demo.engines.asr.absent import NO_DEVICE
 from web_demo.engines.asr.turns import TurnRecogniser
 from web_demo.engines.base import (
     AsrEngine,
@@ -27,7 +28,6 @@ from web_demo.engines.base import (
     SpeechText,
     Step,
     TextDelta,
-    ToolCall,
     TtsEngine,
     TurnRequest,
 )
@@ -35,6 +35,7 @@ from web_demo.engines.choice import LIGHT, choose
 from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.engines.s2s.cascade.capacity import measured_sessions
 from web_demo.engines.s2s.cascade.language_model import LlmResponder
+from web_demo.engines.s2s.cascade.limited import LimitedResponder
 from web_demo.engines.s2s.cascade.responder import Responder
 from web_demo.engines.s2s.cascade.voice import EngineVoice
 from web_demo.engines.tts.text import voice_language
@@ -130,7 +131,9 @@ class CascadeS2s:
 
     async def start(self) -> None:
         await self._ears.start()
-        if not self._recogniser.device.startswith("http"):  # somebody else's machine is not ours to measure
+        if not self._recogniser.device.startswith(
+            ("http", NO_DEVICE)
+        ):  # somebody else's machine is not ours to measure
             self._sessions = await measured_sessions(self._recogniser)
             log.info("sessions=%d: as many as this machine hears soon when all speak", self._sessions)
         await self._responder.start()
@@ -164,7 +167,7 @@ class CascadeS2s:
         wrote = spoke = False
         async with aclosing(self._responder.reply(asked, turn)) as deltas:
             async for delta in deltas:
-                if isinstance(delta, ToolCall):
+                if not isinstance(delta, str):
                     yield delta
                     continue
                 yield TextDelta(delta)
@@ -218,4 +221,4 @@ def _responder(settings: Settings, recogniser: AsrEngine) -> Responder:
             max_tokens=settings.llm_max_tokens,
             extra=settings.llm_extra,
         )
-    return BuiltInResponder(languages=recogniser.capabilities.languages)
+    return LimitedResponder(BuiltInResponder(languages=recogniser.capabilities.languages))

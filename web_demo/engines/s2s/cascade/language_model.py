@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from utils.sentences import CLOSERS, NARROW_ENDS, WIDE_ENDS
-from web_demo.engines.base import ToolCall, ToolExchange, TurnRequest
+from web_demo.engines.base import LimitReached, ToolCall, ToolExchange, TurnRequest
+from web_demo.engines.s2s.cascade.responder import Part
 from web_demo.engines.s2s.cascade.thoughts import AnswerFilter, may_begin_a_thought
 from web_demo.engines.s2s.functions import MAX_TOOL_ROUNDS, function_of, offered_call, written_calls
 from web_demo.errors import EngineFailed, SetupError
@@ -126,8 +127,8 @@ class LlmResponder:
         if self._client is not None:
             await self._client.close()
 
-    async def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[str | ToolCall, None]:
-        """Thoughts are left out. A reply without words, and one that the limit cut off, end in words that say so."""
+    async def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[Part, None]:
+        """Thoughts are left out. A reply without words, and one that the operator's limit cut off, end in words that say so."""
         import httpx2
         import openai
 
@@ -169,6 +170,9 @@ class LlmResponder:
         called = [*calls.of(turn), *written_calls(answer.calls, turn)]
         for call in called:
             yield call
+        if ending == "length" and 0 < turn.max_tokens <= self._max_tokens:
+            yield LimitReached()  # the client knows what to say of it
+            return
         if key := _last_words(said, ending, answer, called=bool(called)):
             yield _join(said) + LAST_WORDS[turn.language][key]
 
@@ -193,14 +197,15 @@ class LlmResponder:
             "Callable[..., Awaitable[AsyncStream[ChatCompletionChunk]]]", self._client.chat.completions.create
         )
         field = self._limit_field
+        most = min(turn.max_tokens or self._max_tokens, self._max_tokens)
         try:
-            return await create(**request, **{field: self._max_tokens})
+            return await create(**request, **{field: most})
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             other = "max_completion_tokens" if field == "max_tokens" else "max_tokens"
             if other not in str(error.body or error):
                 raise
             log.info("language model %s takes %s", self._model, other)
-            stream = await create(**request, **{other: self._max_tokens})
+            stream = await create(**request, **{other: most})
             self._limit_field = other
             return stream
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
-from web_demo.engines.base import ToolCall, TurnRequest
+from web_demo.engines.base import LimitReached, ToolCall, TurnRequest
+
+Part = str | ToolCall | LimitReached
 
 
 class Responder(Protocol):
@@ -15,6 +17,6 @@ class Responder(Protocol):
     def better(self) -> Mapping[str, str]: ...  # as an engine's
     async def start(self) -> None: ...
     async def close(self) -> None: ...
-    def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[str | ToolCall, None]:
-        """The reply's text, in deltas as they come, and calls of the client's functions."""
+    def reply(self, heard: str, turn: TurnRequest) -> AsyncGenerator[Part, None]:
+        """The reply's text, in deltas as they come, calls of the client's functions, and where `turn.max_tokens` ended it, that."""
         ...

@@ -20,10 +20,10 @@ from weakref import WeakKeyDictionary
 from utils.threads import off_loop
 from web_demo.audio.samples import Audio
 from web_demo.detokenizer.backend import BackendSpec
-from web_demo.engines.base import Capabilities, Step, TurnRequest
+from web_demo.engines.base import Capabilities, LimitReached, Step, TurnRequest
 from web_demo.engines.s2s.funaudiochat.frames import Reply, TextStream
 from web_demo.engines.s2s.funaudiochat.prompt import conversation, generation_settings
-from web_demo.engines.s2s.funaudiochat.tools import may_be_tool_call, tool_calls, tool_settings
+from web_demo.engines.s2s.funaudiochat.tools import call_begun, may_be_tool_call, tool_calls, tool_settings
 from web_demo.engines.s2s.functions import MAX_TOOL_ROUNDS
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
@@ -141,33 +141,49 @@ class FunAudioChatS2s:
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """Raises InvalidRequest (too long, too short), Busy, EngineFailed or Unavailable."""
         if turn.tools and len(turn.tool_exchanges) < MAX_TOOL_ROUNDS:
-            calls = tool_calls(await self._tool_text(turn), turn)
+            begun = call_begun(turn)
+            text, cut = await self._tool_text(turn, begun)
+            calls = tool_calls(text, turn)
             for call in calls:
                 yield call
-            if calls:
+            if cut:
+                yield LimitReached()
+            if calls or cut:
                 return
+            if begun:
+                raise EngineFailed("the model wrote no call of a function, and one was demanded; please ask again")
         loaded = self._ready()
-        settings = generation_settings(turn.sampling, bad_words=loaded.bad_words, speech=turn.speech)
+        settings = generation_settings(
+            turn.sampling, bad_words=loaded.bad_words, speech=turn.speech, max_tokens=turn.max_tokens
+        )
         prompt = await off_loop(self._prompt, turn, call_tools=False)
         request = Request(turn.turn_id, prompt, settings, turn.conversation_id, live=turn.speech)
         reply = Reply(self._decode, loaded.codes_end)
+        made, cut = 0, False
         async with aclosing(self._frames(request)) as frames:
             async for frame in frames:
+                made += 1
+                cut = frame.end is EndReason.LENGTH and made == turn.max_tokens
                 for step in reply.push(frame.text_id, frame.codes):
                     yield step
+        if cut:
+            yield LimitReached()
 
-    async def _tool_text(self, turn: TurnRequest) -> str:
-        """What the model writes when it may call a function; ends as soon as that can be no call."""
-        prompt = await off_loop(self._prompt, turn, call_tools=True)
-        text = ""
+    async def _tool_text(self, turn: TurnRequest, begun: str) -> tuple[str, bool]:
+        """What the model writes when it may call a function, after what was `begun` for it, and whether the turn's limit cut it.
+        Ends as soon as it can be no call."""
+        prompt = await off_loop(self._prompt, turn, call_tools=True, begun=begun)
+        text, made, cut = begun, 0, False
         stream = TextStream(self._decode)
-        request = Request(f"{turn.turn_id}.tools", prompt, tool_settings())
+        request = Request(f"{turn.turn_id}.tools", prompt, tool_settings(turn.max_tokens))
         async with aclosing(self._frames(request)) as frames:
             async for frame in frames:
+                made += 1
+                cut = frame.end is EndReason.LENGTH and made == turn.max_tokens
                 text += stream.push(frame.text_id)
                 if not may_be_tool_call(text):
-                    return ""
-        return text
+                    return "", False
+        return text, cut
 
     async def _frames(self, request: Request) -> AsyncGenerator[Frame, None]:
         """The frames of one request; closing this aborts it between two frames."""
@@ -207,12 +223,12 @@ class FunAudioChatS2s:
         wanted = min(settings.max_new_tokens, limits.max_new_tokens)
         return replace(settings, max_new_tokens=min(wanted, max(room, wanted // 4, 1)))
 
-    def _prompt(self, turn: TurnRequest, *, call_tools: bool) -> Prompt:
-        """Raises InvalidRequest for a turn without sound."""
+    def _prompt(self, turn: TurnRequest, *, call_tools: bool, begun: str = "") -> Prompt:
+        """`begun`: how the answer begins, which the model goes on with. Raises InvalidRequest for a turn without sound."""
         processor = self._ready().processor
         messages, sounds = conversation(turn, processor.audio_template, call_tools=call_tools)
         try:
-            return processor.prompt(processor.render(messages), [self._prompt_audio(sound) for sound in sounds])
+            return processor.prompt(processor.render(messages) + begun, [self._prompt_audio(sound) for sound in sounds])
         except ValueError as error:
             raise InvalidRequest(f"that turn cannot be understood: {error}") from error
 

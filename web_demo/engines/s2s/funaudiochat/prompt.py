@@ -6,7 +6,13 @@ import json
 import re
 from typing import Any
 
-from utils.constant import DEFAULT_S2M_PROMPT, DEFAULT_S2T_PROMPT, FUNCTION_CALLING_PROMPT, SPOKEN_S2M_PROMPT
+from utils.constant import (
+    DEFAULT_S2M_PROMPT,
+    DEFAULT_S2T_PROMPT,
+    FUNCTION_CALLING_PROMPT,
+    MAX_NEW_TOKENS,
+    SPOKEN_S2M_PROMPT,
+)
 from web_demo.audio.samples import Audio
 from web_demo.engines.base import Exchange, Sampling, ToolExchange, TurnRequest
 from web_demo.models.funaudiochat.settings import GenerationSettings
@@ -80,9 +86,10 @@ def _user_content(exchange: Exchange, audio_place: str, sounds: list[Audio]) -> 
 
 
 def generation_settings(
-    sampling: Sampling, *, bad_words: tuple[tuple[int, ...], ...], speech: bool = True
+    sampling: Sampling, *, bad_words: tuple[tuple[int, ...], ...], speech: bool = True, max_tokens: int = 0
 ) -> GenerationSettings:
-    """The model's defaults with what the client asked for; temperature 0 means: always the likeliest token.
+    """The model's defaults with what the client asked for; temperature 0 means: always the likeliest token. `max_tokens`: of text,
+    each with 200 ms of speech where it speaks; 0 is the model's limit, and no more than that.
 
     Without `speech` the answer is text from its first token on.
     """
@@ -95,6 +102,7 @@ def generation_settings(
     }
     chosen: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return GenerationSettings(
+        max_new_tokens=min(max_tokens or MAX_NEW_TOKENS, MAX_NEW_TOKENS),
         bad_words=bad_words,
         do_sample=sampling.temperature != 0,
         speech=speech,

@@ -32,8 +32,10 @@ from web_demo.server.asr.listener import Began, Listener, Noticed, Utterance
 from web_demo.server.asr.realtime.growing import GrowingText
 from web_demo.server.asr.service import SERVICE, AsrService
 from web_demo.server.asr.transcriber import TranscriptionOptions
+from web_demo.server.common.access import subprotocols
 from web_demo.server.common.realtime import events, session, user_events
 from web_demo.server.common.realtime.audio import PCM, audio_in, charge_s
+from web_demo.server.common.realtime.beta import HEADER, Dialect, is_spoken
 from web_demo.server.common.realtime.events import ClientEvent, Event
 from web_demo.server.common.realtime.fields import EventError, Fields
 
@@ -94,7 +96,8 @@ async def handle(request: web.Request) -> web.WebSocketResponse:
         with service.live_stream(request) as client:
             ending = asyncio.create_task(end_on_shutdown(request, socket), name="realtime-shutdown")
             try:
-                await TranscriptionSession(service, socket, client).run()
+                beta = is_spoken(request.headers.get(HEADER, ""), subprotocols(request))
+                await TranscriptionSession(service, socket, client, Dialect(beta)).run()
             finally:
                 ending.cancel()
                 await asyncio.gather(ending, return_exceptions=True)
@@ -107,8 +110,9 @@ async def handle(request: web.Request) -> web.WebSocketResponse:
 class TranscriptionSession:
     """One connection: this task reads and listens, another one recognises, so that neither waits for the other."""
 
-    def __init__(self, service: AsrService, socket: web.WebSocketResponse, client: str) -> None:
+    def __init__(self, service: AsrService, socket: web.WebSocketResponse, client: str, dialect: Dialect) -> None:
         self._service = service
+        self._dialect = dialect
         self._socket = socket
         self._client = client
         self._session = _new_session()
@@ -147,6 +151,7 @@ class TranscriptionSession:
         try:
             asked = events.read(message)
             event_id = asked.event_id
+            asked = self._dialect.heard(asked)
             if asked.type not in self._answers:
                 raise events.unknown_event(asked, tuple(self._answers))
             await self._answers[asked.type](asked)
@@ -304,8 +309,9 @@ class TranscriptionSession:
         return await transcriber.one(audio, work.options, self._client)
 
     async def _send(self, event: Event) -> None:
-        if not self._socket.closed:
-            await self._socket.send_str(events.text_of(event))
+        for said in self._dialect.said(event):
+            if not self._socket.closed:
+                await self._socket.send_str(events.text_of(said))
 
 
 def _new_session() -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Answering:
     speech: bool = True  # output_modalities
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: str | Mapping[str, Any] = "auto"
+    max_output_tokens: int = 0  # "inf"
 
 
 def merged(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +170,20 @@ def answering(fields: Fields, session: Answering | None = None) -> Answering:
         "audio" in modalities if modalities else base.speech,
         tools,
         choice,
+        _max_output_tokens(fields, base.max_output_tokens),
     )
+
+
+def _max_output_tokens(fields: Fields, default: int) -> int:
+    """ "inf" or a number; missing or null: as the session has it."""
+    given = fields.data.get("max_output_tokens")
+    if given is None:
+        return default
+    if given == "inf":
+        return 0
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        fields.refuse("max_output_tokens", 'a whole number from 1 on, or "inf"')
+    return given
 
 
 def _turn_detection(parent: Fields) -> TurnDetection | None:

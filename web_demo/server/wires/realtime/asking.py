@@ -103,13 +103,14 @@ class Asking:
         context = None
         if own.data.get("input") is not None:
             context = tuple([await self._reference(item) for item in own.objects("input", MAX_INPUT)])
-        options, speech = self.settings.answer(own, AnswerOptions(remember=remember, context=context))
-        asked = Asked(explicit=True, metadata=metadata_of(own), remember=remember)
+        options, answering = self.settings.answer(own, AnswerOptions(remember=remember, context=context))
+        limit = answering.max_output_tokens
+        asked = Asked(explicit=True, metadata=metadata_of(own), remember=remember, max_output_tokens=limit)
         bare = remember and context is None and options.system_prompt is None
         if bare and self._telling.open_calls:
-            self._held = _Held(options, asked, speech, self._telling.turns)
+            self._held = _Held(options, asked, answering.speech, self._telling.turns)
             return
-        async for step in self._answer(options, asked, speech=speech):
+        async for step in self._answer(options, asked, speech=answering.speech):
             yield step
 
     async def _answer(self, options: AnswerOptions, asked: Asked, *, speech: bool) -> AsyncGenerator[Step, None]:

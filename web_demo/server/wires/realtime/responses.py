@@ -27,6 +27,7 @@ class Asked:
     explicit: bool = False
     metadata: Mapping[str, str] | None = None
     remember: bool = True
+    max_output_tokens: int | None = None  # 0: any number; None: as the session has it
 
 
 @dataclass
@@ -94,10 +95,12 @@ class Response:
         if self.asked.remember:
             yield item_done(done, previous)
 
-    def completed(self) -> Iterator[Event]:
+    def completed(self, *, cut: bool = False) -> Iterator[Event]:
+        """`cut`: by its `max_output_tokens`."""
+        status = "incomplete" if cut else "completed"
         yield from self.begin()
-        yield from self._close_message("completed", self._whole)
-        yield self._done("completed", None)
+        yield from self._close_message(status, self._whole)
+        yield self._done(status, {"type": status, "reason": "max_output_tokens"} if cut else None)
 
     def cancelled(self, kept: str, reason: str) -> Iterator[Event]:
         """`kept`: what the conversation keeps of its words. Nothing, where nobody was told of it yet."""

@@ -54,6 +54,7 @@ class Settings:
             speed=self.spoken.speed,
             tools=_offered(self.answering),
             tool_choice=_choice(self.answering),
+            max_tokens=self.answering.max_output_tokens,
             transcription=told is not None,
             answers_itself=turns is not None and turns.create_response,
             interrupts_itself=turns is None or turns.interrupt_response,
@@ -63,9 +64,8 @@ class Settings:
         """With a `session.update`. Raises EventError; then nothing changes."""
         return read(updated(self.fields, changes), self.begun)
 
-    def answer(self, fields: Fields, context: AnswerOptions) -> tuple[AnswerOptions, bool]:
-        """What `response` of a `response.create` says of this answer, on top of `context`, and whether it speaks. Raises
-        EventError."""
+    def answer(self, fields: Fields, context: AnswerOptions) -> tuple[AnswerOptions, Answering]:
+        """What `response` of a `response.create` says of this answer, on top of `context`; both ways. Raises EventError."""
         own = answering(fields, self.answering)
         tools = "tools" in fields or "tool_choice" in fields
         return replace(
@@ -74,7 +74,8 @@ class Settings:
             speech=own.speech,
             tools=_offered(own) if tools else None,
             tool_choice=_choice(own) if tools else None,
-        ), own.speech
+            max_tokens=own.max_output_tokens if fields.data.get("max_output_tokens") is not None else None,
+        ), own
 
 
 def begun(model: str, language: str, *, paced: bool) -> Settings:

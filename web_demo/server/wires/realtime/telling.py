@@ -148,9 +148,10 @@ class Telling:
         speech = settings.answering.speech if self.asked_speech is None else self.asked_speech
         self.asked, self.asked_speech = BY_ITSELF, None
         output = settings.fields["audio"]["output"]
+        limit = settings.answering.max_output_tokens if asked.max_output_tokens is None else asked.max_output_tokens
         fields = {
             "audio": {"output": {"format": output.get("format"), "voice": output.get("voice")}},
-            "max_output_tokens": settings.fields.get("max_output_tokens"),
+            "max_output_tokens": limit or "inf",
         }
         response = Response(
             turn,
@@ -177,9 +178,9 @@ class Telling:
                 if response.asked.remember:
                     self.open_calls.add(call.call_id)
                 yield from response.call(item_id, call, previous)
-            case AnswerEnded():
+            case AnswerEnded(cut=cut):
                 del self._responses[response.turn]
-                yield from response.completed()
+                yield from response.completed(cut=cut)
             case AnswerFailed(_, message, code):
                 del self._responses[response.turn]
                 if response.created or code != NothingHeard.code:

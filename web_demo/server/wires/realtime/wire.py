@@ -10,6 +10,8 @@ from contextlib import aclosing
 
 from utils.bucket import TokenBucket
 from web_demo.errors import Unavailable
+from web_demo.server.common.access import subprotocols
+from web_demo.server.common.realtime.beta import HEADER, Dialect, is_spoken
 from web_demo.server.common.realtime.events import Event, error_event, event, read, text_of
 from web_demo.server.common.realtime.fields import EventError
 from web_demo.server.conversation.events import ClientEvent, ServerEvent
@@ -37,6 +39,8 @@ class RealtimeWire:
         self._connection = connection
         self._telling = Telling(lambda: self._settings)
         self._asking = Asking(settings, self._telling, time.monotonic)
+        beta = is_spoken(connection.request.headers.get(HEADER, ""), subprotocols(connection.request))
+        self._dialect = Dialect(beta, self._telling.conversation_id)
         self._budget = TokenBucket(EVENTS_AHEAD, EVENTS_PER_S, time.monotonic)
         self.reader = SwitchingReader(settings.heard.format)
         self._writer = settings.spoken.format, settings.spoken.format.writer()
@@ -82,7 +86,7 @@ class RealtimeWire:
     async def _steps(self, message: bytes) -> AsyncGenerator[ClientEvent, None]:
         asked = read(message)
         self._telling.asking = (asked.type, asked.event_id)
-        async with aclosing(self._asking.steps(asked)) as steps:
+        async with aclosing(self._asking.steps(self._dialect.heard(asked))) as steps:
             async for step in steps:
                 if not isinstance(step, dict):
                     yield step
@@ -100,7 +104,7 @@ class RealtimeWire:
 
     async def _send(self, events: Iterable[Event]) -> None:
         """All of them, in order, also if who sends is cancelled between two: the next one sends the rest first."""
-        for one in events:
+        for one in (said for told in events for said in self._dialect.said(told)):
             text = text_of(one)
             self._budget.take(len(text) / UNIT_BYTES if one["type"] == "session.updated" else 0)
             self._outbox.append(text)

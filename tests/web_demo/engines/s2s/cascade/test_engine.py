@@ -1,8 +1,10 @@
 """The embedded engine as a newcomer meets it: human speech over a real WebSocket, answered by voice."""
 
 import asyncio
+import sys
 
 import numpy as np
+import pytest
 
 from tests.speech import recording
 from tests.talk import s2s, serving, talking
@@ -66,3 +68,17 @@ async def test_the_answer_is_chinese_for_those_who_ask_for_chinese():
         await talker.final()
         assert "你说的是：ten of clubs。" in talker.texts()[-1]
         assert speech_s(talker.sound()) > 2.0
+
+
+async def test_on_a_machine_without_the_recogniser_speech_is_refused_with_what_to_do_and_text_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    async with serving(s2s()) as server, talking(server) as talker:
+        await talker.ask(recording("cards_001"))
+        assert "./scripts/download_models.sh --laptop" in await talker.error()
+        position = len(talker.log)
+        await talker.send('{"type": "text", "text": "what time is it"}')
+        await talker.final(position)
+        assert "It is" in talker.texts()[-1]
+        assert speech_s(talker.sound(position)) > 0.5

@@ -13,7 +13,6 @@ from tests.web_demo.server.asr import helpers as asr
 from tests.web_demo.server.tts import fakes as tts
 from web_demo.audio.samples import Audio
 from web_demo.engines import registry
-from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.errors import SetupError
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.common.settings import parse
@@ -99,13 +98,9 @@ async def test_an_interrupted_answer_stops_the_voice(parts):
     app = command_line("--asr-engine", "scripted", "--tts-engine", "tone")
     async with serving(app) as server, talking(server) as talker:
         voice.go.clear()
-        original = BuiltInResponder.reply
-
-        async def endless(self, heard, turn):
-            async for delta in original(self, "[wait]", turn):
-                yield delta
-
-        server.service.engine._responder.reply = endless.__get__(server.service.engine._responder)
+        responder = server.service.engine._responder
+        original = responder.reply
+        responder.reply = lambda heard, turn: original("[wait]", turn)
         await talker.ask(recording("cards_001"))
         await until(lambda: voice.live == 1)
         await talker.start()

@@ -13,10 +13,20 @@ from tests.speech import recording
 from tests.talk import s2s, serving, talking, tone
 from tests.web_demo.server.asr.helpers import ScriptedAsr
 from tests.web_demo.server.tts.fakes import ToneTts
-from web_demo.engines.base import Exchange, Heard, SpeechText, ToolCall, ToolExchange, ToolResult, TurnRequest
+from web_demo.engines.base import (
+    Exchange,
+    Heard,
+    LimitReached,
+    SpeechText,
+    ToolCall,
+    ToolExchange,
+    ToolResult,
+    TurnRequest,
+)
 from web_demo.engines.s2s.cascade.built_in import BuiltInResponder
 from web_demo.engines.s2s.cascade.engine import CascadeS2s
 from web_demo.engines.s2s.cascade.language_model import LlmResponder, messages
+from web_demo.engines.s2s.cascade.limited import LimitedResponder
 from web_demo.errors import EngineFailed, SetupError
 from web_demo.server.protocal import AudioData, Metadata
 
@@ -335,6 +345,33 @@ async def test_the_limit_goes_in_the_field_that_the_server_takes(refused):
         assert await said(llm, "hello") == "Ahoy."
         assert [request.get(other) for request in asked][-2:] == [77, 77]
         assert [refused in request for request in asked][-2:] == [False, False]
+
+
+async def test_the_client_s_limit_goes_along_where_it_is_the_lower_one_and_its_end_is_said_without_words():
+    async with chat_server(["Once upon a"], finish="length") as (url, asked), responder(url, max_tokens=77) as llm:
+        parts = [part async for part in llm.reply("hello", turn(max_tokens=5))]
+        assert parts == ["Once upon a", LimitReached()]
+        assert "as far as I can go" in await said(llm, "hello", turn(max_tokens=500))
+        assert [request["max_tokens"] for request in asked] == [5, 77]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "parts"),
+    [
+        (0, ["You said: 你好.", " And more."]),
+        (2, ["You said:", LimitReached()]),
+        (5, ["You said: 你好.", "", LimitReached()]),
+        (6, ["You said: 你好.", " And", LimitReached()]),
+        (7, ["You said: 你好.", " And more."]),
+    ],
+)
+async def test_what_cannot_be_told_how_much_to_write_is_cut_at_a_word(tokens, parts):
+    class Two(BuiltInResponder):
+        async def reply(self, heard, turn):
+            yield "You said: 你好."
+            yield " And more."
+
+    assert [part async for part in LimitedResponder(Two()).reply("", turn(max_tokens=tokens))] == parts
 
 
 async def test_options_of_the_server_s_own_go_along():

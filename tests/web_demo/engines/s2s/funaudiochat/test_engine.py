@@ -22,11 +22,12 @@ from tests.talk import s2s, serving, talking, tone, until
 from web_demo.audio.samples import Audio
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines import registry
-from web_demo.engines.base import Exchange, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
+from web_demo.engines.base import Exchange, LimitReached, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
 from web_demo.engines.s2s.funaudiochat import engine as funaudiochat
 from web_demo.engines.s2s.funaudiochat.engine import FunAudioChatS2s
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Limits
+from web_demo.models.funaudiochat.engine.sequence import Frame
 
 pytestmark = pytest.mark.models
 
@@ -193,7 +194,7 @@ async def test_a_function_call_comes_as_a_typed_step_and_nothing_is_spoken() -> 
     tools = ({"name": "get_weather"},)
     call = '<tool_call>{"name": "get_weather", "arguments": {"city": "Paris"}}</tool_call>'
     async with running() as engine:
-        with patch.object(engine, "_tool_text", return_value=call):
+        with patch.object(engine, "_tool_text", return_value=(call, False)):
             steps = await answer(engine, turn(1, tools=tools))
         assert steps == [ToolCall("t1.call1", "get_weather", {"city": "Paris"})]
 
@@ -203,6 +204,39 @@ async def test_tools_that_the_model_does_not_call_leave_the_spoken_answer_as_it_
         plain = await answer(engine, turn(1))
         await engine.forget("c1")
         assert await answer(engine, turn(1, tools=({"name": "get_weather"},))) == plain
+
+
+async def test_a_demanded_call_is_begun_for_the_model_and_one_that_it_does_not_write_is_an_error() -> None:
+    prompts: list[str] = []
+
+    async def frames(request: Any) -> AsyncIterator[Frame]:
+        """What a model that can do it writes after the beginning."""
+        tokenizer = engine._ready().processor.tokenizer
+        prompts.append(tokenizer.decode(request.prompt.ids))
+        for number in tokenizer('{"city": "Paris"}}\n</tool_call>')["input_ids"]:
+            yield Frame(request.request_id, number)
+
+    demanded = turn(1, tools=({"name": "get_weather"},), tool_choice="get_weather")
+    async with running() as engine:
+        with pytest.raises(EngineFailed, match="one was demanded"):
+            await answer(engine, demanded)
+        with patch.object(engine, "_frames", frames):
+            assert await answer(engine, demanded) == [ToolCall("t1.call1", "get_weather", {"city": "Paris"})]
+    assert prompts[0].endswith('<tool_call>\n{"name": "get_weather", "arguments": ')
+
+
+async def test_the_turn_s_limit_is_obeyed_and_told_and_the_engine_s_own_is_no_end_of_the_client_s() -> None:
+    async with running() as engine:
+        whole = await answer(engine, turn(1))
+        await engine.forget("c1")
+        short = await answer(engine, turn(1, max_tokens=3))
+        assert short[-1] == LimitReached()
+        assert short[:-1] == whole[: len(short) - 1]
+        assert sum(len(step.codes) for step in short if isinstance(step, SpeechCodes)) <= 3 * 5
+        await engine.forget("c1")
+        assert await answer(engine, turn(1, max_tokens=500)) == whole
+        cut = await answer(engine, turn(1, tools=({"name": "f"},), tool_choice="f", max_tokens=2))
+        assert cut == [LimitReached()]
 
 
 async def test_the_text_is_whole_characters() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from web_demo.audio.samples import Audio
-from web_demo.engines.base import TurnRequest
-from web_demo.engines.s2s.funaudiochat.tools import may_be_tool_call, tool_calls
+from web_demo.engines.base import ToolCall, ToolExchange, ToolResult, TurnRequest
+from web_demo.engines.s2s.funaudiochat.tools import call_begun, may_be_tool_call, tool_calls
+from web_demo.errors import InvalidRequest
 
 SOUND = Audio(np.zeros(1600, np.float32), 16_000)
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
@@ -50,3 +51,28 @@ def test_calls_of_offered_functions_are_parsed_with_ids_of_their_own() -> None:
 )
 def test_a_call_that_is_broken_or_not_offered_is_no_call(body: str) -> None:
     assert tool_calls(f"<tool_call>{body}</tool_call>", turn(tools=(WEATHER,))) == []
+
+
+TIME = {"name": "get_time"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools", "begun"),
+    [
+        ("", (WEATHER,), ""),
+        ("get_time", (WEATHER, TIME), '<tool_call>\n{"name": "get_time", "arguments": '),
+        ("required", (TIME,), '<tool_call>\n{"name": "get_time", "arguments": '),
+        ("required", (WEATHER, TIME), '<tool_call>\n{"name": "'),
+        ("<|im_end|>", ({"name": "<|im_end|>"},), '<tool_call>\n{"name": "", "arguments": '),
+    ],
+)
+def test_a_call_that_is_demanded_is_begun_as_far_as_it_is_certain(choice: str, tools: tuple, begun: str) -> None:
+    assert call_begun(turn(tools=tools, tool_choice=choice)) == begun
+    assert may_be_tool_call(begun)
+
+
+def test_after_its_result_no_call_is_demanded_and_of_what_is_not_offered_never() -> None:
+    called = ToolExchange((ToolCall("1", "get_time", {}),), (ToolResult("1", "noon"),))
+    assert call_begun(turn(tools=(TIME,), tool_choice="required", tool_exchanges=(called,))) == ""
+    with pytest.raises(InvalidRequest, match="'rm'; the functions are get_time"):
+        call_begun(turn(tools=(TIME,), tool_choice="rm"))

@@ -1,12 +1,15 @@
 """OpenAI's realtime transcription over a real WebSocket. Every event is checked against the types of OpenAI's client."""
 
 import asyncio
+import base64
 
 import aiohttp
 import pytest
 
+from tests.speech import recording
 from tests.web_demo.server.asr.helpers import ScriptedAsr, eventually, go, health, serving, speech
 from tests.web_demo.server.asr.realtime.talk import TRANSCRIPTION, URL, pcm, silence, talking
+from web_demo.audio.g711 import MU_LAW
 from web_demo.audio.pcm import Coding
 from web_demo.errors import EngineFailed
 from web_demo.server.asr import hearing
@@ -317,3 +320,37 @@ async def test_sound_that_comes_too_fast_is_read_more_slowly_and_heard_whole(mon
     async with serving() as client, talking(client) as talk:
         await talk.append(pcm(speech(2, 2.0)))
         await talk.completed(2)
+
+
+async def test_a_client_of_the_beta_sets_flat_fields_and_is_told_flat_ones():
+    async with (
+        serving(ScriptedAsr()) as service,
+        service.ws_connect(URL, headers={"OpenAI-Beta": "realtime=v1"}) as socket,
+    ):
+        created = await socket.receive_json()
+        assert created["type"] == "transcription_session.created"
+        assert created["session"]["input_audio_format"] == "pcm16"
+        fields = {
+            "input_audio_format": "g711_ulaw",
+            "input_audio_transcription": {"model": "whisper-1", "language": "zh"},
+            "turn_detection": None,
+        }
+        await socket.send_json({"type": "transcription_session.update", "session": fields})
+        updated = await socket.receive_json()
+        assert updated["type"] == "transcription_session.updated"
+        assert {name: updated["session"][name] for name in fields} == {
+            **fields,
+            "input_audio_transcription": {**fields["input_audio_transcription"], "prompt": None},
+        }
+        sound = base64.b64encode(MU_LAW.encode(recording("cards_001").at(8_000).samples)).decode()
+        await socket.send_json({"type": "input_audio_buffer.append", "audio": sound})
+        await socket.send_json({"type": "input_audio_buffer.commit"})
+        kinds = []
+        while not kinds or not kinds[-1].endswith(("completed", "error")):
+            kinds.append((await socket.receive_json())["type"])
+        assert kinds == [
+            "input_audio_buffer.committed",
+            "conversation.item.created",
+            f"{TRANSCRIPTION}.delta",
+            f"{TRANSCRIPTION}.completed",
+        ]

@@ -173,6 +173,9 @@ def test_one_answer_has_what_its_session_has_and_it_does_not_say():
     one = answering(Fields({"output_modalities": ["text"], "tool_choice": {"type": "function", "name": "a"}}), session)
     assert one == Answering("Be brief.", False, ({"name": "a"},), {"type": "function", "name": "a"})
     assert answering(Fields({"tools": [], "instructions": ""}), session).tools == ()
+    short = answering(Fields({"max_output_tokens": 100}))
+    assert answering(Fields({}), short).max_output_tokens == 100
+    assert answering(Fields({"max_output_tokens": "inf"}), short).max_output_tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,9 @@ def test_one_answer_has_what_its_session_has_and_it_does_not_say():
         {"tools": ["a"]},
         {"tool_choice": "perhaps"},
         {"tool_choice": 7},
+        {"max_output_tokens": 0},
+        {"max_output_tokens": True},
+        {"max_output_tokens": "many"},
         {"instructions": 7},
         {"instructions": "x" * 40_000},
     ],

@@ -56,11 +56,18 @@ def test_which_functions_are_offered_and_which_must_be_called(choice, tools, ask
 
 def test_an_answer_has_what_it_says_and_else_nothing_of_its_own():
     settings = session(instructions="Be brief.", tools=[TOOL])
-    bare, speech = settings.answer(Fields({}, "response"), AnswerOptions())
-    assert (bare.system_prompt, bare.tools, bare.tool_choice, bare.speech, speech) == (None, None, None, True, True)
-    own = {"instructions": "", "output_modalities": ["text"], "tool_choice": "none"}
-    options, speech = settings.answer(Fields(own, "response"), AnswerOptions())
-    assert (options.system_prompt, options.tools, options.speech, speech) == ("", (), False, False)
+    bare, whole = settings.answer(Fields({}, "response"), AnswerOptions())
+    assert (bare.system_prompt, bare.tools, bare.tool_choice, bare.max_tokens) == (None, None, None, None)
+    assert (bare.speech, whole.speech) == (True, True)
+    own = {"instructions": "", "output_modalities": ["text"], "tool_choice": "none", "max_output_tokens": "inf"}
+    options, whole = settings.answer(Fields(own, "response"), AnswerOptions())
+    assert (options.system_prompt, options.tools, options.speech, options.max_tokens) == ("", (), False, 0)
+    assert whole.speech is False
+
+
+@pytest.mark.parametrize(("given", "tokens"), [("inf", 0), (None, 0), (1, 1), (4096, 4096)])
+def test_the_length_of_answers_is_bounded_or_not(given, tokens):
+    assert session(max_output_tokens=given).options.max_tokens == tokens
 
 
 def test_a_wrong_update_changes_nothing():

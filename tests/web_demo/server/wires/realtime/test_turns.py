@@ -9,7 +9,7 @@ from tests.speech import recording
 from tests.talk import LONG, s2s, say, serving, tone, until
 from tests.web_demo.server.wires.realtime.client import Client, connected
 from web_demo.audio.samples import Audio, silence
-from web_demo.engines.base import Heard, TextDelta, ToolCall, TurnRequest
+from web_demo.engines.base import Heard, LimitReached, TextDelta, ToolCall, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.errors import EngineFailed, NothingHeard
 
@@ -424,3 +424,20 @@ async def test_the_words_of_the_user_belong_to_the_item_and_are_told_once_with_a
         await client.send("conversation.item.retrieve", item_id=words["item_id"])
         found = (await client.wait("conversation.item.retrieved"))["item"]
         assert found["content"] == [{"type": "input_audio", "transcript": "go forward"}]
+
+
+async def test_an_answer_that_its_limit_cut_is_incomplete_and_says_why():
+    engine = ScriptedS2s(lambda turn: [*say("Once upon")(turn), *([LimitReached()] if turn.max_tokens else [])])
+    async with serving(s2s(engine)) as server, connected(server) as client:
+        updated = await client.by_hand(max_output_tokens=4)
+        assert updated["max_output_tokens"] == 4
+        await client.ask("a story")
+        cut = await client.done()
+        assert (cut["status"], cut["max_output_tokens"]) == ("incomplete", 4)
+        assert cut["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+        assert cut["output"][0]["status"] == "incomplete"
+        here = client.here
+        await client.ask("all of it", max_output_tokens="inf")
+        whole = await client.done(here)
+        assert (whole["status"], whole["max_output_tokens"]) == ("completed", "inf")
+        assert [turn.max_tokens for turn in engine.turns] == [4, 0]
