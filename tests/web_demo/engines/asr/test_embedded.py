@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine() -> AsyncIterator[EmbeddedAsr]:
-    engine = create(object())
+    engine = create()
     await engine.start()
     yield engine
     await engine.close()
