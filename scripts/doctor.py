@@ -22,7 +22,7 @@ from pathlib import Path
 from scripts.operations import gpus, pidfile, probe, services, stack, verify
 from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError
 from scripts.operations.verify import Finding
-from scripts.operations.weights import hub
+from scripts.operations.weights import hub, laptop
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,6 +107,11 @@ def weights(root: Path) -> Iterator[Finding]:
         there = (root / "pretrained_models" / model.folder).is_dir()
         detail = "there" if there else f"not there; ./scripts/download_models.sh --only {name}"
         yield Finding(f"weights {model.folder}", None, detail)
+    for name in laptop.DEFAULT:
+        folder = laptop.MODELS[name].folder
+        there = (root / "pretrained_models" / folder).is_dir()
+        detail = "there" if there else "not there; ./scripts/download_models.sh --laptop"
+        yield Finding(f"weights {folder}, without a GPU", None, detail)
 
 
 def one_turn() -> Iterator[Finding]:

@@ -28,6 +28,7 @@ def folders(path: Path | None, default: str) -> tuple[Path, ...]:
     weights, or holds several models, also the folders beside it or in it. A folder that was named is never replaced by another."""
     if path is None:
         return ()
+    path = path.absolute()  # the processes that load it stand elsewhere
     around = path.parent if path.name == default else path
     return (path, *(folder for folder in _folders_in(around) if folder != path))
 
