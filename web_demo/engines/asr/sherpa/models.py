@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from web_demo.engines.asr.languages import NANO
-from web_demo.engines.onnx_models import folders, metadata, one_of
+from web_demo.engines.onnx_models import Layout, first, folders, metadata, one_of
 
 DEFAULT_FOLDER = "Fun-ASR-Nano-2512"  # of --model-path: then the models beside it count
 LONGEST_S = 30.0  # of one piece
@@ -111,7 +111,7 @@ class Paraformer:
 
 
 Model = SenseVoice | FunAsrNano | Paraformer
-PREFERENCE: tuple[type[SenseVoice] | type[FunAsrNano] | type[Paraformer], ...] = (SenseVoice, FunAsrNano, Paraformer)
+PREFERENCE: tuple[Layout[Model], ...] = (SenseVoice, FunAsrNano, Paraformer)
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ def find(path: Path | None) -> Found | None:
     """The recogniser in `path`; where that is the default or holds several, the best one there. Raises SetupError for a damaged
     model."""
     places = folders(path, DEFAULT_FOLDER)
-    named = _first(places[:1])
-    model = named or _first(places)
+    named = first(PREFERENCE, places[:1])
+    model = named or first(PREFERENCE, places)
     if model is None or path is None:
         return None
     if isinstance(model, Paraformer):
@@ -135,10 +135,5 @@ def find(path: Path | None) -> Found | None:
     return Found(model, _streaming((*places, *folders(model.folder.parent, ""))))
 
 
-def _first(places: Iterable[Path]) -> Model | None:
-    places = tuple(places)
-    return next((model for kind in PREFERENCE for place in places if (model := kind.in_folder(place))), None)
-
-
 def _streaming(places: Iterable[Path]) -> Paraformer | None:
-    return next((model for place in places if (model := Paraformer.in_folder(place))), None)
+    return first((Paraformer,), tuple(places))

@@ -17,7 +17,7 @@ from web_demo.children.quiet import keep_library_quiet
 from web_demo.detokenizer.backend import Mark, Window
 from web_demo.engines.tts.sherpa import english
 from web_demo.engines.tts.sherpa.models import Matcha, Model
-from web_demo.errors import EngineFailed, SetupError
+from web_demo.errors import EngineFailed, NotFound, SetupError
 from web_demo.text.language import language_of
 from web_demo.text.scripts import has_words
 
@@ -72,7 +72,9 @@ class SherpaBackend:
         return next((name for name, each in self._speakers.items() if each.language == language), self._default)
 
     def _speak(self, text: str, voice: str, speed: float) -> Iterator[Samples]:
-        speaker = self._speakers.get(voice, self._speakers[self._default])
+        speaker = self._speakers.get(voice)
+        if speaker is None:
+            raise NotFound(f"no voice {voice[:100]!r}; there are: {', '.join(self._speakers)}")
         how = sherpa_onnx.GenerationConfig()
         how.sid, how.speed = speaker.number, speed
         words = english.speakable(text, self._known)

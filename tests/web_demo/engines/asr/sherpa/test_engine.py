@@ -51,6 +51,19 @@ async def test_the_best_one_beside_the_default_and_the_one_that_is_named(models)
     assert find(models / "typo") is None
 
 
+async def test_a_damaged_model_is_passed_over_for_a_whole_one_and_told_of_where_it_is_alone(tmp_path, caplog):
+    damaged = tmp_path / "a-damaged-one"
+    damaged.mkdir()
+    for name in ("model.int8.onnx", "tokens.txt"):
+        (damaged / name).write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(SetupError, match="not a whole ONNX model"):
+        find(tmp_path / "Fun-ASR-Nano-2512")
+    assert "not a whole ONNX model" in unavailable(settings(damaged))
+    tiny_sherpa.sense_voice(tmp_path / "b-whole-one")
+    assert find(tmp_path / "Fun-ASR-Nano-2512").model.folder.name == "b-whole-one"
+    assert "passed over" in caplog.text
+
+
 async def test_what_is_missing_is_said_with_the_command_that_brings_it(tmp_path, models, monkeypatch):
     assert "download_models.sh --laptop" in unavailable(settings(tmp_path / "Fun-ASR-Nano-2512"))
     with pytest.raises(SetupError, match="download_models"):
