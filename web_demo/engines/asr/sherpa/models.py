@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from web_demo.engines.asr.languages import NANO
 from web_demo.engines.onnx_models import Layout, first, folders, metadata, one_of
+from web_demo.errors import SetupError
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = "Fun-ASR-Nano-2512"  # of --model-path: then the models beside it count
 LONGEST_S = 30.0  # of one piece
-FRAME_S = 0.06  # of sound, that is one position of a recogniser
 
 # Of Fun-ASR-Nano's context (its metadata has the length): what the prompt takes without hotwords, and a second of speech, 17
 # positions of sound and at most 8 of text.
 _PROMPT_TOKENS, _TOKENS_PER_S = 160, 25
 _USUAL_CONTEXT = 1024  # where the metadata has no length
-
-Times = Literal["segment", "word"]
 
 
 @dataclass(frozen=True)
@@ -136,4 +136,9 @@ def find(path: Path | None) -> Found | None:
 
 
 def _streaming(places: Iterable[Path]) -> Paraformer | None:
-    return first((Paraformer,), tuple(places))
+    """Partial texts are an extra: a damaged one is told of, and costs no more than them."""
+    try:
+        return first((Paraformer,), tuple(places))
+    except SetupError as error:
+        log.warning("no partial texts: %s", error)
+        return None

@@ -62,6 +62,12 @@ async def test_a_damaged_model_is_passed_over_for_a_whole_one_and_told_of_where_
     tiny_sherpa.sense_voice(tmp_path / "b-whole-one")
     assert find(tmp_path / "Fun-ASR-Nano-2512").model.folder.name == "b-whole-one"
     assert "passed over" in caplog.text
+    paraformer = tiny_sherpa.streaming_paraformer(tmp_path / "c-streaming")
+    assert find(tmp_path / "Fun-ASR-Nano-2512").partials is not None
+    (paraformer / "encoder.int8.onnx").write_text("version https://git-lfs.github.com/spec/v1")
+    found = find(tmp_path / "Fun-ASR-Nano-2512")
+    assert (found.model.folder.name, found.partials) == ("b-whole-one", None)
+    assert "no partial texts" in caplog.text
 
 
 async def test_what_is_missing_is_said_with_the_command_that_brings_it(tmp_path, models, monkeypatch):
