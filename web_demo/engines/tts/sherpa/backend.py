@@ -43,9 +43,8 @@ class SherpaBackend:
         self._tts, self._known = _load(model, threads)
         self._voices: dict[str, str] = {}  # turn -> its voice
         self._spoke: set[str] = set()  # turns that had sound: the next sentence of those comes after a pause
-        if not any(
-            len(chunk) for chunk in self._speak("你好, hello.", self._default, 1.0)
-        ):  # and the first is the slowest
+        first = [*self._speak("你好, hello.", self._default, 1.0)]  # which is the slowest
+        if not any(map(len, first)):
             raise SetupError("the voice gave no sound")
 
     def open(self, turn_id: str, voice: str) -> None:

@@ -98,6 +98,17 @@ async def test_sense_voice_hears_the_language_and_when_each_word_is_said(sense_v
     assert sense_voice.capabilities.timestamps == "word"
 
 
+async def test_pieces_of_english_words_are_words(tmp_path):
+    engine = create(settings(tiny_sherpa.sense_voice(tmp_path / "english", ("▁he", "llo", "▁wor", "ld"))))
+    await engine.start()
+    try:
+        transcript = await engine.transcribe(SPEECH, language="en")
+    finally:
+        await engine.close()
+    assert transcript.text == "hello world"
+    assert [(word.text, word.start_s) for word in transcript.segments[0].words] == [("hello", 0.24), ("world", 0.6)]
+
+
 async def test_a_named_language_is_what_it_is_told_and_hotwords_are_named_as_ignored(sense_voice):
     for language in ("ja", "yue", "ja"):
         transcript = await sense_voice.transcribe(SPEECH, language=language, hotwords=("达摩院",))
