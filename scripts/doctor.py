@@ -25,7 +25,7 @@ from packaging.markers import Marker
 from scripts.operations import console, gpus, pidfile, probe, services, stack, verify
 from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError
 from scripts.operations.verify import NOTE, Finding
-from scripts.operations.weights import hub
+from scripts.operations.weights import hub, laptop
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -131,6 +131,15 @@ def weights(root: Path) -> Iterator[Finding]:
             yield Finding(what, None, f"not there; ./scripts/download_models.sh --only {name}", NOTE)
         elif name != "whisper" and importlib.util.find_spec("torch") is None:  # Whisper's packages are those of vLLM
             yield Finding(what, "there, and the packages that run them are not: ./scripts/full_setup.sh")
+        else:
+            yield Finding(what, None, "there")
+    for name in laptop.DEFAULT:
+        folder = laptop.MODELS[name].folder
+        what = f"weights {folder}, without a GPU"
+        if not (root / "pretrained_models" / folder).is_dir():
+            yield Finding(what, None, "not there; ./scripts/download_models.sh --laptop", NOTE)
+        elif importlib.util.find_spec("sherpa_onnx") is None:
+            yield Finding(what, "there, and what runs them is not: pip install -r requirements-sherpa.txt")
         else:
             yield Finding(what, None, "there")
 

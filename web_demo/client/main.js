@@ -35,6 +35,9 @@ status.addEventListener("health", ({ detail }) => {
   transcribe.setHealth(detail.asr);
   speak.setHealth(detail.tts);
 });
-setUpTabs((name) => (name === "talk" ? status.stop() : status.start()));
-status.refresh(); // what is to be known before somebody speaks
+setUpTabs((name) => {
+  if (name !== "talk") return status.start();
+  status.stop();
+  return status.refresh(); // what is to be known before somebody speaks
+});
 document.documentElement.dataset.ready = ""; // for whoever waits for the page

@@ -5,12 +5,18 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, TypeVar
 
 from web_demo.errors import SetupError
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M")
+M_co = TypeVar("M_co", covariant=True)
 
 PACKAGE = "sherpa_onnx"
 INSTALL = "pip install -r requirements-sherpa.txt"
@@ -28,6 +34,7 @@ def folders(path: Path | None, default: str) -> tuple[Path, ...]:
     weights, or holds several models, also the folders beside it or in it. A folder that was named is never replaced by another."""
     if path is None:
         return ()
+    path = path.absolute()  # the processes that load it stand elsewhere
     around = path.parent if path.name == default else path
     return (path, *(folder for folder in _folders_in(around) if folder != path))
 
@@ -35,6 +42,34 @@ def folders(path: Path | None, default: str) -> tuple[Path, ...]:
 def _folders_in(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         yield from sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+
+
+class Layout(Protocol[M_co]):
+    """A kind of model, known by the files in its folder."""
+
+    def in_folder(self, folder: Path) -> M_co | None:
+        """The model there, or None. Raises SetupError for one that is damaged."""
+        ...
+
+
+def first(kinds: Sequence[Layout[M]], places: Sequence[Path]) -> M | None:
+    """The best model there: kinds in their order, then places. A damaged one is passed over with a warning where there is
+    another; else it is the SetupError that is raised."""
+    damaged: SetupError | None = None
+    for kind in kinds:
+        for place in places:
+            try:
+                model = kind.in_folder(place)
+            except SetupError as error:
+                damaged = damaged or error
+                continue
+            if model is not None:
+                if damaged is not None:
+                    log.warning("passed over: %s", damaged)
+                return model
+    if damaged is not None:
+        raise damaged
+    return None
 
 
 def one_of(folder: Path, *names: str) -> Path | None:

@@ -1,5 +1,7 @@
 """Models on the disk: where they are looked for, and what they say of themselves."""
 
+from pathlib import Path
+
 import onnx
 import pytest
 
@@ -37,6 +39,11 @@ def test_models_beside_the_default_folder_count_and_those_beside_a_named_one_do_
     assert folders(tmp_path / "a", "Default") == (tmp_path / "a",)
     assert folders(tmp_path, "Default") == (tmp_path, tmp_path / "a", tmp_path / "b")
     assert folders(None, "Default") == ()
+
+
+def test_a_relative_path_is_one_from_here_also_for_processes_that_stand_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert folders(Path("model"), "Default") == (tmp_path / "model",)
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 2)), (8, (2, 4)), (64, (2, 4))])

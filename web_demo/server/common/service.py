@@ -173,9 +173,17 @@ def make_app(
     return app
 
 
+_BETTER = Field("better", "what would be better on this machine, by language (en, zh)", kind="object")
+
+
 def _routes(health: Health) -> tuple[Route, ...]:
     status = Field("status", "loading, healthy or unhealthy", required=True)
-    more = (Field("reason", "why it is not healthy"), Field("engine", "that runs"), Field("model", "that it serves"))
+    more = (
+        Field("reason", "why it is not healthy"),
+        Field("engine", "that runs"),
+        Field("model", "that it serves"),
+        _BETTER,
+    )
     return (
         Route(
             "GET",

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from web_demo.engines.asr.languages import NANO
-from web_demo.engines.onnx_models import folders, metadata, one_of
+from web_demo.engines.onnx_models import Layout, first, folders, metadata, one_of
+from web_demo.errors import SetupError
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = "Fun-ASR-Nano-2512"  # of --model-path: then the models beside it count
 LONGEST_S = 30.0  # of one piece
-FRAME_S = 0.06  # of sound, that is one position of a recogniser
 
 # Of Fun-ASR-Nano's context (its metadata has the length): what the prompt takes without hotwords, and a second of speech, 17
 # positions of sound and at most 8 of text.
 _PROMPT_TOKENS, _TOKENS_PER_S = 160, 25
 _USUAL_CONTEXT = 1024  # where the metadata has no length
-
-Times = Literal["segment", "word"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Paraformer:
 
 
 Model = SenseVoice | FunAsrNano | Paraformer
-PREFERENCE: tuple[type[SenseVoice] | type[FunAsrNano] | type[Paraformer], ...] = (SenseVoice, FunAsrNano, Paraformer)
+PREFERENCE: tuple[Layout[Model], ...] = (SenseVoice, FunAsrNano, Paraformer)
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ def find(path: Path | None) -> Found | None:
     """The recogniser in `path`; where that is the default or holds several, the best one there. Raises SetupError for a damaged
     model."""
     places = folders(path, DEFAULT_FOLDER)
-    named = _first(places[:1])
-    model = named or _first(places)
+    named = first(PREFERENCE, places[:1])
+    model = named or first(PREFERENCE, places)
     if model is None or path is None:
         return None
     if isinstance(model, Paraformer):
@@ -135,10 +135,10 @@ def find(path: Path | None) -> Found | None:
     return Found(model, _streaming((*places, *folders(model.folder.parent, ""))))
 
 
-def _first(places: Iterable[Path]) -> Model | None:
-    places = tuple(places)
-    return next((model for kind in PREFERENCE for place in places if (model := kind.in_folder(place))), None)
-
-
 def _streaming(places: Iterable[Path]) -> Paraformer | None:
-    return next((model for place in places if (model := Paraformer.in_folder(place))), None)
+    """Partial texts are an extra: a damaged one is told of, and costs no more than them."""
+    try:
+        return first((Paraformer,), tuple(places))
+    except SetupError as error:
+        log.warning("no partial texts: %s", error)
+        return None

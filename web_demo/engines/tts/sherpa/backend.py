@@ -17,7 +17,7 @@ from web_demo.children.quiet import keep_library_quiet
 from web_demo.detokenizer.backend import Mark, Window
 from web_demo.engines.tts.sherpa import english
 from web_demo.engines.tts.sherpa.models import Matcha, Model
-from web_demo.errors import EngineFailed, SetupError
+from web_demo.errors import EngineFailed, NotFound, SetupError
 from web_demo.text.language import language_of
 from web_demo.text.scripts import has_words
 
@@ -43,9 +43,8 @@ class SherpaBackend:
         self._tts, self._known = _load(model, threads)
         self._voices: dict[str, str] = {}  # turn -> its voice
         self._spoke: set[str] = set()  # turns that had sound: the next sentence of those comes after a pause
-        if not any(
-            len(chunk) for chunk in self._speak("你好, hello.", self._default, 1.0)
-        ):  # and the first is the slowest
+        first = [*self._speak("你好, hello.", self._default, 1.0)]  # which is the slowest
+        if not any(map(len, first)):
             raise SetupError("the voice gave no sound")
 
     def open(self, turn_id: str, voice: str) -> None:
@@ -72,7 +71,9 @@ class SherpaBackend:
         return next((name for name, each in self._speakers.items() if each.language == language), self._default)
 
     def _speak(self, text: str, voice: str, speed: float) -> Iterator[Samples]:
-        speaker = self._speakers.get(voice, self._speakers[self._default])
+        speaker = self._speakers.get(voice)
+        if speaker is None:
+            raise NotFound(f"no voice {voice[:100]!r}; there are: {', '.join(self._speakers)}")
         how = sherpa_onnx.GenerationConfig()
         how.sid, how.speed = speaker.number, speed
         words = english.speakable(text, self._known)

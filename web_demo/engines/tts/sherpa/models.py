@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from web_demo.engines.onnx_models import folders, metadata, one_of
+from web_demo.engines.onnx_models import Layout, first, folders, metadata, one_of
 
 DEFAULT_FOLDER = "Fun-CosyVoice3-0.5B-2512"  # of --model-path: then the models beside it count
 VOCODER = "vocos-16khz-univ.onnx"  # of Matcha; beside its folder or in it
@@ -102,16 +102,11 @@ class Kokoro:
 
 
 Model = Matcha | Kokoro
-PREFERENCE: tuple[type[Matcha] | type[Kokoro], ...] = (Matcha, Kokoro)
+PREFERENCE: tuple[Layout[Model], ...] = (Matcha, Kokoro)
 
 
 def find(path: Path | None) -> Model | None:
     """The voice in `path`; where that is the default or holds several, the best one there. Raises SetupError for a damaged
     model."""
     places = folders(path, DEFAULT_FOLDER)
-    return _first(places[:1]) or _first(places)
-
-
-def _first(places: Iterable[Path]) -> Model | None:
-    places = tuple(places)
-    return next((model for kind in PREFERENCE for place in places if (model := kind.in_folder(place))), None)
+    return first(PREFERENCE, places[:1]) or first(PREFERENCE, places)

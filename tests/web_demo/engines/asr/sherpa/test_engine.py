@@ -51,6 +51,25 @@ async def test_the_best_one_beside_the_default_and_the_one_that_is_named(models)
     assert find(models / "typo") is None
 
 
+async def test_a_damaged_model_is_passed_over_for_a_whole_one_and_told_of_where_it_is_alone(tmp_path, caplog):
+    damaged = tmp_path / "a-damaged-one"
+    damaged.mkdir()
+    for name in ("model.int8.onnx", "tokens.txt"):
+        (damaged / name).write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(SetupError, match="not a whole ONNX model"):
+        find(tmp_path / "Fun-ASR-Nano-2512")
+    assert "not a whole ONNX model" in unavailable(settings(damaged))
+    tiny_sherpa.sense_voice(tmp_path / "b-whole-one")
+    assert find(tmp_path / "Fun-ASR-Nano-2512").model.folder.name == "b-whole-one"
+    assert "passed over" in caplog.text
+    paraformer = tiny_sherpa.streaming_paraformer(tmp_path / "c-streaming")
+    assert find(tmp_path / "Fun-ASR-Nano-2512").partials is not None
+    (paraformer / "encoder.int8.onnx").write_text("version https://git-lfs.github.com/spec/v1")
+    found = find(tmp_path / "Fun-ASR-Nano-2512")
+    assert (found.model.folder.name, found.partials) == ("b-whole-one", None)
+    assert "no partial texts" in caplog.text
+
+
 async def test_what_is_missing_is_said_with_the_command_that_brings_it(tmp_path, models, monkeypatch):
     assert "download_models.sh --laptop" in unavailable(settings(tmp_path / "Fun-ASR-Nano-2512"))
     with pytest.raises(SetupError, match="download_models"):
@@ -77,6 +96,17 @@ async def test_sense_voice_hears_the_language_and_when_each_word_is_said(sense_v
     assert [word.text for word in segment.words] == list(tiny_sherpa.SAID)
     assert [word.start_s for word in segment.words] == [0.24, 0.42, 0.6, 0.78, 0.96]
     assert sense_voice.capabilities.timestamps == "word"
+
+
+async def test_pieces_of_english_words_are_words(tmp_path):
+    engine = create(settings(tiny_sherpa.sense_voice(tmp_path / "english", ("▁he", "llo", "▁wor", "ld"))))
+    await engine.start()
+    try:
+        transcript = await engine.transcribe(SPEECH, language="en")
+    finally:
+        await engine.close()
+    assert transcript.text == "hello world"
+    assert [(word.text, word.start_s) for word in transcript.segments[0].words] == [("hello", 0.24), ("world", 0.6)]
 
 
 async def test_a_named_language_is_what_it_is_told_and_hotwords_are_named_as_ignored(sense_voice):
