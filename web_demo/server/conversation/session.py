@@ -20,12 +20,12 @@ from utils.bucket import TokenBucket
 from web_demo.audio.echo import Played, WithoutEcho
 from web_demo.audio.end_of_turn import CONTEXT_S
 from web_demo.audio.foreground import Foreground
+from web_demo.audio.patience import ASKED_A_SECOND, ASKED_AT_ONCE, PAUSE_S, EndOfTurn, Wait
 from web_demo.audio.samples import WIRE_RATE, Audio
 from web_demo.audio.vad import FRAME_S, Edge, TurnDetector, VadRules, VoiceDetector, VoiceModel
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import S2sEngine, ToolResult, TurnRequest
 from web_demo.server.conversation.answers import Answers, Kind, Transcripts
-from web_demo.server.conversation.end_of_turn import ASKED_A_SECOND, ASKED_AT_ONCE, PAUSE_S, EndOfTurn, Wait
 from web_demo.server.conversation.events import (
     AddItem,
     Answer,
