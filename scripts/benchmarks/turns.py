@@ -45,11 +45,11 @@ from scripts.benchmarks.report import Report, quantile_ms
 from tests.web_demo.server.conversation.talk import FakeSynthesizer, FakeWire
 from tests.web_demo.server.conversation.virtual_time import run
 from web_demo.audio.end_of_turn import EndModel, find
+from web_demo.audio.patience import EAGERNESS, EndOfTurn
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, Audio, Samples, from_wav, to_int16
 from web_demo.audio.vad import VadRules
 from web_demo.engines.base import Heard, SpeechText, Step, TextDelta, TurnRequest
 from web_demo.engines.fakes import SAMPLES_PER_CHARACTER, ScriptedS2s
-from web_demo.server.conversation.end_of_turn import EAGERNESS, EndOfTurn
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AudioIn,

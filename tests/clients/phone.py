@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import websockets
@@ -46,28 +49,77 @@ async def captions() -> str:
     raise AssertionError("the call ended")
 
 
-async def spoken_turn() -> None:
-    """As a gateway has it: both ways µ-law, the user's 20 ms at a time; the answer's sound as it comes."""
-    address = f"{S2S}/v1/realtime?model=gpt-realtime".replace("http", "ws")
-    async with websockets.connect(address, additional_headers={"Authorization": f"Bearer {KEY}"}) as socket:
-        law = {"format": {"type": "audio/pcmu"}}
-        audio = {"input": law | {"turn_detection": {"type": "server_vad"}}, "output": law}
-        session = {"type": "realtime", "instructions": "Give a short answer.", "audio": audio}
-        await socket.send(json.dumps({"type": "session.update", "session": session}))
-        await dial(socket)
-        sound = b""
-        async for message in socket:
-            event = json.loads(message)
+class Call:
+    """A conversation as a gateway has it: both ways µ-law, the user's 20 ms at a time; the answer's sound as it comes."""
+
+    def __init__(self, socket: websockets.ClientConnection) -> None:
+        self.socket = socket
+        self.sound = b""
+
+    async def send(self, kind: str, **fields: Any) -> None:
+        await self.socket.send(json.dumps({"type": kind, **fields}))
+
+    async def until(self, kind: str) -> dict[str, Any]:
+        async for message in self.socket:
+            event: dict[str, Any] = json.loads(message)
             require(event["type"] != "error", str(event))
             if event["type"] == "response.output_audio.delta":
-                sound += base64.b64decode(event["delta"])
-            elif event["type"] == "response.done":
-                require(event["response"]["status"] == "completed", str(event))
-                require(len(sound) > 4_000, f"{len(sound)} bytes of sound")
-                require(len(set(sound)) > 20, "sound that is none")
-                return
-    raise AssertionError("the call ended")
+                self.sound += base64.b64decode(event["delta"])
+            if event["type"] == kind:
+                return event
+        raise AssertionError("the call ended")
+
+
+@asynccontextmanager
+async def calling(instructions: str) -> AsyncIterator[Call]:
+    address = f"{S2S}/v1/realtime?model=gpt-realtime".replace("http", "ws")
+    async with websockets.connect(address, additional_headers={"Authorization": f"Bearer {KEY}"}) as socket:
+        call = Call(socket)
+        law = {"format": {"type": "audio/pcmu"}}
+        audio = {"input": law | {"turn_detection": {"type": "server_vad"}}, "output": law}
+        await call.send("session.update", session={"type": "realtime", "instructions": instructions, "audio": audio})
+        await dial(socket)
+        yield call
+
+
+async def spoken_turn() -> None:
+    async with calling("Give a short answer.") as call:
+        done = await call.until("response.done")
+        require(done["response"]["status"] == "completed", str(done))
+        require(len(call.sound) > 4_000, f"{len(call.sound)} bytes of sound")
+        require(len(set(call.sound)) > 20, "sound that is none")
+
+
+async def interrupted(call: Call) -> dict[str, Any]:
+    """The caller speaks into a long answer. Its message, as it was cut."""
+    await call.until("response.output_audio.delta")
+    await dial(call.socket)
+    response = (await call.until("response.done"))["response"]
+    require(response["status_details"] == {"type": "cancelled", "reason": "turn_detected"}, str(response))
+    message: dict[str, Any] = response["output"][0]
+    return message
+
+
+async def interruption() -> None:
+    async with calling("Count.") as call:
+        await interrupted(call)
+        await call.until("response.output_audio.delta")  # what was said into it is answered
+
+
+async def truncation() -> None:
+    """A gateway throws away what it has not played yet, and says how much was."""
+    async with calling("Count.") as call:
+        item_id = (await interrupted(call))["id"]
+        await call.send("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=300)
+        require((await call.until("conversation.item.truncated"))["audio_end_ms"] <= 300, "not truncated")
+        await call.send("conversation.item.retrieve", item_id=item_id)
+        item = (await call.until("conversation.item.retrieved"))["item"]
+        require(len(item["content"][0]["transcript"]) < 12, f"300 ms said {item}")
 
 
 if __name__ == "__main__":
-    run("a phone call (G.711)", "", {"captions": captions, "spoken turn": spoken_turn})
+    run(
+        "a phone call (G.711)",
+        "",
+        {"captions": captions, "spoken turn": spoken_turn, "interruption": interruption, "truncation": truncation},
+    )

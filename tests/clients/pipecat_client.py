@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from pipecat.adapters.schemas.function_schema import FunctionSchema
 from pipecat.adapters.schemas.tools_schema import ToolsSchema
@@ -32,6 +33,8 @@ from pipecat.services.llm_service import FunctionCallParams
 from pipecat.services.openai.realtime.events import (
     AudioConfiguration,
     AudioInput,
+    ClientEvent,
+    ConversationItemTruncateEvent,
     InputAudioTranscription,
     SessionProperties,
     TurnDetection,
@@ -41,7 +44,7 @@ from pipecat.services.openai.stt import OpenAIRealtimeSTTService, OpenAISTTServi
 from pipecat.services.openai.tts import OpenAITTSService
 from pipecat.workers.runner import WorkerRunner
 
-from tests.clients.report import ASR, KEY, S2S, TTS, require_words, run, version_of
+from tests.clients.report import ASR, KEY, S2S, TTS, require, require_words, run, version_of
 from tests.clients.sound import slices, speech
 
 RATE = 24_000
@@ -138,15 +141,30 @@ async def speak_streamed() -> None:
 # --- conversations ---
 
 
+class Watched(OpenAIRealtimeLLMService):
+    """As it is; what it tells the server of a truncation can be seen."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.truncations: list[ConversationItemTruncateEvent] = []
+
+    async def send_client_event(self, event: ClientEvent) -> None:
+        if isinstance(event, ConversationItemTruncateEvent):
+            self.truncations.append(event)
+        await super().send_client_event(event)
+
+
 @asynccontextmanager
-async def talking(instructions: str, *, tools: ToolsSchema | None = None, said: str = "") -> AsyncIterator[Talk]:
-    """A pipeline as its examples have it. With `said` the conversation begins in writing, else it listens."""
+async def talking(
+    instructions: str, *, tools: ToolsSchema | None = None, said: str = "", made: list[Watched] | None = None
+) -> AsyncIterator[Talk]:
+    """A pipeline as its examples have it. With `said` it begins in writing, else it listens. `made` gets the service."""
     url = f"{S2S}/v1/realtime".replace("http", "ws")
     audio = AudioConfiguration(
         input=AudioInput(transcription=InputAudioTranscription(), turn_detection=TurnDetection())
     )
     properties = SessionProperties(instructions=instructions, audio=audio)
-    service = OpenAIRealtimeLLMService(
+    service = Watched(
         api_key=KEY, base_url=url, settings=OpenAIRealtimeLLMService.Settings(session_properties=properties)
     )
 
@@ -154,6 +172,8 @@ async def talking(instructions: str, *, tools: ToolsSchema | None = None, said: 
         await params.result_callback({"weather": "sunny"})
 
     service.register_function("weather", weather)
+    if made is not None:
+        made.append(service)
     messages = [{"role": "user", "content": said}] if said else []
     context = LLMContext(messages, tools) if tools else LLMContext(messages)
     pair = LLMContextAggregatorPair(context)
@@ -199,6 +219,24 @@ async def interruption() -> None:
         await sink.next(TTSStartedFrame)
 
 
+async def truncation() -> None:
+    """It tells how much of an interrupted answer was played; what the server keeps of it are the words of that time."""
+    made: list[Watched] = []
+    async with talking("Count.", made=made) as (worker, sink):
+        await say(worker, pace=0.001)
+        await sink.next(TTSAudioRawFrame)
+        await say(worker, pace=0.001)
+        await sink.next(InterruptionFrame)
+        await sink.next(TTSStartedFrame)  # the next answer: the truncation was sent before it
+        (truncation, *_) = made[0].truncations
+        item = await made[0].retrieve_conversation_item(truncation.item_id)
+        require(item is not None, "the item is gone")
+        transcript = item.content[0].transcript or ""
+        require(
+            len(transcript) < 15 + truncation.audio_end_ms / 1000 * 30, f"{truncation.audio_end_ms} ms: {transcript!r}"
+        )
+
+
 if __name__ == "__main__":
     run(
         "pipecat",
@@ -211,5 +249,6 @@ if __name__ == "__main__":
             "text turn": text_turn,
             "tool call": tool_call,
             "interruption": interruption,
+            "truncation": truncation,
         },
     )

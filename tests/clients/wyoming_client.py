@@ -1,7 +1,7 @@
 """Home Assistant, by way of wyoming-openai: https://github.com/roryeckel/wyoming_openai
 
-Home Assistant speaks the Wyoming protocol to that proxy, and the proxy OpenAI's to the services. It needs Python 3.12 and is not on
-PyPI, so this program runs only where an environment with it is named: WYOMING_PYTHON=…/bin/python.
+Home Assistant speaks the Wyoming protocol to that proxy, and the proxy OpenAI's to the services. It needs Python 3.12, so this
+program runs only where an environment with it and numpy is named: WYOMING_PYTHON=…/bin/python.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from typing import get_args
 import pytest
 from aiohttp import WSCloseCode
 
+from web_demo.audio.patience import DEADLINE_S, EAGERNESS, PAUSE_S
 from web_demo.audio.vad import VadRules
 from web_demo.server import protocal
-from web_demo.server.conversation.end_of_turn import DEADLINE_S, EAGERNESS, PAUSE_S
 from web_demo.server.conversation.events import (
     Committed,
     Discarded,

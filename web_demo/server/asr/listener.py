@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from web_demo.audio.end_of_turn import CONTEXT_SAMPLES
 from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples
 from web_demo.audio.vad import PADDING_S, Edge, Stretch, TurnDetector
@@ -42,6 +43,8 @@ class Listener:
 
     An utterance longer than `max_s` is ended there, and the next begins at once. `padding_s` of sound from before its first word
     belong to it. `start`: samples of the stream that came before. `partials`: whether partial results are made of what is new.
+    `patience`: asked with the last CONTEXT_S of an utterance at each pause that the detector notices; it says after how many
+    seconds of silence the utterance ends, None: as the detector has it.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class Listener:
         padding_s: float = PADDING_S,
         start: int = 0,
         partials: bool = False,
+        patience: Callable[[Samples], float | None] | None = None,
     ) -> None:
+        self._patience = patience
         self._detector = detector or TurnDetector()
         self._pre_roll = self._detector.pre_roll(padding_s)
         self._limit = int(max_s * SPEECH_RATE)
@@ -91,6 +96,9 @@ class Listener:
         self._kept.append(rest)
         if stretch.edge is Edge.BEGAN:
             self._speaking, self._partial_at = True, len(self._kept)
+        elif stretch.edge is Edge.PAUSED and self._patience is not None:
+            if (silence_s := self._patience(self._kept.samples()[-CONTEXT_SAMPLES:])) is not None:
+                self._detector.wait(silence_s)
         elif stretch.edge is Edge.ENDED:
             self._speaking = False
             if len(self._kept):  # else it ended at the limit

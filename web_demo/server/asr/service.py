@@ -9,6 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from utils.threads import off_loop
+from web_demo.audio import end_of_turn
+from web_demo.audio.patience import EndOfTurn
 from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.base import AsrEngine
 from web_demo.engines.choice import Choice
@@ -32,6 +35,7 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
         self.metrics = metrics
         self.transcriber = Transcriber(engine, metrics)
         self.decoders = Decoders()
+        self.end_of_turn: EndOfTurn | None = None
         self.body_limits = BodyLimits(settings.max_upload_mb << 20, settings.body_s)
         self.bodies_bytes = max(4 * self.body_limits.max_bytes, 1 << 30)  # in the temp folder
         self.places = Budget(self._most, per_client=lambda: half(self._most()), refused=metrics.refused.inc)
@@ -41,10 +45,14 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
 
     async def start_parts(self) -> None:
         await self.decoders.start()
+        model = await off_loop(end_of_turn.find, self.settings.turn_model)
+        self.end_of_turn = EndOfTurn(model) if model is not None else None
         await super().start_parts()
 
     async def close(self) -> None:
         await super().close()
+        if self.end_of_turn is not None:
+            self.end_of_turn.close()
         await self.decoders.close()
 
     def describe(self) -> dict[str, Any]:
@@ -59,6 +67,7 @@ class AsrService(EngineHost[AsrSettings, AsrEngine]):
             "requests": self.places.taken,
             "max_queue": self.settings.max_queue,
             "live_streams": self.live_places.taken,
+            "end_of_turn": self.end_of_turn.name if self.end_of_turn is not None else "timer",
             **({"lost": can.lost} if can.lost else {}),
         }
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from web_demo.audio import end_of_turn
 from web_demo.server.common.forms import BODY_S
-from web_demo.server.common.settings import ServiceSettings, option
+from web_demo.server.common.settings import TURN_MODEL, ServiceSettings, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class AsrSettings(ServiceSettings):
     body_s: float = BODY_S  # what an upload has besides its minimum rate
     max_live: int = field(default=8, metadata=option("live streams at once", least=0))
     processes: int = 0  # of the embedded engine; 0: as many as it likes
+    turn_model: str = field(default=end_of_turn.AUTO, metadata=TURN_MODEL)
     use_vllm: bool = field(default=False, metadata=option("funasr engine: decode with vLLM (own environment)"))
     base_url: str = field(default="", metadata=option("openai engine: such as http://localhost:8005/v1"))
     remote_model: str = field(default="openai/whisper-large-v3", metadata=option("openai engine: model at --base-url"))

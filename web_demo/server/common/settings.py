@@ -50,6 +50,12 @@ def option(help: str, **how: Any) -> Mapping[str, Option]:
     return {"option": Option(help, **how)}
 
 
+TURN_MODEL = option(
+    "hears when somebody has finished, where that is to be told by meaning: auto (the model of the package pipecat-ai, where it is "
+    "installed), none, or a file with smart-turn v3"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """What all three services have. `kind`: of the engines that the service can run, as in the registry. Raises SetupError

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from web_demo.audio.patience import Patience
 from web_demo.audio.vad import PADDING_S, VadRules
 from web_demo.engines.base import Sampling
-from web_demo.server.conversation.end_of_turn import Patience
 from web_demo.server.conversation.history import Item
 
 

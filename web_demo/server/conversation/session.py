@@ -7,7 +7,6 @@ answer at a time, which is a task of its own, so the reader is always free to he
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 import logging
 import time
@@ -20,12 +19,12 @@ from utils.bucket import TokenBucket
 from web_demo.audio.echo import Played, WithoutEcho
 from web_demo.audio.end_of_turn import CONTEXT_S
 from web_demo.audio.foreground import Foreground
+from web_demo.audio.patience import ASKED_A_SECOND, ASKED_AT_ONCE, EndOfTurn, Wait, patient
 from web_demo.audio.samples import WIRE_RATE, Audio
-from web_demo.audio.vad import FRAME_S, Edge, TurnDetector, VadRules, VoiceDetector, VoiceModel
+from web_demo.audio.vad import Edge, TurnDetector, VadRules, VoiceDetector, VoiceModel
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.engines.base import S2sEngine, ToolResult, TurnRequest
 from web_demo.server.conversation.answers import Answers, Kind, Transcripts
-from web_demo.server.conversation.end_of_turn import ASKED_A_SECOND, ASKED_AT_ONCE, PAUSE_S, EndOfTurn, Wait
 from web_demo.server.conversation.events import (
     AddItem,
     Answer,
@@ -465,7 +464,4 @@ class Session:
 def _rules(options: SessionOptions) -> VadRules | None:
     """Of the detector: with patience it also notices pauses, before the timer ends them."""
     rules = options.turn_detection
-    if rules is None or options.patience is None:
-        return rules
-    pause_s = PAUSE_S - FRAME_S  # so that the frame which makes it whole can end the turn
-    return dataclasses.replace(rules, pause_s=pause_s, min_silence_s=max(rules.min_silence_s, PAUSE_S))
+    return patient(rules) if rules is not None and options.patience is not None else rules

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from utils.threads import off_loop
 from web_demo.audio import end_of_turn
+from web_demo.audio.patience import EndOfTurn
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
@@ -21,7 +22,6 @@ from web_demo.engines.choice import Choice, choose
 from web_demo.errors import SetupError
 from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.service import EngineHost
-from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.metrics import S2sMetrics
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s import words

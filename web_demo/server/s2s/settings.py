@@ -13,7 +13,7 @@ from web_demo.engines import registry
 from web_demo.engines.s2s.cascade.language_model import MAX_REPLY_TOKENS
 from web_demo.errors import SetupError
 from web_demo.server.asr.settings import AsrSettings
-from web_demo.server.common.settings import ServiceSettings, option
+from web_demo.server.common.settings import TURN_MODEL, ServiceSettings, option
 from web_demo.server.conversation.session import SessionLimits
 from web_demo.server.tts.settings import REMOTE_KEY_VARIABLE, TtsSettings
 
@@ -54,13 +54,7 @@ class S2sSettings(ServiceSettings):
     max_turn_s: float = field(
         default=SessionLimits.max_turn_s, metadata=option("longest user turn in seconds", least=1, most=3600)
     )
-    turn_model: str = field(
-        default=end_of_turn.AUTO,
-        metadata=option(
-            "hears when somebody has finished, in hands-free conversations: auto (the one of the package pipecat-ai, where it is "
-            "installed), none, or a file with smart-turn v3"
-        ),
-    )
+    turn_model: str = field(default=end_of_turn.AUTO, metadata=TURN_MODEL)
     audio_lead_s: float = field(
         default=SessionLimits.prebuffer_s, metadata=option("how far audio is sent ahead of its time", least=0, most=10)
     )

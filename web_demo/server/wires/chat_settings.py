@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from web_demo.audio.patience import EAGERNESS
 from web_demo.audio.vad import PADDING_S, VadRules
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
-from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import SessionOptions
 
 MAX_SYSTEM_PROMPT = 8_000  # characters

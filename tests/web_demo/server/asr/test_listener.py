@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.speech import Loudness
+from web_demo.audio.end_of_turn import CONTEXT_S
+from web_demo.audio.patience import patient
 from web_demo.audio.samples import SPEECH_RATE, Samples
 from web_demo.audio.vad import PADDING_S, TurnDetector, VadRules
 from web_demo.server.asr.listener import PARTIAL_EVERY_S, Began, Listener, Noticed, Utterance
@@ -128,3 +130,18 @@ def test_a_listener_that_comes_later_counts_from_the_start_of_the_stream():
     began, *_ = listener.feed(stream(1.0, 1.0, 1.0))
     assert isinstance(began, Began)
     assert began.start_s == pytest.approx(4.0, abs=0.1)
+
+
+def test_at_each_pause_somebody_may_say_how_long_it_is_waited_out():
+    waits, asked = iter([1.2, None, None, 0.2]), []
+
+    def patience(samples: Samples) -> float | None:
+        asked.append(len(samples) / SPEECH_RATE)
+        return next(waits)
+
+    listener = Listener(30.0, TurnDetector(patient(VadRules()), Loudness()), patience=patience)
+    noticed = listener.feed(stream(1.0, 1.0, 0.9, 9.0, 0.4, 1.0, 1.0, 1.0, 0.3))
+    first, second = [found for found in noticed if isinstance(found, Utterance) and found.final]
+    assert first.end_s == pytest.approx(13.3 + 0.6, abs=0.1)  # the 0.9 s were waited out
+    assert second.end_s == pytest.approx(15.3 + 0.2, abs=0.1)
+    assert asked == [pytest.approx(1.5, abs=0.2), CONTEXT_S, CONTEXT_S, pytest.approx(1.5, abs=0.2)]

@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from tests.speech import Loudness
 from web_demo.audio.end_of_turn import EndModel
+from web_demo.audio.patience import EndOfTurn
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE, DecodedAudio, EncodedAudio, Samples, TooMuchSound, from_int16
 from web_demo.audio.vad import VadRules
 from web_demo.detokenizer.messages import Ready
 from web_demo.engines.base import Heard, SpeechCodes, SpeechText, TextDelta, ToolCall, ToolResult
 from web_demo.engines.fakes import SAMPLES_PER_CHARACTER, SAMPLES_PER_CODE, ScriptedS2s
 from web_demo.errors import EngineFailed
-from web_demo.server.conversation.end_of_turn import EndOfTurn
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,

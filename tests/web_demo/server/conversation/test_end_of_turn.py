@@ -13,9 +13,9 @@ from tests.web_demo.server.conversation.talk import HANDS_FREE, Talk, call, say,
 from tests.web_demo.server.conversation.test_hands_free import edges, speak_live, spoken_s
 from tests.web_demo.server.conversation.virtual_time import run
 from web_demo.audio.end_of_turn import CONTEXT_S
+from web_demo.audio.patience import EAGERNESS, PAUSE_S, EndOfTurn
 from web_demo.audio.samples import SPEECH_RATE, Samples
 from web_demo.server.conversation.answers import CANCEL_DEADLINE_S
-from web_demo.server.conversation.end_of_turn import EAGERNESS, PAUSE_S, EndOfTurn
 from web_demo.server.conversation.events import (
     AnswerBegan,
     Interrupted,

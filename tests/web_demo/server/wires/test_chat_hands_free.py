@@ -9,9 +9,9 @@ import sphn
 from tests.speech import recording
 from tests.talk import LONG, s2s, say, serving, talking, tone
 from web_demo.audio.end_of_turn import find, installed
+from web_demo.audio.patience import EndOfTurn
 from web_demo.audio.samples import SPEECH_RATE, Audio, silence
 from web_demo.engines.fakes import ScriptedS2s
-from web_demo.server.conversation.end_of_turn import EndOfTurn
 
 VAD = {"turn_detection": {"type": "server_vad", "silence_duration_ms": 300}, "events": True}
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from web_demo.audio.patience import EAGERNESS
 from web_demo.audio.vad import VadRules
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
-from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.wires.chat_settings import (
     MAX_SYSTEM_PROMPT,

@@ -22,6 +22,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from utils.bucket import TokenBucket
 from utils.channel import ChannelClosed
 from utils.threads import off_loop
+from web_demo.audio.patience import EAGERNESS, patient
 from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.audio.vad import TurnDetector
@@ -30,6 +31,7 @@ from web_demo.errors import InvalidRequest, ServiceError
 from web_demo.server.asr.hearing import MAX_WAIT_S, SLICE_S, Hearing, Recognition, end_on_shutdown
 from web_demo.server.asr.listener import Began, Listener, Noticed, Utterance
 from web_demo.server.asr.realtime.growing import GrowingText
+from web_demo.server.asr.realtime.meaning import StreamPatience
 from web_demo.server.asr.service import SERVICE, AsrService
 from web_demo.server.asr.transcriber import TranscriptionOptions
 from web_demo.server.common.access import subprotocols
@@ -219,10 +221,21 @@ class TranscriptionSession:
         detection = self._input.turn_detection
         if detection is None:
             return Committing(start)
-        detector = TurnDetector(detection.rules)
+        model = self._service.end_of_turn if detection.type == "semantic_vad" else None
+        if model is None:
+            detector, patience = TurnDetector(detection.rules), None
+        else:
+            detector = TurnDetector(patient(detection.rules))
+            patience = StreamPatience(model, EAGERNESS[detection.eagerness], lambda: self._hearing.received_s)
         engine = self._service.engine
-        partials = bool(engine.capabilities.partials)
-        return Listener(engine.max_segment_s, detector, padding_s=detection.prefix_s, start=start, partials=partials)
+        return Listener(
+            engine.max_segment_s,
+            detector,
+            padding_s=detection.prefix_s,
+            start=start,
+            partials=bool(engine.capabilities.partials),
+            patience=patience,
+        )
 
     async def _append(self, asked: ClientEvent) -> None:
         await self._hearing.wait(self._socket)

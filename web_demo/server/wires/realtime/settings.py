@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from web_demo.audio.patience import EAGERNESS
 from web_demo.audio.vad import PADDING_S
 from web_demo.server.common.realtime.events import new_id
 from web_demo.server.common.realtime.fields import EventError, Fields
@@ -19,7 +20,6 @@ from web_demo.server.common.realtime.session import (
     audio_output,
     updated,
 )
-from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import AnswerOptions, SessionOptions
 from web_demo.server.wires.chat_settings import language_of
 from web_demo.server.wires.realtime.items import Json

@@ -2,8 +2,8 @@
 
 import pytest
 
+from web_demo.audio.patience import EAGERNESS
 from web_demo.server.common.realtime.fields import EventError, Fields
-from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import AnswerOptions
 from web_demo.server.wires.realtime.settings import Settings, begun
 

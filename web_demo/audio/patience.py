@@ -9,10 +9,11 @@ import logging
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from web_demo.audio.end_of_turn import EndModel
 from web_demo.audio.samples import Samples
+from web_demo.audio.vad import FRAME_S, VadRules
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,12 @@ class Patience:
         return Wait(end_s, end_s if probability >= self.sure else max(end_s, self.heard_s))
 
 
+def patient(rules: VadRules) -> VadRules:
+    """Of a detector whose pauses are judged: it also notices them, before the timer ends anything."""
+    pause_s = PAUSE_S - FRAME_S  # so that the frame which makes it whole can end the turn
+    return replace(rules, pause_s=pause_s, min_silence_s=max(rules.min_silence_s, PAUSE_S))
+
+
 NEVER = math.inf
 
 # As OpenAI's Realtime API names them; its "auto" is "medium".
@@ -80,6 +87,17 @@ class EndOfTurn:
             log.error("the model for the end of turns failed: the timer decides", exc_info=error)
             return None
         return answer.result()
+
+    def judge(self, samples: Samples) -> float | None:
+        """The same for a thread that has nothing else to do."""
+        answer = self._threads.submit(self._model.probability, samples)
+        try:
+            return answer.result(self._deadline_s)
+        except TimeoutError:
+            answer.cancel()
+        except Exception:  # whatever a model raises
+            log.exception("the model for the end of turns failed: the timer decides")
+        return None
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
