@@ -7,6 +7,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source scripts/operations/environment.sh
 
 readonly VENV=.venv-test
+
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    cat <<'HELP'
+usage: ./tests/tools/test_archive.sh [PYTEST ARGUMENT …]
+
+Makes .venv-test if there is none, with Ray, and runs the tests that kill actors, drivers and nodes, and the one of 300 recordings.
+HELP
+    exit 0
+fi
+
 make_venv "$VENV"
 install_requirements "$VENV" requirements-dev.txt requirements-nodeps.txt requirements-models.txt requirements-archive.txt pyproject.toml
 export OMP_NUM_THREADS=1 ARCHIVE_TESTS=1

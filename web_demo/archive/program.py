@@ -14,7 +14,7 @@ from web_demo.archive.run import OutputLost, Run, told
 from web_demo.archive.runners.base import Runner
 from web_demo.archive.runners.local import LocalRunner
 from web_demo.archive.stages import Stages
-from web_demo.errors import InvalidRequest, SetupError
+from web_demo.errors import InvalidRequest, ServiceError, SetupError
 from web_demo.server.common.settings import configure_logging
 
 OK, SOME_FAILED, LOST, WRONG, STOPPED = 0, 1, 3, 2, 130
@@ -50,7 +50,7 @@ def main_of(
     args: argparse.Namespace, make: Callable[[], Stages], suffixes: Collection[str], kind: str, rows: bool
 ) -> int:
     """Runs what a command line asks for, and says how it went. Returns the exit status: 0 all is done, 1 some entries failed,
-    2 it cannot be done as asked, 3 the output is full or gone, 130 stopped by Ctrl-C."""
+    2 it cannot be done as asked, 3 the output is full or gone, or the engines are, 130 stopped by Ctrl-C."""
     configure_logging(args.log_level)
     try:
         stages = make()
@@ -59,6 +59,9 @@ def main_of(
     except (SetupError, InvalidRequest) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
+    except ServiceError as error:  # of all work, not of one entry
+        print(f"error: {error}. What is done is done: the same command goes on with the rest", file=sys.stderr)
+        return LOST
     except OutputLost as error:
         print(f"error: {error}. What is done is done: the same command goes on when there is room", file=sys.stderr)
         return LOST

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.asr.cuts import Piece
 from web_demo.engines.base import AsrEngine, Transcript
 from web_demo.engines.choice import choose
-from web_demo.errors import InvalidRequest, ServiceError, SetupError
+from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
 from web_demo.media.decoders import Decoders, Decoding
 from web_demo.server.asr.formats import language_label, srt, transcribe_json, vtt, warning
 from web_demo.server.asr.metrics import AsrMetrics
@@ -136,31 +136,44 @@ class Recordings:
             yield batch
 
     async def _parts(self, task: Task) -> AsyncGenerator[Part | Ended | Failed, None]:
-        number, columns = task.number, task.entry.columns
+        """When its decoder was lost, a recording is read once more from its beginning: its parts get the same numbers."""
+        for again in (True, False):
+            try:
+                async with aclosing(self._read(task)) as items:
+                    async for item in items:
+                        yield item
+                return
+            except Unavailable as error:
+                if not again:
+                    yield Failed(task.number, error.message)
+            except (ServiceError, SetupError, OSError, ImportError) as error:
+                yield Failed(task.number, reason(error))
+                return
+
+    async def _read(self, task: Task) -> AsyncGenerator[Part | Ended, None]:
+        columns, count = task.entry.columns, 0
         asked = _text(columns.get("language"))
-        count = 0
-        try:
-            options = self._plan.options(asked, _text(columns.get("hotwords")))
-            async with self._sound(task.entry.place) as sound, aclosing(self._cut(sound)) as cut:
-                async for pieces in cut:
-                    for piece in pieces:
-                        yield _part(number, count, piece, options)
-                        count += 1
-        except (ServiceError, OSError, ImportError) as error:
-            yield Failed(number, reason(error))
-            return
-        except SetupError as error:
-            yield Failed(number, str(error))
-            return
+        options = self._plan.options(asked, _text(columns.get("hotwords")))
+        async with self._sound(task.entry.place) as sound, aclosing(self._cut(sound)) as cut:
+            async for pieces in cut:
+                for piece in pieces:
+                    yield _part(task.number, count, piece, options)
+                    count += 1
         heard = Heard(sound.seconds, (*sound.warnings, *sound.remarks), asked or self._plan.language)
-        yield Ended(number, count, heard)
+        yield Ended(task.number, count, heard)
 
     @asynccontextmanager
     async def _sound(self, place: str) -> AsyncIterator[Decoding]:
-        with ExitStack() as closing:
+        async with AsyncExitStack() as closing:
             file, size = await off_loop(closing.enter_context, stores.opened(place))
-            async with self._decoders.decoding(file, size, max_s=self._plan.settings.max_audio_s) as sound:
-                yield sound
+            while True:
+                decoding = self._decoders.decoding(file, size, max_s=self._plan.settings.max_audio_s)
+                try:
+                    sound = await closing.enter_async_context(decoding)
+                    break
+                except Busy:  # large files of this process take all the memory for decoding: here, who waits has time
+                    continue
+            yield sound
 
     def _cut(self, sound: Decoding) -> AsyncGenerator[list[Piece], None]:
         return cut_up(sound.blocks(), self._plan.max_segment_s)

@@ -98,14 +98,7 @@ async def test_two_nodes_give_what_one_gives(tmp_path: Path, monkeypatch: pytest
 async def test_a_driver_that_is_killed_leaves_whole_results_and_no_process(tmp_path: Path):
     source = texts(tmp_path / "in", {f"{n:03}.txt": f"a {n}\n[slow] {n}" for n in range(60)})
     output = tmp_path / "out"
-    program = (
-        "import asyncio, sys; from tests.web_demo.archive.test_cluster import over_ray; "
-        "from tests.web_demo.archive.fakes import Capitals; "
-        "asyncio.run(over_ray(sys.argv[1], sys.argv[2], stages=Capitals(batch_s=1.0, slow_s=0.2)))"
-    )
-    driver = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", program, source, str(output)), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    driver = await start(source, output)
     await asyncio.to_thread(until, lambda: len(results(output)) >= 5, 120)
     driver.send_signal(signal.SIGKILL)
     await driver.wait()
@@ -116,6 +109,30 @@ async def test_a_driver_that_is_killed_leaves_whole_results_and_no_process(tmp_p
     summary = await over_ray(source, str(output), stages=Capitals(slow_s=0.0))
     assert summary.done + summary.before == 60
     assert len(results(output)) == len(rows(output)) == 60
+
+
+@whole
+async def test_ctrl_c_on_ray_finishes_what_is_in_work(tmp_path: Path):
+    source = texts(tmp_path / "in", {f"{n:03}.txt": f"[slow] {n}" for n in range(200)})
+    output = tmp_path / "out"
+    driver = await start(source, output)
+    await asyncio.to_thread(until, lambda: len(results(output)) >= 2, 120)
+    driver.send_signal(signal.SIGINT)
+    assert await driver.wait() == 0
+    done = len(results(output))
+    assert 2 <= done < 200
+    assert len(rows(output)) == done
+
+
+async def start(source: str, output: Path) -> asyncio.subprocess.Process:
+    program = (
+        "import asyncio, sys; from tests.web_demo.archive.test_cluster import over_ray; "
+        "from tests.web_demo.archive.fakes import Capitals; "
+        "asyncio.run(over_ray(sys.argv[1], sys.argv[2], stages=Capitals(batch_s=1.0, slow_s=0.2)))"
+    )
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, source, str(output)), cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
 
 
 @whole

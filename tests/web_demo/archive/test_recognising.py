@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.web_demo.archive.test_run import rows
+from tests.web_demo.archive.test_run import children_of, rows
 from tests.web_demo.server.asr.helpers import SPEECH, ScriptedAsr, form, serving, speech
 from web_demo.archive.listing import RECORDINGS, listed
 from web_demo.archive.recognising import Recognition
@@ -121,6 +122,34 @@ async def test_bad_recordings_fail_with_the_reason_that_the_service_gives(record
             response = await client.post("/api/transcribe", data=form((recordings / name).read_bytes()))
             assert made[name] == Failed(made[name].number, (await response.json())["error"]["message"])  # type: ignore[union-attr]
     assert isinstance(made["short.wav"], Written)
+
+
+async def test_decoders_that_are_killed_cost_no_recording(recordings: Path):
+    (recordings / "long.wav").write_bytes(to_wav(speech(30, 1.0)))
+    stages = plan(batch_s=10.0)
+    splitter = stages.splitter()
+    (entry,) = listed([str(recordings / "long.wav")], RECORDINGS).entries
+    task = Task(0, entry, "long")
+    parts: dict[int, bytes] = {}
+    ended = killed = came = 0
+    async for batch in splitter.split([task]):
+        if not parts:
+            for pid in children_of(os.getpid()):
+                if b"web_demo.media.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes():  # noqa: ASYNC240
+                    for lost in (pid, *children_of(int(pid))):
+                        os.kill(int(lost), signal.SIGKILL)
+                        killed += 1
+        for item in batch:
+            assert not isinstance(item, Failed)
+            if isinstance(item, Part):
+                came += 1
+                assert parts.setdefault(item.index, item.work.pcm) == item.work.pcm  # the same, if it comes again
+            else:
+                ended = item.parts
+    await splitter.close()
+    assert killed == 2  # it, and the decoder that it had forked
+    assert list(parts) == list(range(ended))
+    assert came > ended
 
 
 async def test_a_manifest_says_the_language_of_each_and_a_wrong_one_is_that_rows_failure(recordings: Path):
