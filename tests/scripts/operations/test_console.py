@@ -52,7 +52,7 @@ def test_a_pipe_of_its_own_that_breaks_is_an_error_as_ever() -> None:
         ("scripts/doctor.py", "--no-turn"),
         ("scripts/test_deployment.py", "--port", "9", "--asr-port", "9", "--tts-port", "9"),
         ("scripts/auto_deploy.py", "--dry-run", "root@box"),
-        ("scripts/say_as.py", "twelve"),
+        ("-m", "scripts.operations.transcribe_openai", "--help"),
     ],
     ids=lambda words: " ".join(words),
 )

@@ -384,7 +384,7 @@ def test_only_brings_the_service_that_is_not_started_by_itself(capsys: pytest.Ca
     assert manager.main(["start", "--only", "asr", "--with-tts", "--dry-run"]) == 2
 
 
-SCRIPTS = "start_services start_vllm_services stop_services verify_deployment download_models full_setup make_cert test_clients"
+SCRIPTS = "start_services start_vllm_services stop_services verify_deployment download_models full_setup make_cert"
 
 
 @pytest.mark.parametrize("name", SCRIPTS.split())
