@@ -36,9 +36,11 @@ for argument in "$@"; do
         --with-cosyvoice) cosyvoice=1 ;;
         --no-system-packages) system=0 ;;
         --no-doctor) doctor=0 ;;
-        *) usage >&2 && fail "unknown argument: $argument" ;;
+        *) usage >&2 && printf 'error: unknown argument: %s\n' "$argument" >&2 && exit 2 ;;
     esac
 done
+
+[[ -w . ]] || fail "$PWD cannot be written by this user, and the environment is made in it: work in a copy that you own"
 
 # What is missing of: git, ffmpeg, curl, and Python's venv module.
 install_system_packages() {

@@ -22,7 +22,10 @@ command -v openssl >/dev/null || { echo 'openssl is missing: install the package
 readonly FOLDER=run/tls
 names=()
 add() {
-    if [[ $1 == *[!A-Za-z0-9.:-]* || -z $1 ]]; then
+    if [[ $1 == -* ]]; then
+        printf 'usage: ./scripts/make_cert.sh [NAME_OR_ADDRESS …]\nnot an option: %q (--help tells more)\n' "$1" >&2
+        exit 2
+    elif [[ $1 == *[!A-Za-z0-9.:-]* || -z $1 ]]; then
         printf 'not a host name or an address: %q\n' "$1" >&2
         exit 2
     elif [[ $1 == *:* || $1 =~ ^[0-9]+(\.[0-9]+){3}$ ]]; then

@@ -330,7 +330,8 @@ class Target:
 
 
 def targets(args: argparse.Namespace, environment: Mapping[str, str]) -> list[Target]:
-    """Raises UsageError."""
+    """Those that `args` choose; it gets the certificate that S2S_ARGS name. Raises UsageError."""
+    args.ca = args.ca or (None if args.url else services.argument(S2S, "--ssl-cert", environment))
     chosen = args.only or [service.name for service in (S2S, ASR, TTS)]
     found = []
     for service in (S2S, ASR, TTS):
@@ -416,7 +417,6 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     try:
         chosen = targets(args, os.environ)
-        args.ca = args.ca or (None if args.url else services.argument(S2S, "--ssl-cert", os.environ))
         trusted(args)
     except (services.UsageError, OSError) as error:
         print(f"test_deployment: {error}", file=sys.stderr)

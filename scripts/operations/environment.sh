@@ -159,7 +159,7 @@ start_with() {
     shift
     for argument in "$@"; do
         case $argument in
-            -h | --help | --dry-run) install=0 ;;
+            -h | --help | --dry-run | --gpus | --gpus=*) install=0 ;;
             --models) models=1 ;;
         esac
     done

@@ -1,4 +1,4 @@
-"""The Chinese document: its commands are run, or their options looked up, and its paths exist. The README's options too."""
+"""The Chinese documents: commands are run, or their options looked up, and paths exist. The README's options too."""
 
 import json
 import re
@@ -29,8 +29,34 @@ def script_lines() -> list[str]:
 
 
 def readme_lines() -> list[str]:
-    lines = re.findall(r"^    (.*\./scripts/.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
-    return [line.partition("#")[0].strip() for line in lines]
+    text = "".join((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh.md"))
+    lines = re.findall(r"^    (.*\./scripts/.*)$", text, re.MULTILINE)
+    return list(dict.fromkeys(line.partition("#")[0].strip() for line in lines))
+
+
+def commands_of(text: str) -> set[str]:
+    """Indented lines, without what a comment says of them."""
+    return {line.partition("  #")[0].strip() for line in re.findall(r"^    (\S.*)$", text, re.MULTILINE)}
+
+
+def test_the_chinese_readme_says_nothing_to_type_that_the_other_does_not() -> None:
+    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh.md"))
+    assert commands_of(chinese) - {line.partition("   ")[0] for line in commands_of(english)} == set()
+    assert len(commands_of(chinese)) >= 8
+    for text, other in ((english, "README.zh.md"), (chinese, "README.md")):
+        assert f"]({other})" in text
+    ports = [re.findall(r"^\| \*\*(\w+)\*\* \| (\d+) \|", text, re.MULTILINE) for text in (english, chinese)]
+    assert ports[0] == ports[1] == [(service.prefix, str(service.port)) for service in (S2S, ASR, TTS)]
+    paths = set(re.findall(r"/(?:api|v1)/[\w/]+", chinese))
+    assert paths
+    assert paths <= set(re.findall(r"/(?:api|v1)/[\w/]+", english))
+
+
+def test_every_file_that_the_chinese_readme_names_exists() -> None:
+    text = (ROOT / "README.zh.md").read_text("utf-8")
+    named = re.findall(r"\]\(([^)h][^)]*)\)", text) + re.findall(r"(?:\./|\s)(scripts/[\w./]*\w)", text)
+    assert len(named) > 8
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def example(name: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from scripts import test_deployment as script
-from tests.talk import s2s, serving, tone
+from tests.talk import Server, s2s, serving, tone, until
 from tests.tls import certificate
 from web_demo.audio.samples import Audio, from_wav, silence, to_wav
 from web_demo.engines.base import Heard, SpeechText, TextDelta, TurnRequest
@@ -45,14 +45,14 @@ def rows_of(table: str) -> list[str]:
     return [line.replace("first text", "first-text").replace("first audio", "first-audio") for line in lines]
 
 
-async def run(*arguments: object, key: str = "", **environment: str) -> Run:
+async def run(*arguments: object) -> Run:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(ROOT / "scripts" / "test_deployment.py"),
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, API_KEY_VARIABLE: key, **environment},
+        env={**os.environ, API_KEY_VARIABLE: ""},
     )
     try:
         output, errors = await asyncio.wait_for(process.communicate(), 60.0)
@@ -63,6 +63,14 @@ async def run(*arguments: object, key: str = "", **environment: str) -> Run:
     assert process.returncode is not None
     assert b"Traceback" not in errors, errors.decode()
     return Run(process.returncode, output.decode(), errors.decode())
+
+
+async def tried(capsys: pytest.CaptureFixture[str], *arguments: object, **environment: str) -> Run:
+    """As `run`, in this process."""
+    args = script.parse([str(argument) for argument in arguments])
+    chosen = script.targets(args, environment)
+    good = await script.run_all(args, tone(0.3), chosen)
+    return Run(0 if good else 1, capsys.readouterr().out, "")
 
 
 @pytest.fixture
@@ -118,13 +126,6 @@ async def test_a_port_where_nothing_listens_is_said_and_fails(nobody):
     assert "start_services.sh" in result.output
 
 
-@pytest.fixture
-def short(tmp_path) -> Path:
-    path = tmp_path / "short.wav"
-    path.write_bytes(to_wav(tone(0.3)))
-    return path
-
-
 @pytest.mark.parametrize(
     ("script_of", "said"),
     [
@@ -133,19 +134,19 @@ def short(tmp_path) -> Path:
     ],
     ids=["error", "no audio"],
 )
-async def test_an_answer_that_is_none_fails_and_says_why(nobody, short, script_of: Callable, said):
+async def test_an_answer_that_is_none_fails_and_says_why(nobody, capsys, script_of: Callable, said):
     async with serving(s2s(ScriptedS2s(script_of))) as server:
-        result = await run(*alone(server.port, nobody), "--audio", short)
+        result = await tried(capsys, *alone(server.port, nobody))
     assert result.status == 1
     assert said in result.row("outcome")
 
 
-async def test_the_api_key_is_sent_and_a_missing_one_is_explained(nobody, short):
+async def test_the_api_key_is_sent_and_a_missing_one_is_explained(nobody, capsys):
     async with serving(s2s(ScriptedS2s(answer), api_key="sesame")) as server:
-        arguments = (*alone(server.port, nobody), "--audio", short)
-        assert (await run(*arguments, "--api-key", "sesame")).status == 0
-        assert (await run(*arguments, key="sesame")).status == 0
-        refused = await run(*arguments)
+        arguments = alone(server.port, nobody)
+        assert (await tried(capsys, *arguments, "--api-key", "sesame")).status == 0
+        assert (await tried(capsys, *arguments, **{API_KEY_VARIABLE: "sesame"})).status == 0
+        refused = await tried(capsys, *arguments)
     assert refused.status == 1
     assert "--api-key" in refused.row("outcome")
 
@@ -188,15 +189,15 @@ async def service(path: str, reply: object, *, health: int = 200) -> AsyncIterat
         await runner.cleanup()
 
 
-async def run_with(port: int, nobody: int, short: Path, *, asr: int = 0, tts: int = 0) -> Run:
-    return await run("--port", port, "--asr-port", asr or nobody, "--tts-port", tts or nobody, "--audio", short)
+async def tried_with(capsys: pytest.CaptureFixture[str], port: int, nobody: int, *, asr: int = 0, tts: int = 0) -> Run:
+    return await tried(capsys, "--port", port, "--asr-port", asr or nobody, "--tts-port", tts or nobody)
 
 
 def wav(audio: Audio) -> str:
     return base64.b64encode(to_wav(audio)).decode()
 
 
-async def test_asr_and_tts_are_tried_where_they_run(nobody, short):
+async def test_asr_and_tts_are_tried_where_they_run(nobody, capsys):
     heard = {"text": "go forward", "language": "英文", "success": True}
     spoken = {"audio": wav(tone(1.5)), "sample_rate": 24_000, "duration": 1.5, "success": True}
     async with (
@@ -204,7 +205,7 @@ async def test_asr_and_tts_are_tried_where_they_run(nobody, short):
         service("/api/transcribe", heard) as (asr, transcribed),
         service("/api/synthesize", spoken) as (tts, synthesized),
     ):
-        result = await run_with(server.port, nobody, short, asr=asr, tts=tts)
+        result = await tried_with(capsys, server.port, nobody, asr=asr, tts=tts)
     assert result.status == 0, result.output + result.errors
     assert result.row("text", "ASR") == "go forward"
     assert result.row("audio", "TTS") == "1.50 s at 24000 Hz"
@@ -222,12 +223,12 @@ async def test_asr_and_tts_are_tried_where_they_run(nobody, short):
     ],
     ids=["empty", "error", "no object", "loading"],
 )
-async def test_an_asr_service_that_runs_and_does_not_work_is_a_failure(nobody, short, reply, health, said):
+async def test_an_asr_service_that_runs_and_does_not_work_is_a_failure(nobody, capsys, reply, health, said):
     async with (
         serving(s2s(ScriptedS2s(answer))) as server,
         service("/api/transcribe", reply, health=health) as (asr, _),
     ):
-        result = await run_with(server.port, nobody, short, asr=asr)
+        result = await tried_with(capsys, server.port, nobody, asr=asr)
     assert result.status == 1
     assert result.row("outcome") == "ok"
     assert said in result.row("outcome", "ASR")
@@ -242,9 +243,9 @@ async def test_an_asr_service_that_runs_and_does_not_work_is_a_failure(nobody, s
     ],
     ids=["silent", "no wav", "nothing"],
 )
-async def test_a_tts_service_that_runs_and_does_not_speak_is_a_failure(nobody, short, reply, said):
+async def test_a_tts_service_that_runs_and_does_not_speak_is_a_failure(nobody, capsys, reply, said):
     async with serving(s2s(ScriptedS2s(answer))) as server, service("/api/synthesize", reply) as (tts, _):
-        result = await run_with(server.port, nobody, short, tts=tts)
+        result = await tried_with(capsys, server.port, nobody, tts=tts)
     assert result.status == 1
     assert said in result.row("outcome", "TTS")
 
@@ -252,74 +253,77 @@ async def test_a_tts_service_that_runs_and_does_not_speak_is_a_failure(nobody, s
 # --- where the services are ---
 
 
-async def test_ports_and_keys_of_the_environment_are_those_of_the_start_script(nobody, short):
+async def test_ports_and_keys_of_the_environment_are_those_of_the_start_script(nobody, capsys):
     async with serving(s2s(ScriptedS2s(answer), api_key="sesame")) as server:
         where = {"S2S_PORT": str(server.port), "ASR_PORT": str(nobody), "TTS_PORT": str(nobody)}
         own_key = {**where, "S2S_ARGS": "--max-sessions 8 --api-key=sesame"}
-        assert (await run("--audio", short, **own_key)).status == 0
-    result = await run("--audio", short, **{**where, "S2S_PORT": "http"})
-    assert result.status == 2
-    assert "S2S_PORT must be a port" in result.errors
+        assert (await tried(capsys, **own_key)).status == 0
+        assert (await tried(capsys, **where, **{API_KEY_VARIABLE: "sesame"})).status == 0
+        assert "wants an API key" in (await tried(capsys, **where)).row("outcome")
 
 
-async def test_a_service_that_is_named_must_run_and_the_others_are_left_alone(nobody, short):
-    result = await run("--only", "asr", "--asr-port", nobody, "--audio", short)
+def test_a_port_of_the_environment_that_is_none_is_a_usage_error(monkeypatch, capsys):
+    monkeypatch.setenv("S2S_PORT", "http")
+    assert script.main([]) == 2
+    assert "S2S_PORT must be a port" in capsys.readouterr().err
+
+
+async def test_a_service_that_is_named_must_run_and_the_others_are_left_alone(nobody, capsys):
+    result = await tried(capsys, "--only", "asr", "--asr-port", nobody)
     assert result.status == 1
     assert result.output.count("outcome") == 1
     assert "nothing answers" in result.row("outcome", "ASR")
 
 
-async def test_one_address_reaches_all_three_as_the_page_does(nobody, short):
+async def test_one_address_reaches_all_three_as_the_page_does(nobody, capsys):
     heard = {"text": "go forward", "language": "en", "success": True}
-    async with (
-        service("/api/transcribe", heard) as (asr, transcribed),
-        serving(
-            s2s(
-                ScriptedS2s(answer),
-                api_key="sesame",
-                asr_url=f"http://127.0.0.1:{asr}",
-                tts_url=f"http://127.0.0.1:{nobody}",
-            )
-        ) as server,
-    ):
-        url = f"http://127.0.0.1:{server.port}/"
-        result = await run("--url", url, "--audio", short, key="sesame")
-        refused = await run("--url", url, "--audio", short, "--only", "asr")
-    assert result.status == 0, result.output + result.errors
+    nowhere = f"http://127.0.0.1:{nobody}"
+    async with service("/api/transcribe", heard) as (asr, transcribed):
+        app = s2s(ScriptedS2s(answer), api_key="sesame", asr_url=f"http://127.0.0.1:{asr}", tts_url=nowhere)
+        async with serving(app) as server:
+            url = f"http://127.0.0.1:{server.port}/"
+            result = await tried(capsys, "--url", url, **{API_KEY_VARIABLE: "sesame"})
+            refused = await tried(capsys, "--url", url, "--only", "asr")
+    assert result.status == 0, result.output
     assert (result.row("text", "ASR"), len(transcribed)) == ("go forward", 1)
     assert result.row("outcome", "TTS") == "not running, left out"
     assert "wants an API key" in refused.row("outcome", "ASR")
 
 
-async def test_https_is_spoken_with_the_certificate_that_is_trusted(nobody, short, tmp_path):
+async def test_https_is_spoken_with_the_certificate_that_is_trusted(capsys, tmp_path):
     cert, key = certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
-    runner = web.AppRunner(s2s(ScriptedS2s(answer)))
+    app = s2s(ScriptedS2s(answer))
+    runner = web.AppRunner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        port = runner.addresses[0][1]
+        server = Server(app, runner)
+        await until(lambda: server.service.health.state()[0] == "healthy")
+        port = server.port
         url = f"127.0.0.1:{port}"
-        common = ("--only", "s2s", "--audio", short)
-        results = await asyncio.gather(
-            run(*common, "--url", f"https://{url}", "--ca", cert),
-            run(*common, "--url", f"https://{url}", "--insecure"),
-            run(*common, S2S_PORT=str(port), S2S_ARGS=f"--ssl-cert {cert} --ssl-key {key}"),
-            run(*common, "--url", f"https://{url}"),
-            run(*common, "--url", f"http://{url}"),
-        )
+        for known in (("--ca", cert), ("--insecure",)):
+            assert (await tried(capsys, "--only", "s2s", "--url", f"https://{url}", *known)).status == 0
+        own = {"S2S_PORT": str(port), "S2S_ARGS": f"--ssl-cert {cert} --ssl-key {key}"}
+        assert (await tried(capsys, "--only", "s2s", **own)).status == 0
+        stranger = await tried(capsys, "--only", "s2s", "--url", f"https://{url}")
+        plain = await tried(capsys, "--only", "s2s", "--url", f"http://{url}")
     finally:
         await runner.cleanup()
-    assert [result.status for result in results] == [0, 0, 0, 1, 1], [result.output for result in results]
-    assert "--ca FILE names one to trust" in results[3].output
-    assert "does it serve https" in results[4].output
-    assert (await run("--ca", ROOT / "LICENSE", "--only", "s2s")).status == 2
+    assert "--ca FILE names one to trust" in stranger.row("outcome")
+    assert "does it serve https" in plain.row("outcome")
+
+
+def test_a_file_that_is_no_certificate_is_a_usage_error():
+    assert script.main(["--ca", str(ROOT / "LICENSE"), "--only", "s2s"]) == 2
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8002", "ws://127.0.0.1:8002", "http://", "http://a/?b"])
-async def test_what_is_no_address_is_a_usage_error(url):
-    assert "an address is http://HOST:PORT" in (await run("--url", url)).errors
+def test_what_is_no_address_is_a_usage_error(url, capsys):
+    with pytest.raises(SystemExit):
+        script.main(["--url", url])
+    assert "an address is http://HOST:PORT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["cards_001", "librivox_0880"])

@@ -7,7 +7,7 @@ source scripts/operations/environment.sh
 
 readonly VENV=.venv-clients
 
-if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+usage() {
     cat <<'HELP'
 usage: ./tests/tools/test_clients.sh [--only PROGRAM,…] [--verbose]
 
@@ -15,8 +15,15 @@ Makes .venv for the services and .venv-clients with the clients in Python (about
 where Node.js 20 or newer is. Then it starts the services on free ports, lets each program of tests/clients try what its client
 can do, and prints a table of clients and features. The status is 0 when everything worked.
 HELP
-    exit 0
-fi
+}
+
+for argument in "$@"; do
+    case $argument in
+        -h | --help) usage && exit 0 ;;
+        --only | --only=* | --verbose | [!-]*) ;; # tests.clients.run reads them
+        *) usage >&2 && printf 'error: unknown argument: %s\n' "$argument" >&2 && exit 2 ;;
+    esac
+done
 
 make_venv .venv
 install_requirements .venv requirements.txt requirements-nodeps.txt pyproject.toml

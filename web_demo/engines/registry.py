@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from web_demo.detokenizer.backend import load
+from web_demo.engines.remedies import MODELS, get_packages
 from web_demo.errors import SetupError
 
 # kind -> name -> "module:factory". A factory takes the service's settings as one object and returns the engine.
@@ -46,5 +47,5 @@ def factory(kind: str, name: str) -> Callable[..., Any]:
             raise  # ours: a defect, not a missing package
         raise SetupError(
             f"the {kind} engine {name!r} needs the Python package {error.name!r}, which is not installed; "
-            "pip install -r requirements.txt (or requirements-models.txt, which has all of it)"
+            f"{get_packages('requirements.txt')} (or {MODELS}, which has all of it)"
         ) from error

@@ -385,6 +385,17 @@ def test_only_brings_the_service_that_is_not_started_by_itself(capsys: pytest.Ca
     assert manager.main(["start", "--only", "asr", "--with-tts", "--dry-run"]) == 2
 
 
+SCRIPTS = "start_services start_vllm_services stop_services verify_deployment download_models full_setup make_cert"
+
+
+@pytest.mark.parametrize("name", SCRIPTS.split())
+def test_a_script_shows_its_own_usage_for_wrong_words_and_does_nothing(name: str) -> None:
+    done = subprocess.run([ROOT / "scripts" / f"{name}.sh", "--nonsense"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"usage: ./scripts/{name}.sh" in done.stderr
+    assert "--nonsense" in done.stderr
+
+
 # --- before the installation ------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from web_demo.engines.asr.batching import BatchLimits, MicroBatcher
 from web_demo.engines.asr.hotwords import sanitised
 from web_demo.engines.asr.languages import MLT_NANO, NAMES, NANO
 from web_demo.engines.base import Capabilities, Segment, Transcript
+from web_demo.engines.remedies import get_packages, get_weights
 from web_demo.errors import DeviceLost, EngineFailed, InvalidRequest, ServiceError, SetupError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -40,9 +41,9 @@ def unavailable(settings: Any) -> str | None:
         return "no --model-path"
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
-        return f"{path} lacks {', '.join(missing)}"
+        return f"{path} lacks {', '.join(missing)}: {get_weights('asr')}"
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    return f"not installed: {', '.join(absent)} (requirements-models.txt)" if absent else None
+    return f"not installed: {', '.join(absent)}: {get_packages()}" if absent else None
 
 
 def create(settings: Any) -> FunAsr:

@@ -22,6 +22,7 @@ from web_demo.audio.samples import Samples, from_wav, to_wav
 from web_demo.children.gpus import one_gpu
 from web_demo.children.supervisor import Supervisor
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
+from web_demo.engines.remedies import get_weights
 from web_demo.engines.tts.cosyvoice_voices import (
     BUILT_IN,
     DEFAULT_VOICE,
@@ -268,7 +269,7 @@ def missing(model_path: Path | None, submodule: Path = SUBMODULE) -> str | None:
     if not any((submodule / "third_party" / "Matcha-TTS").glob("*")):
         return f"third_party/CosyVoice/third_party/Matcha-TTS is empty; get it with: {GET_PACKAGES}"
     if model_path is None or not (model_path / "cosyvoice3.yaml").is_file():
-        return f"there are no CosyVoice3 weights in {model_path}; get them with scripts/download_models.sh"
+        return f"there are no CosyVoice3 weights in {model_path}; get them with {get_weights('tts')}"
     return None
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from utils.threads import off_loop
 from web_demo.audio.samples import Samples, from_wav
 from web_demo.engines.base import Capabilities, SpeechRequest, VoicePrompt
+from web_demo.engines.remedies import get_packages, get_weights
 from web_demo.engines.tts.cosyvoice_voices import (
     BUILT_IN,
     LANGUAGES,
@@ -241,9 +242,9 @@ def _device(settings: Settings) -> str:
 def _missing(settings: Settings) -> str | None:
     """Why it cannot run here; looks at packages and files and loads nothing."""
     if settings.model_path is None or not (settings.model_path / "cosyvoice3.yaml").is_file():
-        return f"there are no weights in {settings.model_path} (scripts/download_models.sh)"
+        return f"there are no weights in {settings.model_path}: {get_weights('tts')}"
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    return f"the packages {', '.join(missing)} are not installed (requirements-models.txt)" if missing else None
+    return f"the packages {', '.join(missing)} are not installed: {get_packages()}" if missing else None
 
 
 def create(settings: Settings) -> CosyVoice3Engine:

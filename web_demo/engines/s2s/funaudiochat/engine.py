@@ -21,6 +21,7 @@ from utils.threads import off_loop
 from web_demo.audio.samples import Audio
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines.base import Capabilities, LimitReached, Step, TurnRequest
+from web_demo.engines.remedies import get_packages, get_weights
 from web_demo.engines.s2s.funaudiochat.frames import Reply, TextStream
 from web_demo.engines.s2s.funaudiochat.prompt import conversation, generation_settings
 from web_demo.engines.s2s.funaudiochat.tools import call_begun, may_be_tool_call, tool_calls, tool_settings
@@ -288,12 +289,12 @@ def _device(asked: str) -> str:
 def unavailable(settings: Settings) -> str | None:
     """Why this engine cannot run here, or None. On a CPU the 8B model is far from real time, so only when asked by name."""
     if settings.model_path is None or not (settings.model_path / "config.json").is_file():
-        return f"no weights at {settings.model_path}"
+        return f"no weights at {settings.model_path}: {get_weights('s2s')}"
     if not (settings.tts_model_path / "cosyvoice3.yaml").is_file():
-        return f"no weights of the detokenizer at {settings.tts_model_path}"
+        return f"no weights of the detokenizer at {settings.tts_model_path}: {get_weights('tts')}"
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        return f"the packages {', '.join(missing)} are not installed (requirements-models.txt)"
+        return f"the packages {', '.join(missing)} are not installed: {get_packages()}"
     if not _device(settings.device).startswith("cuda"):
         return "no CUDA device"
     return None

@@ -255,8 +255,12 @@ def settings(**changes: Any) -> Any:
 
 
 def test_without_weights_or_a_gpu_it_says_why_it_cannot_run(tmp_path: Path) -> None:
-    assert funaudiochat.unavailable(settings(model_path=tmp_path)) == f"no weights at {tmp_path}"
-    assert funaudiochat.unavailable(settings()) == "no weights of the detokenizer at tts"
+    assert funaudiochat.unavailable(settings(model_path=tmp_path)) == (
+        f"no weights at {tmp_path}: ./scripts/download_models.sh --only s2s"
+    )
+    assert funaudiochat.unavailable(settings()) == (
+        "no weights of the detokenizer at tts: ./scripts/download_models.sh --only tts"
+    )
     (tmp_path / "cosyvoice3.yaml").touch()
     assert funaudiochat.unavailable(settings(tts_model_path=tmp_path)) == "no CUDA device"
     assert funaudiochat.unavailable(settings(tts_model_path=tmp_path, device="cuda:0")) is None
