@@ -22,7 +22,8 @@ from pathlib import Path
 
 from packaging.markers import Marker
 
-from scripts.operations import console, gpus, pidfile, probe, services, stack, verify
+from scripts.operations import console, pidfile, probe, services, stack, verify
+from scripts.operations.layouts import gpus
 from scripts.operations.services import ASR, S2S, TTS, Launch, UsageError
 from scripts.operations.verify import NOTE, Finding
 from scripts.operations.weights import hub, laptop

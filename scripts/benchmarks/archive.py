@@ -28,7 +28,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from scripts.benchmarks.own_service import until_healthy
+from scripts.benchmarks.load.own_service import until_healthy
 from scripts.benchmarks.report import Report
 from web_demo.archive.listing import RECORDINGS, listed
 from web_demo.archive.recognising import Recognition

@@ -26,7 +26,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from scripts.benchmarks.own_service import until_healthy
+from scripts.benchmarks.load.own_service import until_healthy
 from scripts.benchmarks.report import Report, quantile_ms
 from web_demo.audio.samples import Audio, from_wav
 from web_demo.engines.asr import embedded

@@ -50,11 +50,11 @@ from typing import Any
 import aiohttp
 
 from scripts.benchmarks.load import fuzz, hostile_http, hostile_sound  # noqa: F401  # they put their attacks on the list
+from scripts.benchmarks.load.own_service import ROOT, until_healthy
 from scripts.benchmarks.load.scene import ATTACKS, FROM, Attack, Scene
 from scripts.benchmarks.load.stack import READY_S, STOP_S, OwnStack, ended
 from scripts.benchmarks.load.traffic import Guest
 from scripts.benchmarks.load.users import Refused, User, Wrong
-from scripts.benchmarks.own_service import ROOT, until_healthy
 from scripts.benchmarks.report import Report, quantile
 
 TIMES = 2.0  # of the quiet time

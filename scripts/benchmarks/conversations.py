@@ -38,7 +38,7 @@ from typing import Any
 
 import aiohttp
 
-from scripts.benchmarks.own_service import ROOT, resident_mb, until_healthy
+from scripts.benchmarks.load.own_service import ROOT, resident_mb, until_healthy
 from scripts.benchmarks.report import Report, quantile, quantile_ms
 from scripts.benchmarks.s2s import recorded_speech
 from web_demo.audio.opus import FRAME_S, OpusWriter

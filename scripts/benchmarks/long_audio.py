@@ -25,8 +25,8 @@ import av
 import numpy as np
 from aiohttp import web
 
-from scripts.benchmarks.backgrounds import level, music, noise
-from scripts.benchmarks.own_service import OwnService, serve, until_healthy
+from scripts.benchmarks.load.backgrounds import level, music, noise
+from scripts.benchmarks.load.own_service import OwnService, serve, until_healthy
 from scripts.benchmarks.report import Report
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_wav, to_int16
 from web_demo.engines.base import Capabilities, Transcript

@@ -37,7 +37,7 @@ import aiohttp
 import numpy as np
 from aiohttp import web
 
-from scripts.benchmarks.own_service import ROOT, OwnService, serve, until_healthy
+from scripts.benchmarks.load.own_service import ROOT, OwnService, serve, until_healthy
 from scripts.benchmarks.report import Report, quantile, quantile_ms
 from web_demo.audio.opus import FRAME_S, OpusWriter
 from web_demo.audio.samples import WIRE_RATE, Audio, Samples, from_wav, to_int16

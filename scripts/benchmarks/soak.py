@@ -35,10 +35,10 @@ from statistics import median
 
 import aiohttp
 
+from scripts.benchmarks.load.own_service import until_healthy
 from scripts.benchmarks.load.stack import READY_S, OwnStack
 from scripts.benchmarks.load.traffic import ACTS, Guest
 from scripts.benchmarks.load.users import Refused, Wrong
-from scripts.benchmarks.own_service import until_healthy
 from scripts.benchmarks.report import Report
 
 WARM_UP = 0.2  # of the run

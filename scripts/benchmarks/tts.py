@@ -32,7 +32,7 @@ import aiohttp
 import numpy as np
 from aiohttp import web
 
-from scripts.benchmarks.own_service import OwnService, serve, until_healthy
+from scripts.benchmarks.load.own_service import OwnService, serve, until_healthy
 from scripts.benchmarks.report import Report, quantile_ms
 from web_demo.audio.samples import WIRE_RATE, Samples
 from web_demo.engines.base import Capabilities, SpeechRequest

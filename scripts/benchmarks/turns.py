@@ -40,7 +40,7 @@ import numpy as np
 from pocketsphinx import Decoder
 from prometheus_client import CollectorRegistry
 
-from scripts.benchmarks.backgrounds import level, music, noise
+from scripts.benchmarks.load.backgrounds import level, music, noise
 from scripts.benchmarks.report import Report, quantile_ms
 from tests.web_demo.server.conversation.talk import FakeSynthesizer, FakeWire
 from tests.web_demo.server.conversation.virtual_time import run

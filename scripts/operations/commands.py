@@ -6,8 +6,8 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from scripts.operations.gpus import Gpu
 from scripts.operations.layouts import modes
+from scripts.operations.layouts.gpus import Gpu
 
 OURS = ("s2s", "asr", "tts")
 SCHEME_B = ("s2s", "tts", "whisper")

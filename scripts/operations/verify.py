@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.operations import gpus, logs, pidfile, probe
+from scripts.operations import logs, pidfile, probe
+from scripts.operations.layouts import gpus
 from scripts.operations.pidfile import PidFile
 from scripts.operations.services import UsageError, family
 

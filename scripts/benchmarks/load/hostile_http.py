@@ -13,8 +13,8 @@ import zlib
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from scripts.benchmarks.load.own_service import family
 from scripts.benchmarks.load.scene import Scene, attack, read_status
-from scripts.benchmarks.own_service import family
 
 FORM = "Content-Type: multipart/form-data; boundary=x"
 FILE_FIELD = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from scripts.benchmarks.own_service import ROOT, family
+from scripts.benchmarks.load.own_service import ROOT, family
 
 MODULES = {
     "asr": "web_demo.server.asr_server",

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from scripts.benchmarks.own_service import ROOT
+from scripts.benchmarks.load.own_service import ROOT
 from web_demo.audio.opus import OpusWriter
 from web_demo.audio.samples import WIRE_RATE, from_wav
 from web_demo.server.protocal import Action, AudioData, Control, Error, Metadata, Text, decode, encode

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-from scripts.operations.gpus import Gpu
+from scripts.operations.layouts.gpus import Gpu
 from scripts.operations.services import Options, UsageError
 
 Mode = Literal["A", "B", "C", "D"]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.operations import services
-from scripts.operations.gpus import Gpu
+from scripts.operations.layouts.gpus import Gpu
 from scripts.operations.services import S2S, Launch, Options, UsageError
 
 CONFIG = Path("deploy/haproxy/haproxy.cfg")

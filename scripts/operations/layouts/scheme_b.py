@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from scripts.operations import services
-from scripts.operations.gpus import Gpu
 from scripts.operations.layouts import modes
+from scripts.operations.layouts.gpus import Gpu
 from scripts.operations.services import S2S, TTS, Launch, UsageError
 
 WHISPER_PORT = 8005

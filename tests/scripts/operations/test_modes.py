@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.operations import commands, gpus, manager
-from scripts.operations.gpus import Gpu
-from scripts.operations.layouts import modes
+from scripts.operations import commands, manager
+from scripts.operations.layouts import gpus, modes
+from scripts.operations.layouts.gpus import Gpu
 from scripts.operations.layouts.modes import DoesNotFit
 from scripts.operations.services import UsageError
 

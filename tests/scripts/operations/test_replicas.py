@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from scripts.operations import pidfile, probe
-from scripts.operations.gpus import Gpu
 from scripts.operations.layouts import replicas
+from scripts.operations.layouts.gpus import Gpu
 from scripts.operations.services import Launch, Options, UsageError
 from tests.scripts.operations.test_manager import ROOT, Yard, free_port
 
