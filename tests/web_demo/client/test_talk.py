@@ -205,6 +205,10 @@ async def test_a_failed_answer_is_told_in_words_and_the_next_turn_works() -> Non
         await start(page)
         await say(page, 0.6)
         await expect(page.locator(".message.problem")).to_have_text("the engine stumbled")
+        await page.wait_for_selector("#main-button[data-phase=idle]")
+        await expect(page.locator(".message.open")).to_have_count(0)
+        await expect(page.locator("#stop-answer")).to_be_hidden()
+        await expect(page.locator("#hint")).to_contain_text("Hold the button")
         await say(page, 0.6)
         await expect(page.locator(".message.assistant .said").last).to_have_text(SHORT)
 

@@ -9,7 +9,7 @@ import { Player } from "../audio/player.js";
 import { missingForTalk } from "../audio/support.js";
 import { Tape } from "../audio/tape.js";
 import { Connection } from "../net/connection.js";
-import { encodeAudio, encodeControl, encodeMetadata } from "../net/protocol.js";
+import { encodeAudio, encodeControl, encodeMetadata, encodeText } from "../net/protocol.js";
 import { chatAddress, sessionMetadata } from "../settings.js";
 import { Conversation } from "./conversation.js";
 
@@ -30,7 +30,7 @@ export class TalkSession extends EventTarget {
   #encoder = null;
   #decoder = null;
   #sending = false; // the microphone goes to the server
-  #deaf = false; // what arrives belongs to an answer that was cut off
+  #spoken = Promise.resolve(); // all that was said so far is on its way
   #opened = 0;
 
   /** @param {() => "en"|"zh"} language of the page */
@@ -82,7 +82,6 @@ export class TalkSession extends EventTarget {
 
   async stop() {
     this.#line.close();
-    this.conversation.lineOpened();
     await this.#closeSound();
     this.#tell("state");
   }
@@ -119,54 +118,58 @@ export class TalkSession extends EventTarget {
   /** Push-to-talk: the user's turn begins; an answer under way is cut off at once. */
   beginTurn() {
     if (this.line !== "open" || this.conversation.phase === "listening") return;
-    this.#silence();
-    if (this.conversation.line !== "listening") this.#line.send(encodeControl("start"));
-    this.conversation.userBegan(performance.now());
+    this.#say(this.conversation.begin(performance.now()));
     this.#sending = true;
   }
 
-  async endTurn() {
+  endTurn() {
     if (this.line !== "open" || this.conversation.phase !== "listening") return;
-    const ended = performance.now();
     this.#sending = this.handsFree && !this.muted;
-    await this.#encoder.flush();
-    this.#line.send(encodeControl("endTurn"));
-    this.conversation.userEnded(ended);
+    this.#flush();
+    this.#say(this.conversation.end(performance.now()));
   }
 
   /** Stop the answer without speaking. */
   interrupt() {
-    const underWay = this.conversation.line === "answering";
-    this.#silence();
-    if (underWay) this.#line.send(encodeControl("start"));
-    this.conversation.interrupted();
+    this.#say(this.conversation.stop());
   }
 
   /** Hands-free: keep the microphone to oneself for a while. */
-  async setMuted(muted) {
+  setMuted(muted) {
     this.muted = muted;
     if (this.handsFree) this.#sending = !muted;
-    if (muted && this.conversation.phase === "listening") await this.endTurn();
+    if (muted) this.endTurn();
     this.#tell("state");
   }
 
   /** Forget the conversation, here and at the server. */
   restart() {
-    this.#silence();
-    this.#line.send(encodeControl("restart"));
-    this.conversation.clear();
+    this.#say(this.conversation.restart());
     this.tape.clear();
   }
 
+  /** Sends controls, in order, behind the sound that was spoken before them. */
+  #say(controls) {
+    if (this.conversation.deaf) this.#silence();
+    const line = this.#line;
+    const send = () => controls.forEach((control) => line.send(control.text === undefined ? encodeControl(control) : encodeText(control.text)));
+    this.#spoken = this.#spoken.then(send);
+  }
+
+  /** What was spoken until now is sent before whatever is said next. */
+  #flush() {
+    const encoder = this.#encoder;
+    this.#spoken = this.#spoken.then(() => encoder?.flush()).catch((error) => this.#broken(error));
+  }
+
   #silence() {
-    this.#deaf = this.conversation.line === "answering";
     this.#decoder?.drop();
     this.player?.flush();
   }
 
   async #onSetting(name) {
     if (name === "handsFree") {
-      if (this.conversation.phase === "listening") await this.endTurn();
+      this.endTurn();
       this.muted = false;
       this.#sending = this.handsFree && this.line === "open";
       this.#tell("state");
@@ -208,26 +211,28 @@ export class TalkSession extends EventTarget {
     if (state === "open") this.#onOpen();
     else {
       this.#sending = false;
-      if (state === "retrying") this.#silence();
+      this.#silence();
+      this.conversation.lineChanged();
     }
     this.#tell("state");
   }
 
   #onOpen() {
-    const broken = (error) => {
-      console.error(error);
-      this.#tell("trouble", "soundFailed");
-    };
+    const broken = (error) => this.#broken(error);
     this.#encoder?.close();
     this.#decoder?.close();
     this.#encoder = new VoiceEncoder((page) => this.#line.send(encodeAudio(page)), broken);
     this.#decoder = new VoiceDecoder((samples) => this.player.push(samples), broken);
-    this.#deaf = false;
     this.#configure();
-    this.conversation.lineOpened();
+    this.conversation.lineChanged(!this.#settings.get("server")); // ours sends events
     if (this.#opened > 0 && this.conversation.messages.length > 0) this.conversation.note("reconnected", performance.now());
     this.#opened += 1;
     this.#sending = this.handsFree && !this.muted;
+  }
+
+  #broken(error) {
+    console.error(error);
+    this.#tell("trouble", "soundFailed");
   }
 
   #configure() {
@@ -238,13 +243,13 @@ export class TalkSession extends EventTarget {
     const now = performance.now();
     switch (message.kind) {
       case "audio":
-        this.#decoder?.feed(message.payload, !this.#deaf);
+        this.#decoder?.feed(message.payload, !this.conversation.deaf);
         break;
       case "text":
-        if (!this.#deaf) this.conversation.onText(message.text, now);
+        this.conversation.onText(message.text, now);
         break;
       case "error":
-        this.conversation.onProblem(message.text, now);
+        this.conversation.onError(message.text, now);
         break;
       case "metadata":
         this.#onEvent(message.data, now);
@@ -253,11 +258,11 @@ export class TalkSession extends EventTarget {
   }
 
   #onEvent(event, now) {
-    if (event.event === "answer_began" || event.event === "interrupted") this.#deaf = false;
     if (event.event === "speech_began") this.#silence();
     this.conversation.onEvent(event, now);
     if (event.event === "interrupted") this.#silence();
     if (event.event === "answer_ended") this.#playOut();
+    if (!this.handsFree && this.conversation.phase !== "listening") this.#sending = false; // the turn was cut
   }
 
   /** All of the answer is here: let the player finish what it holds. */

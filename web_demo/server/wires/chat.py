@@ -73,6 +73,7 @@ class ChatWire:
         )
         self._connection = connection
         self._header_sent = False
+        self._taken = 0  # controls and written turns
 
     @property
     def options(self) -> SessionOptions:
@@ -97,8 +98,10 @@ class ChatWire:
             case protocal.AudioData(payload):
                 return AudioIn(payload)
             case protocal.Control(action):
+                self._taken += 1
                 return _CONTROL[action]
             case protocal.UserText(text):
+                self._taken += 1
                 return Write(text)
             case protocal.Metadata(data) if "tool_results" in data:
                 return ToolResults(tool_results(data))
@@ -122,7 +125,9 @@ class ChatWire:
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
         if isinstance(event, Problem):
             await self.send_message(protocal.Error(in_words(event)))
-        if isinstance(event, ToolCalled) or (self._settings.events and type(event) in EVENT_NAMES):
+        if self._settings.events and type(event) in EVENT_NAMES:
+            await self.send_message(protocal.Metadata(_as_json(event) | {"taken": self._taken}))
+        elif isinstance(event, ToolCalled):
             await self.send_message(protocal.Metadata(_as_json(event)))
 
     async def greet(self) -> None:
@@ -183,9 +188,9 @@ def _fields(event: ServerEvent) -> dict[str, Any]:
         case ToolCalled(turn, call):
             return {"turn": turn, "id": call.call_id, "name": call.name, "arguments": dict(call.arguments)}
         case AnswerFailed(turn, message):
-            return {"message": message, "turn": turn}
+            return {"message": message, "code": code_of(event), "turn": turn}
         case Refused() | WrongItem() | WrongToolResults() | Unreadable() | AudioDamaged() | TurnFull():
-            return {"message": in_words(event)}
+            return {"message": in_words(event), "code": code_of(event)}
     return {}
 
 
@@ -197,6 +202,26 @@ REFUSALS = {
     Refusal.NOTHING_TO_CANCEL: "no answer is under way",
     Refusal.NO_CALLS: "no answer waits for tool results",
 }
+
+
+PROBLEM_CODES: dict[type[Problem], str] = {
+    WrongItem: "wrong_item",
+    WrongToolResults: "wrong_tool_results",
+    Unreadable: "unreadable",
+    AudioDamaged: "audio_damaged",
+    TurnFull: "turn_full",
+    AnswerFailed: "answer_failed",  # where the error has no code of its own
+}
+
+
+def code_of(problem: Problem) -> str:
+    """For a program that has words of its own for it."""
+    match problem:
+        case Refused(why):
+            return why.name.lower()
+        case AnswerFailed(_, _, code) if code:
+            return code
+    return PROBLEM_CODES[type(problem)]
 
 
 def in_words(problem: Problem) -> str:
