@@ -1,6 +1,8 @@
 /** The page, put together. */
 
+import { byId } from "./dom.js";
 import { Services } from "./net/services.js";
+import { showNotice } from "./notice.js";
 import { SettingsView } from "./settings-view.js";
 import { Settings } from "./settings.js";
 import { SpeakView } from "./speak/view.js";
@@ -12,7 +14,7 @@ import { Words } from "./words.js";
 
 const settings = new Settings(localStorage);
 const words = new Words();
-const services = new Services(() => settings.get("key"));
+const services = new Services(() => settings.get("key"), () => words.locale);
 const parts = { settings, words, services };
 
 words.addEventListener("change", () => {
@@ -30,10 +32,12 @@ const talk = new TalkView(parts);
 const transcribe = new TranscribeView(parts);
 const speak = new SpeakView(parts);
 const status = new StatusView(parts, () => talk.underruns);
-new SettingsView(parts);
+const settingsView = new SettingsView(parts);
+showNotice(parts, () => settingsView.open("set-key"));
 status.addEventListener("health", ({ detail }) => {
   transcribe.setHealth(detail.asr);
   speak.setHealth(detail.tts);
 });
-setUpTabs((name) => (name === "talk" ? status.stop() : status.start()));
+setUpTabs((name) => status.watch(name));
+byId("stuck").remove();
 document.documentElement.dataset.ready = ""; // for whoever waits for the page

@@ -211,18 +211,3 @@ async def test_a_failed_answer_is_told_in_words_and_the_next_turn_works() -> Non
         await expect(page.locator("#hint")).to_contain_text("Hold the button")
         await say(page, 0.6)
         await expect(page.locator(".message.assistant .said").last).to_have_text(SHORT)
-
-
-async def test_a_server_with_a_key_asks_for_it_and_takes_it() -> None:
-    app = s2s(answering(SHORT), api_key="open sesame")
-    async with serving(app) as server, chromium() as browser, opened(browser, server.url("/")) as page:
-        await page.click("#main-button")
-        await expect(page.locator("#trouble")).to_contain_text("API key")
-        await page.click("#open-settings")
-        await page.fill("#set-key", "open sesame")
-        await page.keyboard.press("Tab")
-        await page.locator("#settings header button").click()
-        await page.wait_for_selector("#main-button[data-phase=idle]")
-        await page.focus("#main-button")
-        await say(page, 0.6)
-        await expect(page.locator(".message.assistant .said")).to_have_text(SHORT)

@@ -34,7 +34,10 @@ export async function playWav(response, signal, onSound) {
   }
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (!player) return { file: null, seconds: 0, played: Promise.resolve() };
-  const played = new Promise((resolve) => player.addEventListener("ended", resolve, { once: true }));
+  const played = new Promise((resolve) => {
+    player.addEventListener("ended", resolve, { once: true });
+    signal.addEventListener("abort", resolve, { once: true });
+  });
   player.end();
   return {
     file: new Blob([header(length * 2, reader.rate), ...pieces.map(toPcm)], { type: "audio/wav" }),

@@ -1,7 +1,7 @@
-/** Status: how the three services are, asked again every few seconds while somebody looks. */
+/** Status: how the three services are, asked again every few seconds while somebody looks and it matters. */
 
 import { missingForTalk } from "../audio/support.js";
-import { byId, inWords, make } from "../dom.js";
+import { byId, make, showTrouble } from "../dom.js";
 
 const EVERY_MS = 4000;
 const NAMES = { s2s: "serviceS2s", asr: "serviceAsr", tts: "serviceTts" };
@@ -11,12 +11,14 @@ const COMMANDS = {
   tts: "python3 -m web_demo.server.tts_server",
 };
 
+const BANNERS = { down: "serviceDown", loading: "serviceLoading", unhealthy: "serviceUnhealthy" };
+
 export class StatusView extends EventTarget {
   #services;
   #words;
   #underruns;
   #health = {};
-  #timer = null;
+  #tab = null; // that is shown
 
   /** Event "health" (detail: what each service says of itself). @param {() => number} underruns of the player */
   constructor({ services, words }, underruns) {
@@ -24,30 +26,32 @@ export class StatusView extends EventTarget {
     this.#services = services;
     this.#words = words;
     this.#underruns = underruns;
-    words.addEventListener("change", () => this.#show());
+    words.addEventListener("change", () => this.refresh()); // the services' own words too
+    setInterval(() => this.#matters && this.refresh(), EVERY_MS);
   }
 
-  start() {
-    this.stop();
-    this.#timer = setInterval(() => this.refresh(), EVERY_MS);
+  /** @param {string} tab that is shown now */
+  watch(tab) {
+    this.#tab = tab;
     return this.refresh();
   }
 
-  stop() {
-    clearInterval(this.#timer);
+  /** Who talks is told by the line itself how that is. */
+  get #matters() {
+    if (document.hidden) return false;
+    return this.#tab !== "talk" || this.#services.trouble !== null || this.#health.s2s?.status !== "healthy";
   }
 
   async refresh() {
     try {
       this.#health = await this.#services.health();
-      byId("status-trouble").hidden = true;
+      showTrouble(byId("status-trouble"), null, this.#words);
     } catch (error) {
-      byId("status-trouble").textContent = inWords(error, this.#words);
-      byId("status-trouble").hidden = false;
-      return;
+      this.#health = {};
+      showTrouble(byId("status-trouble"), error, this.#words);
     }
     this.#show();
-    this.dispatchEvent(new CustomEvent("health", { detail: this.#health }));
+    if (this.#health.s2s) this.dispatchEvent(new CustomEvent("health", { detail: this.#health }));
   }
 
   async #show() {
@@ -55,9 +59,10 @@ export class StatusView extends EventTarget {
     byId("services").replaceChildren(...Object.keys(this.#health).map((name) => this.#card(name, this.#health[name])));
     for (const name of ["asr", "tts"]) {
       const banner = byId(`${name}-down`);
-      banner.hidden = this.#health[name]?.status !== "down";
+      const { status = "healthy", reason = "" } = this.#health[name] ?? {};
+      banner.hidden = status === "healthy";
       byId(`${name}-tool`).disabled = !banner.hidden;
-      banner.textContent = words.of("serviceDown", { command: COMMANDS[name] });
+      banner.textContent = banner.hidden ? "" : words.of(BANNERS[status], { command: COMMANDS[name], reason });
     }
     const missing = await missingForTalk();
     byId("page-facts").replaceChildren(

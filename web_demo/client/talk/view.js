@@ -1,6 +1,6 @@
 /** The dock below the conversation: the big button, the modes, what is going on in words. */
 
-import { byId, dated, icon, inWords, save } from "../dom.js";
+import { byId, dated, icon, save, showTrouble } from "../dom.js";
 import { Levels } from "./levels.js";
 import { MessageList } from "./messages.js";
 import { showPresets } from "./presets.js";
@@ -122,23 +122,13 @@ export class TalkView {
       this.#trouble(null);
       this.#levels.start();
     } else if (line === "closed") this.#levels.stop();
-    else if (line === "retrying") this.#explain();
+    else if (line === "retrying") this.#services.access(); // a browser does not say why a WebSocket failed
     this.#update();
   }
 
-  /** A browser does not say why a WebSocket failed: ask by HTTP. */
-  async #explain() {
-    if (this.#settings.get("server")) return;
-    try {
-      await this.#services.health();
-    } catch (error) {
-      if (this.#session.line !== "open") this.#trouble(error.code === "unauthorized" ? "keyNeeded" : null, inWords(error, this.#words));
-    }
-  }
-
-  #trouble(key, text = key && this.#words.has(key) ? this.#words.of(key) : "") {
-    byId("trouble").textContent = text;
-    byId("trouble").hidden = !text;
+  /** @param {string|null} key of the page's words */
+  #trouble(key) {
+    showTrouble(byId("trouble"), key && { code: key }, this.#words);
   }
 
   #canStop() {

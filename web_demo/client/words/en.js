@@ -81,8 +81,13 @@ export default {
   microphoneMissing: "No microphone was found. Plug one in, or choose another one in the settings, and press Start again.",
   microphoneBusy: "The microphone does not respond; another program may be using it. Close that program and press Start again.",
   soundFailed: "Sound could not be opened on this machine. Reload the page; the browser's console says more.",
-  unreachable: "The server does not answer. Is it running?",
-  keyNeeded: "This server needs an API key. Enter it in the settings.",
+  unreachable: "The server does not answer. Is it running? This page tries again by itself.",
+  keyMissing: "This server needs an API key. Enter it in the settings.",
+  keyWrong: "The server refuses the API key in the settings. Correct it there.",
+  hostRefused:
+    "This server does not answer to the name {host}. Its operator can start it with --allowed-host {host}, or you open it by its address.",
+  originRefused:
+    "The server takes this page for a stranger's, because it comes from {origin}. Its operator can start it with --allowed-origin {origin}, or let the proxy pass the Host header on.",
 
   prompt: "Instructions for the assistant",
   promptPlaceholder: "Leave empty for the assistant's own character",
@@ -185,5 +190,7 @@ export default {
   underruns: "Gaps in playback",
   yes: "Yes",
   no: "No",
+  serviceLoading: "This service is still loading. It can be used in a moment.",
+  serviceUnhealthy: "This service cannot serve: {reason}",
   serviceDown: "This service is not running. Start it with {command}",
 };

@@ -78,8 +78,12 @@ export default {
   microphoneMissing: "没有找到麦克风。请插上麦克风，或在设置里换一个，然后再点“开始”。",
   microphoneBusy: "麦克风没有响应，可能被其他程序占用。请关闭那个程序后再点“开始”。",
   soundFailed: "无法在本机打开声音。请刷新页面；浏览器控制台里有更多信息。",
-  unreachable: "服务器没有回应。它在运行吗？",
-  keyNeeded: "此服务器需要 API 密钥，请在设置里填写。",
+  unreachable: "服务器没有回应。它在运行吗？本页会自动重试。",
+  keyMissing: "此服务器需要 API 密钥，请在设置里填写。",
+  keyWrong: "服务器拒绝了设置里的 API 密钥，请在那里改正。",
+  hostRefused: "此服务器不接受 {host} 这个名称。管理员可以用 --allowed-host {host} 启动它，您也可以改用它的 IP 地址打开。",
+  originRefused:
+    "本页来自 {origin}，服务器把它当成了外来页面。管理员可以用 --allowed-origin {origin} 启动它，或让反向代理原样传递 Host 头。",
 
   prompt: "给助手的指示",
   promptPlaceholder: "留空则使用助手默认的性格",
@@ -182,5 +186,7 @@ export default {
   underruns: "播放中断次数",
   yes: "是",
   no: "否",
+  serviceLoading: "此服务仍在加载，请稍候。",
+  serviceUnhealthy: "此服务无法使用：{reason}",
   serviceDown: "此服务未运行。启动命令：{command}",
 };
