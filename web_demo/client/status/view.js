@@ -1,6 +1,6 @@
 /** Status: how the three services are, asked again every few seconds while somebody looks and it matters. */
 
-import { missingForTalk } from "../audio/support.js";
+import { hasOpus } from "../audio/support.js";
 import { byId, make, showTrouble } from "../dom.js";
 
 const EVERY_MS = 4000;
@@ -64,11 +64,11 @@ export class StatusView extends EventTarget {
       byId(`${name}-tool`).disabled = !banner.hidden;
       banner.textContent = banner.hidden ? "" : words.of(BANNERS[status], { command: COMMANDS[name], reason });
     }
-    const missing = await missingForTalk();
+    const opus = await hasOpus();
     byId("page-facts").replaceChildren(
       ...facts([
         [words.of("secure"), words.of(window.isSecureContext ? "yes" : "no")],
-        [words.of("codec"), words.of(missing ? "no" : "yes")],
+        [words.of("codec"), words.of(opus ? "yes" : "no")],
         [words.of("underruns"), String(this.#underruns())],
       ]),
     );

@@ -5,8 +5,9 @@
 
 import { CODEC_RATE, VoiceDecoder, VoiceEncoder } from "../audio/codec.js";
 import { Microphone, MicrophoneError } from "../audio/microphone.js";
+import { PcmDecoder, PcmEncoder } from "../audio/pcm.js";
 import { Player } from "../audio/player.js";
-import { missingForTalk } from "../audio/support.js";
+import { canPlay, hasOpus, missingForTalk } from "../audio/support.js";
 import { Tape } from "../audio/tape.js";
 import { Connection } from "../net/connection.js";
 import { encodeAudio, encodeControl, encodeMetadata, encodeText } from "../net/protocol.js";
@@ -14,6 +15,7 @@ import { chatAddress, sessionMetadata } from "../settings.js";
 import { Conversation } from "./conversation.js";
 
 const MAX_BACKLOG_BYTES = 128 * 1024; // half a minute of voice that a stalled line has not taken: leave out what comes
+const RESUME_MS = 8000; // without a loudspeaker, Firefox waits for one for ever
 const SESSION_SETTINGS = ["prompt", "speech", "handsFree", "threshold", "turnEnd", "silenceMs", "locale"];
 
 export class TalkSession extends EventTarget {
@@ -29,6 +31,8 @@ export class TalkSession extends EventTarget {
   #context = null;
   #encoder = null;
   #decoder = null;
+  #opus = true; // this browser has it
+  #unsent = ""; // what was written before the line was open
   #sending = false; // the microphone goes to the server
   #spoken = Promise.resolve(); // all that was said so far is on its way
   #opened = 0;
@@ -38,7 +42,7 @@ export class TalkSession extends EventTarget {
     super();
     this.#settings = settings;
     this.#language = language;
-    this.#line = new Connection(() => chatAddress(settings, document.baseURI));
+    this.#line = new Connection(() => chatAddress(settings, document.baseURI, this.#opus ? {} : { audio: "pcm16", rate: CODEC_RATE }));
     this.#line.addEventListener("state", ({ detail }) => this.#onLine(detail));
     this.#line.addEventListener("message", ({ detail }) => this.#onMessage(detail));
     settings.addEventListener("change", ({ detail }) => this.#onSetting(detail));
@@ -60,18 +64,23 @@ export class TalkSession extends EventTarget {
 
   // --- beginning and end ---
 
-  /** Needs a gesture of the user: browsers let no page make sound without one. */
-  async start() {
-    if (this.starting || this.line !== "closed") return;
+  /**
+   * Needs a gesture of the user: browsers let no page make sound without one.
+   * @param {{listens?: boolean}} [how] false: without the microphone; a later start adds it
+   */
+  async start({ listens = true } = {}) {
+    if (this.starting || (this.line !== "closed" && (this.microphone || !listens))) return;
     this.starting = true;
     this.#tell("state");
     try {
-      const missing = await missingForTalk();
+      const missing = listens && missingForTalk();
       if (missing) throw new MicrophoneError(missing);
-      await this.#openSound();
+      this.#opus = await hasOpus();
+      if (!this.#context && canPlay()) await this.#openSound(listens);
+      if (listens) await this.#openMicrophone();
       this.#line.open();
     } catch (error) {
-      await this.#closeSound();
+      if (this.line === "closed") await this.#closeSound();
       if (!(error instanceof MicrophoneError)) console.error(error);
       this.#tell("trouble", error.code ?? "soundFailed");
     } finally {
@@ -86,17 +95,26 @@ export class TalkSession extends EventTarget {
     this.#tell("state");
   }
 
-  async #openSound() {
+  async #openSound(needed) {
     this.#context = new AudioContext({ sampleRate: CODEC_RATE, latencyHint: "interactive" });
     await this.#useSpeaker();
-    this.microphone = await Microphone.open(this.#context, this.#settings.get("microphone"));
-    this.microphone.addEventListener("frame", ({ detail }) => this.#onFrame(detail));
-    this.microphone.addEventListener("lost", () => this.#tell("trouble", "microphoneMissing"));
     this.player = await Player.create(this.#context);
     this.player.addEventListener("began", () => this.conversation.soundBegan(this.#heardAt()));
     this.player.addEventListener("ended", () => this.conversation.soundEnded());
     this.player.addEventListener("played", ({ detail }) => this.tape.add(detail.position, detail.samples));
-    await this.#context.resume();
+    try {
+      await Promise.race([this.#context.resume(), refused(RESUME_MS, "noLoudspeaker")]);
+    } catch (error) {
+      if (needed) throw error;
+      await this.#closeSound(); // answers can be read
+    }
+  }
+
+  async #openMicrophone() {
+    this.microphone = await Microphone.open(this.#context, this.#settings.get("microphone"));
+    this.microphone.addEventListener("frame", ({ detail }) => this.#onFrame(detail));
+    this.microphone.addEventListener("lost", () => this.#tell("trouble", "microphoneMissing"));
+    if (this.line === "open") this.#listen();
   }
 
   async #closeSound() {
@@ -115,9 +133,21 @@ export class TalkSession extends EventTarget {
 
   // --- what the user does ---
 
+  /** A turn in writing; it begins a conversation without the microphone where there is none. */
+  async write(text) {
+    if (this.line === "open") {
+      this.#sending = this.handsFree && !this.muted;
+      this.#flush();
+      this.#say(this.conversation.write(text, performance.now()));
+      return;
+    }
+    this.#unsent = text;
+    await this.start({ listens: false });
+  }
+
   /** Push-to-talk: the user's turn begins; an answer under way is cut off at once. */
   beginTurn() {
-    if (this.line !== "open" || this.conversation.phase === "listening") return;
+    if (this.line !== "open" || !this.microphone || this.conversation.phase === "listening") return;
     this.#say(this.conversation.begin(performance.now()));
     this.#sending = true;
   }
@@ -219,15 +249,27 @@ export class TalkSession extends EventTarget {
 
   #onOpen() {
     const broken = (error) => this.#broken(error);
-    this.#encoder?.close();
     this.#decoder?.close();
-    this.#encoder = new VoiceEncoder((page) => this.#line.send(encodeAudio(page)), broken);
-    this.#decoder = new VoiceDecoder((samples) => this.player.push(samples), broken);
-    this.#configure();
+    const play = (samples) => this.player.push(samples);
+    this.#decoder = this.player && (this.#opus ? new VoiceDecoder(play, broken) : new PcmDecoder(play));
+    this.#listen();
     this.conversation.lineChanged(!this.#settings.get("server")); // ours sends events
     if (this.#opened > 0 && this.conversation.messages.length > 0) this.conversation.note("reconnected", performance.now());
     this.#opened += 1;
-    this.#sending = this.handsFree && !this.muted;
+    if (this.#unsent) this.write(this.#unsent);
+    this.#unsent = "";
+  }
+
+  /** The line and, if there is one, the microphone are there: one leads to the other. */
+  #listen() {
+    this.#encoder?.close();
+    this.#encoder = null;
+    if (this.microphone) {
+      const send = (slice) => this.#line.send(encodeAudio(slice));
+      this.#encoder = this.#opus ? new VoiceEncoder(send, (error) => this.#broken(error)) : new PcmEncoder(send);
+    }
+    this.#sending = this.microphone !== null && this.handsFree && !this.muted;
+    this.#configure();
   }
 
   #broken(error) {
@@ -236,7 +278,8 @@ export class TalkSession extends EventTarget {
   }
 
   #configure() {
-    this.#line.send(encodeMetadata(sessionMetadata(this.#settings, this.#language())));
+    const can = { listens: this.microphone !== null, speaks: this.player !== null };
+    this.#line.send(encodeMetadata(sessionMetadata(this.#settings, this.#language(), can)));
   }
 
   #onMessage(message) {
@@ -274,4 +317,9 @@ export class TalkSession extends EventTarget {
   #tell(type, detail = null) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Never resolves; throws MicrophoneError with this code after a while. */
+function refused(afterMs, code) {
+  return new Promise((_, reject) => setTimeout(() => reject(new MicrophoneError(code)), afterMs));
 }

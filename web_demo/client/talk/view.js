@@ -17,6 +17,7 @@ export class TalkView {
   #pressedAt = null; // when the press that began this turn came; null when it was let go, or began none
   #held = false; // the pointer that went down last has done its work
   #drawn = "";
+  #line = "closed"; // as it was when it was looked at last
   #levels;
 
   constructor({ settings, words, services }) {
@@ -60,6 +61,10 @@ export class TalkView {
     byId("copy-all").onclick = ({ currentTarget }) => this.#copyAll(currentTarget);
     byId("save-audio").onclick = () => save(`${dated("conversation")}.wav`, session.tape.wav(), "audio/wav");
     byId("save-text").onclick = () => save(`${dated("conversation")}.txt`, this.#text(), "text/plain");
+    byId("write").onsubmit = (event) => {
+      event.preventDefault();
+      this.#write(byId("write-text"));
+    };
     byId("restart").onclick = () => session.restart();
     byId("menu").addEventListener("click", (event) => event.target.closest(".menu-items button") && (byId("menu").open = false));
     document.addEventListener("click", (event) => byId("menu").contains(event.target) || (byId("menu").open = false));
@@ -70,7 +75,7 @@ export class TalkView {
   /** Push-to-talk: the pointer or the space bar goes down. Returns whether that meant something by itself. */
   #hold(event) {
     const session = this.#session;
-    if (session.line !== "open" || session.handsFree) return false;
+    if (session.line !== "open" || session.handsFree || !session.microphone) return false;
     if (event.pointerId !== undefined) this.#button.setPointerCapture(event.pointerId);
     if (session.conversation.phase === "listening") session.endTurn();
     else {
@@ -97,7 +102,7 @@ export class TalkView {
   #tap() {
     const session = this.#session;
     this.#trouble(null);
-    if (session.line === "closed") session.start();
+    if (!session.microphone) session.start();
     else if (session.handsFree) session.setMuted(!session.muted);
     else if (session.conversation.phase === "listening") session.endTurn();
     else session.beginTurn();
@@ -114,15 +119,29 @@ export class TalkView {
     else if (!this.#hold(event)) this.#tap();
   }
 
+  #write(field) {
+    const text = field.value.trim();
+    if (!text) field.focus();
+    if (!text || !this.#canWrite) return;
+    field.value = "";
+    this.#trouble(null);
+    this.#session.write(text);
+  }
+
+  get #canWrite() {
+    return !this.#session.starting && ["open", "closed"].includes(this.#session.line);
+  }
+
   // --- what is shown ---
 
   #onState() {
     const { line } = this.#session;
     if (line === "open") {
-      this.#trouble(null);
+      if (this.#line !== "open") this.#trouble(null);
       this.#levels.start();
     } else if (line === "closed") this.#levels.stop();
     else if (line === "retrying") this.#services.access(); // a browser does not say why a WebSocket failed
+    this.#line = line;
     this.#update();
   }
 
@@ -148,18 +167,19 @@ export class TalkView {
     byId("copy-all").hidden = conversation.messages.length === 0 || !navigator.clipboard;
     byId("save-audio").disabled = session.tape.seconds === 0;
     byId("restart").disabled = !open;
+    byId("write-send").setAttribute("aria-disabled", !this.#canWrite);
     this.#drawButton(open);
   }
 
   #drawButton(open) {
     const session = this.#session;
-    const closed = session.line === "closed";
+    const closed = !session.microphone;
     const { phase } = session.conversation;
     const muted = open && session.handsFree && session.muted;
     const listening = open && phase === "listening" && !session.handsFree;
     this.#button.dataset.phase = closed ? "closed" : open ? phase : "waiting";
     this.#button.dataset.muted = muted;
-    this.#button.setAttribute("aria-disabled", session.starting || (!closed && !open)); // `disabled` would take the focus away
+    this.#button.setAttribute("aria-disabled", session.starting || (session.line !== "closed" && !open)); // `disabled` would take the focus away
     const symbol = muted ? "muted" : listening ? "send" : "microphone";
     const label = closed ? "start" : session.handsFree ? (muted ? "unmuteButton" : "muteButton") : listening ? "sendButton" : "talkButton";
     const drawn = `${symbol} ${label} ${this.#words.locale}`;
@@ -175,6 +195,7 @@ export class TalkView {
     if (session.line === "closed") return "hintClosed";
     if (session.line === "connecting") return "stateConnecting";
     if (session.line === "retrying") return "stateRetrying";
+    if (!session.microphone && session.conversation.phase === "idle") return "hintWriting";
     const how = session.handsFree ? "Free" : "Push";
     const { phase } = session.conversation;
     if (phase === "thinking") return "hintThinking";

@@ -49,6 +49,8 @@ export default {
   handsFree: "Hands-free",
   levels: "Levels of both sides: yours above the line, the assistant's below",
   start: "Start",
+  writeHint: "Or write a message",
+  writeSend: "Send the message",
   hangUp: "Hang up",
   stopAnswer: "Stop",
   talkButton: "Talk",
@@ -61,6 +63,7 @@ export default {
   hintClosed: "Press Start and allow the microphone",
   hintIdlePush: "Hold the button or the space bar while you speak, or tap once to begin and once to send",
   hintIdleFree: "Just speak",
+  hintWriting: "Write on, or press Start to talk",
   hintMuted: "Your microphone is muted",
   hintListeningPush: "Listening. Let go, or tap, to send",
   hintListeningFree: "Listening",
@@ -74,8 +77,7 @@ export default {
     "Browsers give the microphone to secure pages only. Open this page as https://… (the services take --ssl-cert and --ssl-key, see scripts/make_cert.sh), or forward the port with ssh -L 8002:localhost:8002 and open http://localhost:8002.",
   noMicrophoneApi: "This browser offers no microphone to web pages. Use a current Chrome, Edge, Firefox or Safari.",
   oldBrowser: "This browser is too old to process sound. Use a current Chrome, Edge, Firefox or Safari.",
-  noWebCodecs:
-    "This browser cannot encode Opus by itself (WebCodecs is missing). Use Chrome or Edge 94, Firefox 130, Safari 26, or newer. Transcribe and Speak work here all the same.",
+  noLoudspeaker: "The browser cannot begin to play sound. Connect a loudspeaker or headphones, and press Start again.",
   microphoneRefused:
     "The microphone was refused. Click the lock or microphone symbol beside the address, allow the microphone for this page, and press Start again.",
   microphoneMissing: "No microphone was found. Plug one in, or choose another one in the settings, and press Start again.",

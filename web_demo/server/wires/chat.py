@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import WSMsgType
 
 from web_demo.audio.opus import OpusReader, OpusWriter
+from web_demo.audio.pcm import Coding, PcmReader, PcmWriter
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE
 from web_demo.errors import InvalidRequest
 from web_demo.server import protocal
@@ -46,7 +47,8 @@ from web_demo.server.conversation.events import (
 )
 from web_demo.server.conversation.options import SessionOptions
 from web_demo.server.conversation.turn import Refusal
-from web_demo.server.wires.chat_settings import ChatSettings, sampling_of, tool_results, update
+from web_demo.server.conversation.ports import AudioReader, AudioWriter
+from web_demo.server.wires.chat_settings import ChatSettings, pcm_rate, sampling_of, tool_results, update
 from web_demo.server.wires.connection import Connection
 
 _CONTROL: dict[protocal.Action, ClientEvent] = {
@@ -62,9 +64,15 @@ class ChatWire:
     """Translates the events of one session to messages, and a client's messages to events. A `ServedWire`."""
 
     def __init__(self, connection: Connection) -> None:
-        self.reader = OpusReader(SPEECH_RATE)
-        self.writer = OpusWriter(WIRE_RATE)
         request = connection.request
+        self.reader: AudioReader
+        self.writer: AudioWriter
+        if rate := pcm_rate(request.query):
+            self.reader, self.writer = PcmReader(Coding.PCM16, rate), PcmWriter(Coding.PCM16, rate)
+            self._header = b""
+        else:
+            self.reader, self.writer = OpusReader(SPEECH_RATE), (writer := OpusWriter(WIRE_RATE))
+            self._header = writer.header
         self._settings = ChatSettings(
             SessionOptions(
                 language=asker.language_of(request.headers.get("Accept-Language", "")) or "en",
@@ -72,7 +80,6 @@ class ChatWire:
             )
         )
         self._connection = connection
-        self._header_sent = False
         self._taken = 0  # controls and written turns
 
     @property
@@ -118,8 +125,7 @@ class ChatWire:
             case ReplyText(_, delta):
                 await self.send_message(protocal.Text(delta))
             case ReplyAudio(_, audio):
-                header = b"" if self._header_sent else self.writer.header
-                self._header_sent = True
+                header, self._header = self._header, b""
                 await self.send_message(protocal.AudioData(header + audio.data))
             case AnswerEnded(_, text):
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from web_demo.audio.samples import WIRE_RATE
 from web_demo.audio.vad import PADDING_S, VadRules
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
@@ -17,6 +18,7 @@ MAX_SYSTEM_PROMPT = 8_000  # characters
 MAX_TOOLS = 64
 MAX_TOOL_RESULT = 8_000  # characters
 LANGUAGES = ("en", "zh")
+PCM_RATES = range(8_000, 48_001)  # Hz
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,17 @@ def language_of(tag: str) -> str | None:
     """The language of a tag ("zh-CN" -> "zh"), if it is one that we speak."""
     first = tag.replace("_", "-").split("-")[0].strip().lower()
     return first if first in LANGUAGES else None
+
+
+def pcm_rate(query: Mapping[str, str]) -> int | None:
+    """Of the sound on a connection, both ways, in Hz; None: it is Ogg-Opus. Raises InvalidRequest."""
+    kind, rate = query.get("audio", "opus"), query.get("rate", str(WIRE_RATE))
+    if kind not in ("opus", "pcm16"):
+        raise InvalidRequest(f"audio must be opus or pcm16, got {kind[:20]!r}", param="audio")
+    hertz = _whole({"rate": rate}, "rate", PCM_RATES[0], PCM_RATES[-1])
+    if hertz is None:
+        raise InvalidRequest(f"rate must be {PCM_RATES[0]} to {PCM_RATES[-1]} (Hz), got {rate[:20]!r}", param="rate")
+    return hertz if kind == "pcm16" else None
 
 
 def sampling_of(query: Mapping[str, str]) -> Sampling:

@@ -57,11 +57,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Route:
-    """`path` as aiohttp has it. `about`: a line for a reader, whose first sentence is a title. `open`: needs no key. `public`: nor is
-    it asked by what name or from which web origin it is called, as it has nothing of anybody's. `socket`: a WebSocket, whose messages
-    have at most `message_bytes`. `only`: what the query must say for a request to come here, where several routes have one
-    address; the one that asks for most is asked first. `behind`: the same, where another service passes requests on to this one
-    and has an answer of its own at that address."""
+    """`path` as aiohttp has it. `about`: a line for a reader, whose first sentence is a title. `open`: needs no key. `public`: nor
+    is it asked by what name or from which web origin it is called, as it has nothing of anybody's. `socket`: a WebSocket, whose
+    messages have at most `message_bytes`. `only`: what the query must say for a request to come here, where several routes have
+    one address; the one that asks for most is asked first. `behind`: the same, where another service passes requests on to this
+    one and has an answer of its own at that address."""
 
     method: str
     path: str
