@@ -8,6 +8,7 @@ import { Settings } from "./settings.js";
 import { SpeakView } from "./speak/view.js";
 import { StatusView } from "./status/view.js";
 import { setUpTabs } from "./tabs.js";
+import { EngineView } from "./talk/engine.js";
 import { TalkView } from "./talk/view.js";
 import { TranscribeView } from "./transcribe/view.js";
 import { Words } from "./words.js";
@@ -29,12 +30,14 @@ settings.addEventListener("change", ({ detail }) => {
 });
 
 const talk = new TalkView(parts);
+const engine = new EngineView(parts);
 const transcribe = new TranscribeView(parts);
 const speak = new SpeakView(parts);
 const status = new StatusView(parts, () => talk.underruns);
 const settingsView = new SettingsView(parts);
 showNotice(parts, () => settingsView.open("set-key"));
 status.addEventListener("health", ({ detail }) => {
+  engine.setHealth(detail.s2s);
   transcribe.setHealth(detail.asr);
   speak.setHealth(detail.tts);
 });

@@ -12,6 +12,8 @@ const FIELDS = {
   locale: ["auto", isOneOf("auto", "en", "zh")],
   theme: ["auto", isOneOf("auto", "light", "dark")],
   prompt: ["", isText(8000)],
+  spokenLanguage: ["", isText(35)],
+  voice: ["", isText(200)],
   speech: [true, isFlag],
   handsFree: [false, isFlag],
   threshold: [0.5, isBetween(0.05, 0.95)],
@@ -78,6 +80,8 @@ export function sessionMetadata(settings, language, can = { listens: true, speak
   return {
     events: true,
     language,
+    spoken_language: settings.get("spokenLanguage"),
+    voice: settings.get("voice"),
     speech: settings.get("speech") && can.speaks,
     system_prompt: settings.get("prompt"),
     turn_detection: settings.get("handsFree") && can.listens ? detection : null,

@@ -125,9 +125,10 @@ class Firefox:
         viewport = {"width": width, "height": height}
         await self.command("browsingContext.setViewport", context=self._tab, viewport=viewport)
 
-    async def shot(self, path: Path) -> None:
+    async def shot(self) -> bytes:
+        """A PNG of what is visible."""
         said = await self.command("browsingContext.captureScreenshot", context=self._tab)
-        path.write_bytes(base64.b64decode(said["data"]))
+        return base64.b64decode(said["data"])
 
 
 def executable() -> str | None:
@@ -142,7 +143,7 @@ async def firefox(**preferences: bool | int | str) -> AsyncIterator[Firefox]:
     with tempfile.TemporaryDirectory(prefix="firefox-", ignore_cleanup_errors=True) as folder:
         wanted = PREFERENCES | {name.replace("_", "."): value for name, value in preferences.items()}
         lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in wanted.items())
-        (Path(folder) / "user.js").write_text("".join(lines))
+        await asyncio.to_thread((Path(folder) / "user.js").write_text, "".join(lines))
         process = await asyncio.create_subprocess_exec(
             program,
             *("--headless", "--no-remote", "--profile", folder, "--remote-debugging-port", "0", "about:blank"),

@@ -19,16 +19,18 @@ import pytest
 from tests.talk import serving
 from tests.web_demo.client import firefox as firefoxes
 from tests.web_demo.client.browser import MEASURE_OUTPUT, answering, eventually, s2s
-from tests.web_demo.client.firefox import firefox
+from tests.web_demo.client.firefox import Firefox, firefox
 from tests.web_demo.client.test_appearance import SCREENSHOTS
 
-MISSING = [name for name, found in (("firefox-esr", firefoxes.executable()), ("pulseaudio", shutil.which("pulseaudio"))) if not found]
+NEEDED = {"firefox-esr": firefoxes.executable(), "pulseaudio": shutil.which("pulseaudio")}
+MISSING = [name for name, found in NEEDED.items() if not found]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(bool(MISSING), reason=f"Firefox is not tried here: apt-get install {' '.join(MISSING)}"),
 ]
 REPLY = "Ten meters it is."
-DONE = "document.querySelectorAll('.message.assistant.done').length === {count} && document.getElementById('main-button').dataset.phase === 'idle'"
+IDLE = "document.getElementById('main-button').dataset.phase === 'idle'"
+DONE = f"document.querySelectorAll('.message.assistant.done').length === {{count}} && {IDLE}"
 
 
 @asynccontextmanager
@@ -50,8 +52,12 @@ async def loudspeaker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         await process.wait()
 
 
-async def test_talking_and_writing_work_with_opus_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def keep(page: Firefox, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread((SCREENSHOTS / f"{name}.png").write_bytes, await page.shot())
+
+
+async def test_talking_and_writing_work_with_opus_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = answering(REPLY)
     async with loudspeaker(tmp_path, monkeypatch), serving(s2s(engine)) as server, firefox() as page:
         await page.before_load(MEASURE_OUTPUT)
@@ -60,16 +66,16 @@ async def test_talking_and_writing_work_with_opus_and_without(tmp_path: Path, mo
                 await page.before_load("delete window.AudioEncoder")
             await page.open(server.url("/"))
             await page.click("#main-button")
-            await page.until("document.getElementById('main-button').dataset.phase === 'idle'")
+            await page.until(IDLE)
             await page.press(" ", hold_s=0.7)
             await page.until("loudness() > 0.02")
             await page.until(DONE.format(count=1))
             await page.evaluate("document.getElementById('write-text').value = 'And then?'")
             await page.click("#write-send")
             await page.until(DONE.format(count=2))
-            await page.shot(SCREENSHOTS / f"firefox-{codec}-conversation.png")
+            await keep(page, f"firefox-{codec}-conversation")
         await page.resize(390, 844)
-        await page.shot(SCREENSHOTS / "firefox-phone-conversation.png")
+        await keep(page, "firefox-phone-conversation")
     spoken, written, spoken_as_pcm, _ = engine.turns
     for turn in (spoken, spoken_as_pcm):
         assert turn.audio is not None

@@ -75,7 +75,7 @@ export class MessageList {
     const words = this.#words;
     const facts = [];
     if (message.latencyMs !== undefined) facts.push(words.of("firstSound", { seconds: (message.latencyMs / 1000).toFixed(2) }));
-    if (message.role === "user" && message.text && message.seconds) facts.push(words.of("seconds", { seconds: message.seconds.toFixed(1) }));
+    if (message.role === "user" && message.text && message.seconds) facts.push(words.of("spoken", { seconds: message.seconds.toFixed(1) }));
     if (message.status === "interrupted") facts.push(words.of("interruptedMark"));
     if (message.status === "failed") facts.push(words.of("failedMark"));
     return facts.join(" · ");

@@ -16,7 +16,7 @@ import { Conversation } from "./conversation.js";
 
 const MAX_BACKLOG_BYTES = 128 * 1024; // half a minute of voice that a stalled line has not taken: leave out what comes
 const RESUME_MS = 8000; // without a loudspeaker, Firefox waits for one for ever
-const SESSION_SETTINGS = ["prompt", "speech", "handsFree", "threshold", "turnEnd", "silenceMs", "locale"];
+const SESSION_SETTINGS = ["prompt", "spokenLanguage", "voice", "speech", "handsFree", "threshold", "turnEnd", "silenceMs", "locale"];
 
 export class TalkSession extends EventTarget {
   conversation = new Conversation();

@@ -160,7 +160,6 @@ export class TalkView {
     const open = session.line === "open";
     byId(session.handsFree ? "mode-free" : "mode-push").checked = true;
     byId("hint").textContent = this.#words.of(this.#hint());
-    byId("latency").textContent = this.#latency();
     byId("stop-answer").hidden = !open || !this.#canStop();
     byId("hang-up").hidden = session.line === "closed";
     byId("menu").hidden = conversation.messages.length === 0;
@@ -201,14 +200,6 @@ export class TalkView {
     if (phase === "thinking") return "hintThinking";
     if (phase === "idle" && session.handsFree && session.muted) return "hintMuted";
     return `hint${phase[0].toUpperCase()}${phase.slice(1)}${how}`;
-  }
-
-  /** Of the last answer that was heard, or read to its end. */
-  #latency() {
-    const last = this.#session.conversation.messages.findLast(
-      ({ role, status, latencyMs }) => latencyMs !== undefined || (role === "assistant" && status === "done"),
-    );
-    return last?.latencyMs !== undefined ? this.#words.of("seconds", { seconds: (last.latencyMs / 1000).toFixed(2) }) : "";
   }
 
   #text() {

@@ -22,3 +22,8 @@ export function shortTime(seconds) {
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
+
+/** "4.2 s", or "1:02" from a minute on. */
+export function lengthInWords(seconds, words) {
+  return seconds < 60 ? words.of("seconds", { seconds: seconds.toFixed(1) }) : shortTime(seconds);
+}

@@ -1,8 +1,9 @@
 /** Transcribe: a file or a recording in, text with times out. */
 
 import { recordWith } from "../audio/recorder.js";
+import { fillLanguages } from "../choices.js";
 import { byId, copyFrom, dated, make, save, showTrouble } from "../dom.js";
-import { shortTime, subRip } from "./subtitles.js";
+import { lengthInWords, shortTime, subRip } from "./subtitles.js";
 
 export class TranscribeView {
   #services;
@@ -36,12 +37,7 @@ export class TranscribeView {
 
   /** @param {object} health of the service */
   setHealth(health) {
-    const select = byId("asr-language");
-    const names = [this.#words.of("engineDefault"), ...(health.languages ?? [])];
-    if (names.join() === [...select.options].map(({ text }) => text).join()) return;
-    const chosen = select.value;
-    select.replaceChildren(...names.map((name, index) => make("option", { value: index === 0 ? "" : name }, name)));
-    select.value = names.includes(chosen) ? chosen : "";
+    fillLanguages(byId("asr-language"), health.languages ?? [], this.#words, this.#words.of("engineDefault"));
   }
 
   #acceptDrops(place) {
@@ -102,7 +98,7 @@ export class TranscribeView {
     if (!transcript) return;
     const { segments, cues, text, duration, seconds } = transcript;
     byId("transcript-facts").textContent =
-      duration === undefined ? "" : this.#words.of("tookTime", { audio: shortTime(duration), seconds: seconds.toFixed(1) });
+      duration === undefined ? "" : this.#words.of("tookTime", { audio: lengthInWords(duration, this.#words), seconds: seconds.toFixed(1) });
     byId("transcript-srt").hidden = cues.length === 0;
     const lines = segments.map(({ text: said, start }) =>
       make("div", { className: "segment" }, make("time", {}, shortTime(start)), make("span", {}, said.trim())),

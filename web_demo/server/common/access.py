@@ -135,7 +135,7 @@ def _is_key(given: str, api_key: str) -> bool:
 
 
 def _given_key(request: web.Request) -> str:
-    given = request.headers.get("X-API-Key") or request.headers.get("api-key", "")
+    given: str = request.headers.get("X-API-Key") or request.headers.get("api-key") or ""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         given = token.strip()

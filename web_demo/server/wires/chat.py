@@ -46,8 +46,8 @@ from web_demo.server.conversation.events import (
     WrongToolResults,
 )
 from web_demo.server.conversation.options import SessionOptions
-from web_demo.server.conversation.turn import Refusal
 from web_demo.server.conversation.ports import AudioReader, AudioWriter
+from web_demo.server.conversation.turn import Refusal
 from web_demo.server.wires.chat_settings import ChatSettings, pcm_rate, sampling_of, tool_results, update
 from web_demo.server.wires.connection import Connection
 

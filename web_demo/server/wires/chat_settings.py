@@ -9,12 +9,14 @@ from typing import Any, NoReturn
 
 from web_demo.audio.samples import WIRE_RATE
 from web_demo.audio.vad import PADDING_S, VadRules
+from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
 from web_demo.server.conversation.end_of_turn import EAGERNESS
 from web_demo.server.conversation.options import SessionOptions
 
 MAX_SYSTEM_PROMPT = 8_000  # characters
+MAX_VOICE = 200  # characters
 MAX_TOOLS = 64
 MAX_TOOL_RESULT = 8_000  # characters
 LANGUAGES = ("en", "zh")
@@ -117,6 +119,16 @@ def _language(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {key: language_of(_text(data, key, 64)) or _refuse(key, data[key], "en or zh")}
 
 
+def _spoken_language(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = _text(data, key, 64)
+    code = code_of(value) if value else ""
+    return {key: _refuse(key, value, "a language, such as zh-CN, or empty") if code is None else code}
+
+
+def _voice(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: _text(data, key, MAX_VOICE)}
+
+
 def _system_prompt(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {key: _text(data, key, MAX_SYSTEM_PROMPT)}
 
@@ -132,6 +144,8 @@ def _flag(data: Mapping[str, Any], key: str) -> dict[str, Any]:
 SETTINGS: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
     "system_prompt": _system_prompt,
     "language": _language,
+    "spoken_language": _spoken_language,
+    "voice": _voice,
     "events": _flag,
     "speech": _flag,
     "transcription": _flag,

@@ -80,6 +80,7 @@ class BuiltInResponder:
     codes of what the recogniser understands, empty for any."""
 
     name = "built-in"
+    follows_instructions = False
 
     def __init__(
         self,

@@ -81,6 +81,8 @@ class LlmResponder:
     `max_tokens` bounds one reply, thoughts and all. `extra`: fields added to each request, as the server knows them.
     """
 
+    follows_instructions = True
+
     def __init__(
         self,
         base_url: str,
