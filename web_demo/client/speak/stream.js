@@ -1,6 +1,7 @@
 /** A WAV answer, heard while it is still being made. */
 
 import { Player } from "../audio/player.js";
+import { chunksOf } from "../net/events.js";
 import { header, WavStreamReader } from "../audio/wav.js";
 
 /**
@@ -17,7 +18,7 @@ export async function playWav(response, signal, onSound) {
   const stop = () => player?.flush();
   signal.addEventListener("abort", stop);
   try {
-    for await (const bytes of response.body) {
+    for await (const bytes of chunksOf(response.body)) {
       const samples = reader.feed(bytes);
       if (samples.length === 0) continue;
       pieces.push(samples.slice());
