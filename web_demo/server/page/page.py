@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from web_demo.engines.base import Engine
-from web_demo.server.common import access
+from web_demo.server.common import access, asker
 from web_demo.server.common.answers import json_response
 from web_demo.server.common.api.routes import Answer, Field, Route, add_routes
 from web_demo.server.common.fetch import read_json_answer
@@ -188,16 +188,19 @@ async def _services(request: web.Request) -> web.Response:
     """Where the services are and how they are; `status` is that of their `/health`, or "down" when nothing answers."""
     forwarder = request.app[FORWARDER]
     names = list(forwarder.targets)
-    reports = await asyncio.gather(*(_health_of(forwarder, name) for name in names))
-    services = {"s2s": request.app[HEALTH].report(), **dict(zip(names, reports, strict=True))}
+    language = asker.language_of(request.headers.get("Accept-Language", ""))
+    reports = await asyncio.gather(*(_health_of(forwarder, name, language) for name in names))
+    services = {"s2s": request.app[HEALTH].report(language), **dict(zip(names, reports, strict=True))}
     return json_response({"services": services}, headers={"Cache-Control": "no-store"})
 
 
-async def _health_of(forwarder: Forwarder, name: str) -> Mapping[str, Any]:
+async def _health_of(forwarder: Forwarder, name: str, language: str) -> Mapping[str, Any]:
     url = forwarder.targets[name]
     timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
     try:
-        async with forwarder.client.get(f"{url}/health", timeout=timeout) as response:
+        async with forwarder.client.get(
+            f"{url}/health", headers={"Accept-Language": language}, timeout=timeout
+        ) as response:
             report = await read_json_answer(response, MAX_HEALTH_BYTES)
         if not isinstance(report, dict) or report.get("status") not in ("healthy", "loading", "unhealthy"):
             raise ValueError("what answers there is none of our services")

@@ -14,6 +14,7 @@ from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE
 from web_demo.errors import InvalidRequest
 from web_demo.server import protocal
 from web_demo.server.common import asker
+from web_demo.server.common.api.chinese import said_in
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
@@ -130,9 +131,12 @@ class ChatWire:
             case AnswerEnded(_, text):
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
         if isinstance(event, Problem):
-            await self.send_message(protocal.Error(in_words(event)))
+            await self.send_message(protocal.Error(said_in(self.options.language, in_words(event))))
         if self._settings.events and type(event) in EVENT_NAMES:
-            await self.send_message(protocal.Metadata(_as_json(event) | {"taken": self._taken}))
+            told = _as_json(event) | {"taken": self._taken}
+            if isinstance(event, Problem):
+                told["message"] = said_in(self.options.language, told["message"])
+            await self.send_message(protocal.Metadata(told))
         elif isinstance(event, ToolCalled):
             await self.send_message(protocal.Metadata(_as_json(event)))
 
@@ -141,7 +145,7 @@ class ChatWire:
 
     async def refuse(self, message: str) -> None:
         """In words: browsers cannot read the status of a failed handshake."""
-        await self.send_message(protocal.Error(message))
+        await self.send_message(protocal.Error(said_in(self.options.language, message)))
 
     async def ping(self) -> None:
         await self.send_message(protocal.Ping())

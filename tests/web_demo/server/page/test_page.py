@@ -33,6 +33,7 @@ class Target:
     def __init__(self) -> None:
         self.seen: list[web.Request] = []
         self.bodies: list[bytes] = []
+        self.asked_health: list[web.Request] = []
         self.wait = asyncio.Event()  # of `/api/synthesize`, after its first bytes
         self.wait.set()
         self.thinks = asyncio.Event()  # of everything else, before it answers
@@ -45,6 +46,7 @@ class Target:
         self.app.router.add_route("*", "/{path:.*}", self._echo)
 
     async def _health(self, request: web.Request) -> web.Response:
+        self.asked_health.append(request)
         return web.json_response(self.health)
 
     async def _echo(self, request: web.Request) -> web.Response:
@@ -161,6 +163,18 @@ async def test_a_page_is_told_what_keeps_it_from_talking(headers: dict[str, str]
         http.post(server.url("/api/access"), headers=headers) as response,
     ):
         assert (response.status, await response.json()) == (200, {"refused": refused, "success": True})
+
+
+async def test_what_the_services_say_comes_in_the_language_of_who_asks() -> None:
+    async with running(asr_url=NOWHERE) as (server, target, http):
+        chinese = {"Accept-Language": "zh-CN,zh;q=0.9"}
+        async with http.get(server.url("/api/services"), headers=chinese) as response:
+            await response.json()
+        assert target.asked_health[-1].headers["Accept-Language"] == "zh"
+        server.service.health.stop()
+        for headers, reason in ((chinese, "正在关闭"), ({}, "shutting down")):
+            async with http.get(server.url("/health"), headers=headers) as response:
+                assert (await response.json())["reason"] == reason
 
 
 async def test_a_refused_origin_is_logged_once_with_its_cure(caplog: pytest.LogCaptureFixture) -> None:
