@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.web_demo.client.browser import PATIENCE_S, eventually
+from tests.web_demo.client.browser import eventually
 
 PREFERENCES = {
     "media.navigator.permission.disabled": True,
@@ -33,6 +33,7 @@ PREFERENCES = {
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
 }
+START_S = 120.0  # of a program of this size, on a machine that has other things to do
 _LISTENING = re.compile(rb"WebDriver BiDi listening on (ws://\S+)")
 
 
@@ -63,7 +64,7 @@ class Firefox:
         number = next(self._ids)
         self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": params})
-        said = await asyncio.wait_for(self._answers[number], PATIENCE_S * 2)
+        said = await asyncio.wait_for(self._answers[number], START_S)
         if said["type"] == "error":
             raise Failed(f"{method}: {said['error']}: {said['message']}")
         return dict(said["result"])
@@ -151,7 +152,7 @@ async def firefox(**preferences: bool | int | str) -> AsyncIterator[Firefox]:
             stdout=asyncio.subprocess.DEVNULL,
         )
         try:
-            address = await asyncio.wait_for(_address(process), PATIENCE_S * 2)
+            address = await asyncio.wait_for(_address(process), START_S)
             async with aiohttp.ClientSession() as http, http.ws_connect(f"{address}/session", max_msg_size=0) as socket:
                 page = Firefox(socket)
                 reading = asyncio.create_task(page.read(), name="firefox")

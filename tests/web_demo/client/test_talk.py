@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ async def test_the_conversation_is_saved_as_sound_of_both_sides_and_as_text(tmp_
         await eventually(lambda: sounds(page))
         await eventually(lambda: is_silent(page))
         files = {}
-        for item in ("#save-audio", "#save-text"):
+        for item in ("#save-audio", "#save-text", "#save-all"):
             await page.click("#menu summary")
             async with page.expect_download() as download:
                 await page.click(item)
@@ -122,6 +123,9 @@ async def test_the_conversation_is_saved_as_sound_of_both_sides_and_as_text(tmp_
             await (await download.value).save_as(saved)
             files[item] = saved.read_bytes()
     assert files["#save-text"].decode() == f"You: {QUESTION}\n\nAssistant: {SHORT}"
+    sound = base64.b64encode(files["#save-audio"])
+    assert sound in files["#save-all"], "one file has both"
+    assert QUESTION.encode() in files["#save-all"]
     audio = from_wav(files["#save-audio"])
     spectrum = np.abs(np.fft.rfft(audio.samples))
     tone = spectrum[round(440 * audio.seconds) + np.arange(-20, 20)].max()

@@ -16,7 +16,7 @@ from playwright.async_api import expect
 
 from tests.speech import FOLDER, TRANSCRIPTS
 from tests.talk import serving
-from tests.web_demo.client.browser import answering, chromium, eventually, is_silent, opened, s2s, sounds
+from tests.web_demo.client.browser import MICROPHONE, answering, chromium, eventually, is_silent, opened, s2s, sounds
 from web_demo.audio.samples import from_wav
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app as create_tts
@@ -24,6 +24,13 @@ from web_demo.server.tts_server import create_app as create_tts
 pytestmark = pytest.mark.browser
 
 NAME = "librivox_0880"
+BEEP = """
+document.title = "Beep";
+const context = new AudioContext();
+const beep = context.createOscillator();
+beep.connect(context.destination);
+beep.start();
+"""
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
 
 
@@ -140,7 +147,7 @@ async def test_live_captions_grow_while_somebody_speaks_and_are_saved(tmp_path: 
     async with (
         listening(asr.app) as url,
         serving(s2s(answering("ok"), asr_url=url, tts_url=NOWHERE)) as server,
-        chromium() as browser,
+        chromium(MICROPHONE, "--auto-select-tab-capture-source-by-title=Beep") as browser,
         opened(browser, server.url("/#transcribe")) as page,
     ):
         await page.select_option("#asr-language", "en")
@@ -153,13 +160,20 @@ async def test_live_captions_grow_while_somebody_speaks_and_are_saved(tmp_path: 
         async with page.expect_download() as download:
             await page.click("#transcript-vtt")
         await (await download.value).save_as(tmp_path / "saved.vtt")
+        microphone, asr.loudest = asr.loudest, 0
+        beeping = await page.context.new_page()
+        await beeping.goto(server.url("/"))
+        await beeping.evaluate(BEEP)
+        await page.bring_to_front()
+        await page.click("#live-tab")
+        await expect(page.locator("#transcript .partial")).to_contain_text("go forward")
         asr.cut = True
-        await page.click("#live-microphone")
         await expect(page.locator("#asr-trouble")).to_contain_text("captions was lost")
         await expect(page.locator("#asr-busy")).to_be_hidden()
     assert (tmp_path / "saved.vtt").read_text() == "WEBVTT\n\n00:00:00.500 --> 00:00:01.900\ngo forward ten meters\n"
     assert (asr.requests[0]["format"], asr.requests[0]["language"]) == ("pcm16", "en")
-    assert asr.loudest > 1000, "the microphone reached the service"
+    assert microphone > 1000, "the microphone reached the service"
+    assert asr.loudest > 20_000, "and so did the tab, which beeps as loud as it can"
 
 
 async def test_a_recording_of_the_microphone_is_transcribed() -> None:

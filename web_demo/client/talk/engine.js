@@ -4,6 +4,7 @@ import { fillLanguages, fillVoices } from "../choices.js";
 import { byId } from "../dom.js";
 import { languageName } from "../names.js";
 
+const CHOICES = ["spokenLanguage", "voice"]; // on the empty page of Talk, and among the settings
 const FEW = 4; // languages that are named one by one
 
 export class EngineView {
@@ -14,11 +15,11 @@ export class EngineView {
   constructor({ settings, words }) {
     this.#settings = settings;
     this.#words = words;
-    for (const name of ["spokenLanguage", "voice"]) {
-      byId(`talk-${name}`).onchange = ({ target }) => settings.set(name, target.value);
+    for (const name of CHOICES) {
+      for (const select of selects(name)) select.onchange = () => settings.set(name, select.value);
     }
     words.addEventListener("change", () => this.#draw());
-    settings.addEventListener("change", ({ detail }) => detail === "server" && this.#draw());
+    settings.addEventListener("change", ({ detail }) => [...CHOICES, "server"].includes(detail) && this.#draw());
   }
 
   /** @param {object} health of the service */
@@ -31,15 +32,21 @@ export class EngineView {
     const health = this.#settings.get("server") ? null : this.#health; // what another server has is not known
     const { languages = [], voices = [], instructions = true, status } = health ?? {};
     byId("engine-line").textContent = health ? this.#line(health) : "";
-    byId("field-spokenLanguage").hidden = languages.length === 1 || !health;
-    byId("field-voice").hidden = voices.length === 0;
     byId("presets-empty").hidden = !instructions;
     byId("instructions").hidden = !instructions;
     byId("talk-banner").hidden = !status || status === "healthy";
     byId("talk-banner").textContent = this.#words.of(status === "unhealthy" ? "serviceUnhealthy" : "serviceLoading", { reason: health?.reason ?? "" });
-    fillLanguages(byId("talk-spokenLanguage"), languages, this.#words, this.#words.of("languageAuto"));
-    fillVoices(byId("talk-voice"), voices, this.#words, this.#words.of("engineDefault"));
-    for (const name of ["spokenLanguage", "voice"]) byId(`talk-${name}`).value = this.#settings.get(name);
+    const [languageSelects, voiceSelects] = CHOICES.map(selects);
+    for (const select of languageSelects) {
+      select.parentElement.hidden = languages.length < 2;
+      fillLanguages(select, languages, this.#words, this.#words.of("languageAuto"));
+      choose(select, this.#settings.get("spokenLanguage"));
+    }
+    for (const select of voiceSelects) {
+      select.parentElement.hidden = voices.length === 0;
+      fillVoices(select, voices, this.#words, this.#words.of("engineDefault"));
+      choose(select, this.#settings.get("voice"));
+    }
   }
 
   #line({ engine, model, recogniser, responder, voice, languages = [], instructions = true }) {
@@ -56,4 +63,14 @@ export class EngineView {
 /** Of a part's description: "engine: model (device)". */
 function modelOf(part) {
   return /^[^:]+: (.+) \([^()]*\)$/.exec(part)?.[1] ?? part;
+}
+
+function selects(name) {
+  return document.querySelectorAll(`select[data-choice="${name}"]`);
+}
+
+/** What another engine had is no choice here; it is kept, for when that is back. */
+function choose(select, value) {
+  select.value = value;
+  if (select.selectedIndex < 0) select.value = "";
 }

@@ -1,6 +1,7 @@
 /** The dock below the conversation: the big button, the modes, what is going on in words. */
 
 import { byId, dated, icon, save, showTrouble } from "../dom.js";
+import { keepsake } from "./keepsake.js";
 import { Levels } from "./levels.js";
 import { MessageList } from "./messages.js";
 import { showPresets } from "./presets.js";
@@ -59,6 +60,7 @@ export class TalkView {
     byId("stop-answer").onclick = () => session.interrupt();
     byId("hang-up").onclick = () => session.stop();
     byId("copy-all").onclick = ({ currentTarget }) => this.#copyAll(currentTarget);
+    byId("save-all").onclick = () => this.#saveAll();
     byId("save-audio").onclick = () => save(`${dated("conversation")}.wav`, session.tape.wav(), "audio/wav");
     byId("save-text").onclick = () => save(`${dated("conversation")}.txt`, this.#text(), "text/plain");
     byId("write").onsubmit = (event) => {
@@ -200,6 +202,16 @@ export class TalkView {
     if (phase === "thinking") return "hintThinking";
     if (phase === "idle" && session.handsFree && session.muted) return "hintMuted";
     return `hint${phase[0].toUpperCase()}${phase.slice(1)}${how}`;
+  }
+
+  async #saveAll() {
+    const { conversation, tape } = this.#session;
+    const words = {
+      title: `${this.#words.of("conversation")} · ${new Date().toLocaleString(this.#words.locale)}`,
+      language: this.#words.locale,
+      name: (role) => this.#words.of(role === "user" ? "you" : "assistant"),
+    };
+    save(`${dated("conversation")}.html`, await keepsake(conversation.messages, tape.seconds > 0 ? tape.wav() : null, words), "text/html");
   }
 
   #text() {

@@ -54,6 +54,7 @@ export default {
   copy: "Copy",
   copied: "Copied",
   copyAll: "Copy the conversation",
+  downloadAll: "Save text and sound (HTML)",
   downloadAudio: "Save audio (WAV)",
   downloadText: "Save text",
   newConversation: "New conversation",
@@ -85,6 +86,7 @@ export default {
   hintThinking: "Thinking",
   hintSpeakingPush: "Speaking. Talk to interrupt",
   hintSpeakingFree: "Speaking. Just talk to interrupt",
+  nothingSaid: "Nothing was said: hold the button for as long as you speak.",
   reconnected: "The line was lost and is back. The assistant starts afresh.",
   toolCalled: "The assistant called a tool.",
 

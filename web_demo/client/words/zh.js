@@ -52,6 +52,7 @@ export default {
   copy: "复制",
   copied: "已复制",
   copyAll: "复制全部对话",
+  downloadAll: "保存文字和声音 (HTML)",
   downloadAudio: "保存音频 (WAV)",
   downloadText: "保存文字",
   newConversation: "新对话",
@@ -83,6 +84,7 @@ export default {
   hintThinking: "正在想",
   hintSpeakingPush: "正在回答，按住说话可打断",
   hintSpeakingFree: "正在回答，直接开口可打断",
+  nothingSaid: "没有听到声音：说话时请一直按住按钮。",
   reconnected: "连接曾断开，现已恢复。助手从头开始。",
   toolCalled: "助手调用了一个工具。",
 
