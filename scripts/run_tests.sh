@@ -81,6 +81,8 @@ test_everything() {
     needs_program docker-compose docker-compose
     needs_program sshd openssh-server
     needs_program chromium chromium
+    needs_program firefox-esr firefox-esr
+    needs_program pulseaudio pulseaudio # a loudspeaker for it that nobody hears
     needs_program curl curl
     if has npm && [[ ! -d $PAGE_TESTS/node_modules/axe-core ]]; then
         npm install --prefix "$PAGE_TESTS" --no-package-lock --no-audit --no-fund --silent

@@ -54,13 +54,11 @@ export function dated(prefix) {
 
 /** What a failed call says, in the page's language where it has words for it. */
 export function inWords(error, words) {
-  if (error.code === "unreachable") return words.of("unreachable");
-  if (error.code === "unauthorized") return words.of("keyNeeded");
   return words.has(error.code ?? "") ? words.of(error.code) : error.message;
 }
 
-/** Says in its place what went wrong; null: nothing did. */
+/** Says in its place what went wrong; null: nothing did. What is said above all of the page is not said again. */
 export function showTrouble(place, error, words) {
-  place.hidden = !error;
-  place.textContent = error ? inWords(error, words) : "";
+  place.hidden = !error || Boolean(error.everywhere);
+  place.textContent = place.hidden ? "" : inWords(error, words);
 }

@@ -1,18 +1,21 @@
 /** The page, put together. */
 
+import { byId } from "./dom.js";
 import { Services } from "./net/services.js";
+import { showNotice } from "./notice.js";
 import { SettingsView } from "./settings-view.js";
 import { Settings } from "./settings.js";
 import { SpeakView } from "./speak/view.js";
 import { StatusView } from "./status/view.js";
 import { setUpTabs } from "./tabs.js";
+import { EngineView } from "./talk/engine.js";
 import { TalkView } from "./talk/view.js";
 import { TranscribeView } from "./transcribe/view.js";
 import { Words } from "./words.js";
 
 const settings = new Settings(localStorage);
 const words = new Words();
-const services = new Services(() => settings.get("key"));
+const services = new Services(() => settings.get("key"), () => words.locale);
 const parts = { settings, words, services };
 
 words.addEventListener("change", () => {
@@ -27,17 +30,17 @@ settings.addEventListener("change", ({ detail }) => {
 });
 
 const talk = new TalkView(parts);
+const engine = new EngineView(parts);
 const transcribe = new TranscribeView(parts);
 const speak = new SpeakView(parts);
 const status = new StatusView(parts, () => talk.underruns);
-new SettingsView(parts);
+const settingsView = new SettingsView(parts);
+showNotice(parts, () => settingsView.open("set-key"));
 status.addEventListener("health", ({ detail }) => {
+  engine.setHealth(detail.s2s);
   transcribe.setHealth(detail.asr);
   speak.setHealth(detail.tts);
 });
-setUpTabs((name) => {
-  if (name !== "talk") return status.start();
-  status.stop();
-  return status.refresh(); // what is to be known before somebody speaks
-});
+setUpTabs((name) => status.watch(name));
+byId("stuck").remove();
 document.documentElement.dataset.ready = ""; // for whoever waits for the page

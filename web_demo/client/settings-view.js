@@ -12,7 +12,7 @@ export class SettingsView {
   constructor({ settings, words }) {
     this.#settings = settings;
     this.#words = words;
-    byId("open-settings").onclick = () => this.#open();
+    byId("open-settings").onclick = () => this.open();
     this.#dialog.addEventListener("click", (event) => event.target === this.#dialog && this.#dialog.close());
     showPresets(byId("preset-chips"), settings, words, { hints: false });
 
@@ -35,9 +35,11 @@ export class SettingsView {
     this.#show();
   }
 
-  #open() {
+  /** @param {string} [id] of the field to begin with */
+  open(id) {
     byId("set-server").value = this.#settings.get("server");
     this.#dialog.showModal();
+    if (id) byId(id).focus();
     this.#listDevices();
   }
 

@@ -12,6 +12,8 @@ const FIELDS = {
   locale: ["auto", isOneOf("auto", "en", "zh")],
   theme: ["auto", isOneOf("auto", "light", "dark")],
   prompt: ["", isText(8000)],
+  spokenLanguage: ["", isText(35)],
+  voice: ["", isText(200)],
   speech: [true, isFlag],
   handsFree: [false, isFlag],
   threshold: [0.5, isBetween(0.05, 0.95)],
@@ -63,8 +65,11 @@ function load(storage) {
   return Object.fromEntries(entries);
 }
 
-/** The session's settings, as the server takes them (PROTOCOL.md, metadata). */
-export function sessionMetadata(settings, language) {
+/**
+ * The session's settings, as the server takes them (PROTOCOL.md, metadata).
+ * @param {{listens: boolean, speaks: boolean}} [can] whether there are a microphone and a loudspeaker
+ */
+export function sessionMetadata(settings, language, can = { listens: true, speaks: true }) {
   const turnEnd = settings.get("turnEnd");
   const detection = {
     ...(turnEnd === "timer" ? { type: "server_vad" } : { type: "semantic_vad", eagerness: turnEnd }),
@@ -75,19 +80,22 @@ export function sessionMetadata(settings, language) {
   return {
     events: true,
     language,
-    speech: settings.get("speech"),
+    spoken_language: settings.get("spokenLanguage"),
+    voice: settings.get("voice"),
+    speech: settings.get("speech") && can.speaks,
     system_prompt: settings.get("prompt"),
-    turn_detection: settings.get("handsFree") ? detection : null,
+    turn_detection: settings.get("handsFree") && can.listens ? detection : null,
   };
 }
 
-/** Where the line goes: the server of this page, or the one in the settings. Throws TypeError for no address. */
-export function chatAddress(settings, base) {
+/** Where the line goes: the server of this page, or the one in the settings. Throws TypeError for no address. @param {object} [query] */
+export function chatAddress(settings, base, query = {}) {
   const server = settings.get("server").trim();
   const url = server ? new URL(server.includes("://") ? server : `${new URL(base).protocol}//${server}`) : new URL(".", base);
   if (!/\/$/.test(url.pathname)) url.pathname += "/";
   const chat = new URL("api/chat", url);
   chat.protocol = chat.protocol === "http:" || chat.protocol === "ws:" ? "ws:" : "wss:";
+  for (const [name, value] of Object.entries(query)) chat.searchParams.set(name, value);
   if (settings.get("key")) chat.searchParams.set("api_key", settings.get("key"));
   return chat.href;
 }

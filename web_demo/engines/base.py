@@ -35,7 +35,7 @@ class Capabilities:
     voice_languages: Mapping[str, str] = field(default_factory=dict)  # ISO 639 codes, of voices whose names do not tell
     cloning: bool = False  # speaks with the voice of a reference recording
     speeds: tuple[float, float] = (1.0, 1.0)  # of speech, slowest and fastest; 1 is normal
-    instructions: bool = False  # can be told how to speak
+    instructions: bool = False  # can be told how to speak; of a conversation: follows a system prompt
     min_piece_chars: int = 1  # of text spoken in one go: below it speech is not good …
     max_piece_chars: int = 200  # … and above it not stable, or too long for others to wait
     backend: BackendSpec | None = None  # the detokenizer backend that is this voice, for who has that child anyway
@@ -226,6 +226,7 @@ class TurnRequest:
     history: tuple[Exchange, ...] = ()  # oldest first
     system_prompt: str = ""  # "": the engine's own default
     language: str = "en"  # of the texts that an engine itself has to say
+    spoken_language: str = ""  # of the user, an ISO 639 code, for a recogniser that knows it; "": not said
     sampling: Sampling = field(default_factory=Sampling)
     speech: bool = True  # False: the answer is read, not heard; an engine need not make its speech
     voice: str = ""  # whose; "", and one that the engine does not have, is its default

@@ -43,7 +43,7 @@ class ScriptedS2s:
     ) -> None:
         self._script = script
         self.speech: BackendSpec | SpeechSource = speech or BackendSpec("web_demo.engines.fakes:ToneBackend")
-        self.capabilities = capabilities or Capabilities(max_concurrency=1000)
+        self.capabilities = capabilities or Capabilities(instructions=True, max_concurrency=1000)
         self.turns: list[TurnRequest] = []
         self.live = 0
         self.forgotten: list[str] = []

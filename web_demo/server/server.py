@@ -33,7 +33,7 @@ def create_app(settings: S2sSettings, engine: S2sEngine | None = None) -> web.Ap
     app[SERVICE] = service
     add_routes(app, s2s.ROUTES)
     targets = (Target("asr", settings.asr_url, asr.ROUTES), Target("tts", settings.tts_url, tts.ROUTES))
-    add_page(app, targets, service.engine)
+    add_page(app, targets, service.engine, settings)
     return app
 
 

@@ -56,12 +56,12 @@ window.loudness = () => Math.max(0, ...taps.filter((tap) => tap.context.state ==
 
 
 @asynccontextmanager
-async def chromium(microphone: Path = MICROPHONE, *, allow: bool = True) -> AsyncIterator[Browser]:
-    """`allow` False: the user refuses the microphone."""
+async def chromium(microphone: Path = MICROPHONE, *more: str, allow: bool = True) -> AsyncIterator[Browser]:
+    """`allow` False: the user refuses the microphone. `more`: flags."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     assert executable, "these tests need Chromium: apt-get install chromium"
     permission = "--use-fake-ui-for-media-stream" if allow else "--deny-permission-prompts"
-    flags = [*FLAGS, permission, f"--use-file-for-fake-audio-capture={microphone}"]
+    flags = [*FLAGS, *more, permission, f"--use-file-for-fake-audio-capture={microphone}"]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=flags)
         try:

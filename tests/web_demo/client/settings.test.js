@@ -33,8 +33,10 @@ test("the session's metadata turns voice activity on only when hands-free", () =
     events: true,
     language: "zh",
     speech: true,
+    spoken_language: "",
     system_prompt: "",
     turn_detection: null,
+    voice: "",
   });
   settings.set("handsFree", true);
   settings.set("threshold", 0.7);
@@ -43,6 +45,8 @@ test("the session's metadata turns voice activity on only when hands-free", () =
   assert.deepEqual(detection(), { type: "semantic_vad", eagerness: "auto", ...numbers });
   settings.set("turnEnd", "low");
   assert.deepEqual(detection(), { type: "semantic_vad", eagerness: "low", ...numbers });
+  const mute = sessionMetadata(settings, "en", { listens: false, speaks: false });
+  assert.deepEqual([mute.turn_detection, mute.speech], [null, false], "who only writes is not listened to");
   settings.set("turnEnd", "timer");
   assert.deepEqual(detection(), { type: "server_vad", ...numbers });
   assert.throws(() => settings.set("turnEnd", "magic"), RangeError);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ async def test_the_conversation_is_saved_as_sound_of_both_sides_and_as_text(tmp_
         await eventually(lambda: sounds(page))
         await eventually(lambda: is_silent(page))
         files = {}
-        for item in ("#save-audio", "#save-text"):
+        for item in ("#save-audio", "#save-text", "#save-all"):
             await page.click("#menu summary")
             async with page.expect_download() as download:
                 await page.click(item)
@@ -122,6 +123,9 @@ async def test_the_conversation_is_saved_as_sound_of_both_sides_and_as_text(tmp_
             await (await download.value).save_as(saved)
             files[item] = saved.read_bytes()
     assert files["#save-text"].decode() == f"You: {QUESTION}\n\nAssistant: {SHORT}"
+    sound = base64.b64encode(files["#save-audio"])
+    assert sound in files["#save-all"], "one file has both"
+    assert QUESTION.encode() in files["#save-all"]
     audio = from_wav(files["#save-audio"])
     spectrum = np.abs(np.fft.rfft(audio.samples))
     tone = spectrum[round(440 * audio.seconds) + np.arange(-20, 20)].max()
@@ -179,7 +183,6 @@ async def test_a_refused_microphone_is_explained() -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        ("delete window.AudioEncoder", "WebCodecs is missing"),
         ("Object.defineProperty(window, 'isSecureContext', {value: false})", "--ssl-cert"),
         (
             "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))",
@@ -205,20 +208,51 @@ async def test_a_failed_answer_is_told_in_words_and_the_next_turn_works() -> Non
         await start(page)
         await say(page, 0.6)
         await expect(page.locator(".message.problem")).to_have_text("the engine stumbled")
+        await page.wait_for_selector("#main-button[data-phase=idle]")
+        await expect(page.locator(".message.open")).to_have_count(0)
+        await expect(page.locator("#stop-answer")).to_be_hidden()
+        await expect(page.locator("#hint")).to_contain_text("Hold the button")
         await say(page, 0.6)
         await expect(page.locator(".message.assistant .said").last).to_have_text(SHORT)
 
 
-async def test_a_server_with_a_key_asks_for_it_and_takes_it() -> None:
-    app = s2s(answering(SHORT), api_key="open sesame")
-    async with serving(app) as server, chromium() as browser, opened(browser, server.url("/")) as page:
-        await page.click("#main-button")
-        await expect(page.locator("#trouble")).to_contain_text("API key")
-        await page.click("#open-settings")
-        await page.fill("#set-key", "open sesame")
-        await page.keyboard.press("Tab")
-        await page.locator("#settings header button").click()
-        await page.wait_for_selector("#main-button[data-phase=idle]")
-        await page.focus("#main-button")
-        await say(page, 0.6)
+async def test_without_a_codec_in_the_browser_sound_goes_as_pcm() -> None:
+    engine = answering(SHORT)
+    async with serving(s2s(engine)) as server, chromium() as browser, opened(browser, server.url("/")) as page:
+        await page.evaluate("delete window.AudioEncoder; 0")
+        await start(page)
+        await say(page)
+        await eventually(lambda: sounds(page))
         await expect(page.locator(".message.assistant .said")).to_have_text(SHORT)
+        await eventually(lambda: is_silent(page))
+    heard = engine.turns[0].audio
+    assert 1.2 < heard.seconds < 3.0
+    assert np.sqrt(np.mean(heard.samples**2)) > 0.01, "the recording reached the engine as sound"
+
+
+async def test_a_written_turn_is_answered_without_a_microphone_and_beside_one() -> None:
+    engine = answering(LONG)
+    async with (
+        serving(s2s(engine)) as server,
+        chromium(allow=False) as browser,
+        opened(browser, server.url("/")) as page,
+    ):
+        await page.fill("#write-text", "How far is it?")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".message.user .said")).to_have_text("How far is it?")
+        await eventually(lambda: sounds(page))
+        await page.fill("#write-text", "Shorter, please.")
+        await page.keyboard.press("Enter")  # interrupts
+        await expect(page.locator(".message.assistant")).to_have_count(2)
+        await expect(page.locator(".message.assistant").first).to_contain_text("interrupted")
+        await eventually(lambda: sounds(page))
+        await page.click("#main-button")
+        await expect(page.locator("#trouble")).to_contain_text("allow the microphone")
+        await page.fill("#write-text", "Never mind.")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".message.assistant")).to_have_count(3)
+    assert [(turn.text, turn.audio) for turn in engine.turns] == [
+        ("How far is it?", None),
+        ("Shorter, please.", None),
+        ("Never mind.", None),
+    ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 from playwright.async_api import expect
 
 from tests.speech import FOLDER, TRANSCRIPTS
 from tests.talk import serving
-from tests.web_demo.client.browser import answering, chromium, eventually, is_silent, opened, s2s, sounds
+from tests.web_demo.client.browser import MICROPHONE, answering, chromium, eventually, is_silent, opened, s2s, sounds
 from web_demo.audio.samples import from_wav
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app as create_tts
@@ -22,6 +24,13 @@ from web_demo.server.tts_server import create_app as create_tts
 pytestmark = pytest.mark.browser
 
 NAME = "librivox_0880"
+BEEP = """
+document.title = "Beep";
+const context = new AudioContext();
+const beep = context.createOscillator();
+beep.connect(context.destination);
+beep.start();
+"""
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
 
 
@@ -32,9 +41,14 @@ class FakeAsr:
         self.requests: list[dict[str, Any]] = []
         self.hold = False
         self.gone = asyncio.Event()
+        self.go_on = asyncio.Event()  # after the first segment
+        self.go_on.set()
+        self.cut = False
+        self.loudest = 0
         self.app = web.Application(client_max_size=1 << 24)
         self.app.router.add_get("/health", self._health)
         self.app.router.add_post("/api/transcribe", self._transcribe)
+        self.app.router.add_get("/api/transcribe/stream", self._live)
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response(
@@ -56,10 +70,38 @@ class FakeAsr:
             {"text": "he was not", "start": 0.1, "end": 1.2},
             {"text": "an ill disposed", "start": 1.2, "end": 2.9},
         ]
-        body = {"text": text, "language": "en", "success": True, "duration": 2.99, "segments": segments}
-        if form.get("cues") == "true":
-            body["cues"] = [{"text": "he was not\nan ill disposed", "start": 0.1, "end": 2.9}]
-        return web.json_response(body | {"ignored_hotwords": ["Xyzzy"], "warning": "the file is damaged"})
+        body: dict[str, Any] = {"text": text, "language": "en", "success": True, "duration": 2.99}
+        assert (form["cues"], form["stream"]) == ("true", "true")
+        body["cues"] = [{"text": "he was not\nan ill disposed", "start": 0.1, "end": 2.9}]
+        body |= {"ignored_hotwords": ["Xyzzy"], "warning": "the file is damaged"}
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for number, event in enumerate([*({"type": "segment", **one} for one in segments), {"type": "done", **body}]):
+            if number == 1:
+                await self.go_on.wait()
+            await response.write(f"data: {json.dumps(event)}\n\n".encode())
+        return response
+
+    async def _live(self, request: web.Request) -> web.WebSocketResponse:
+        """Hears two seconds; then the line is cut where `cut`, else goes on until its end is said."""
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.requests.append(dict(request.query))
+        rate, heard, told = int(request.query["rate"]), 0, 0
+        async for message in socket:
+            if message.type is web.WSMsgType.TEXT:
+                await socket.send_json({"type": "final", "text": "go forward ten meters", "start": 0.5, "end": 1.9})
+                await socket.send_json({"type": "done", "duration": heard / rate / 2})
+                await socket.close()
+                break
+            heard += len(message.data)
+            self.loudest = max(self.loudest, int(np.abs(np.frombuffer(message.data, "<i2").astype(int)).max()))
+            if heard / rate / 2 > 0.5 * (told + 1):
+                told += 1
+                await socket.send_json({"type": "partial", "text": "go forward", "start": 0.5, "end": told / 2})
+            if self.cut and told:
+                await socket.close()
+        return socket
 
 
 @asynccontextmanager
@@ -83,8 +125,12 @@ async def test_a_file_is_transcribed_with_times_and_saved_as_subtitles(tmp_path:
     ):
         await page.select_option("#asr-language", "en")
         await page.fill("#hotwords", "Dashwood, Xyzzy")
+        asr.go_on.clear()
         await page.set_input_files("#file", FOLDER / f"{NAME}.wav")
-        await expect(page.locator("#transcript .segment").first).to_contain_text("he was not")
+        await expect(page.locator("#transcript .segment")).to_contain_text(["he was not"])
+        await expect(page.locator("#transcript-files")).to_be_hidden()
+        asr.go_on.set()
+        await expect(page.locator("#transcript .segment")).to_contain_text(["he was not", "an ill disposed"])
         await expect(page.locator("#transcript-note")).to_contain_text("Xyzzy")
         await expect(page.locator("#transcript-note")).to_contain_text("the file is damaged")
         async with page.expect_download() as download:
@@ -94,6 +140,40 @@ async def test_a_file_is_transcribed_with_times_and_saved_as_subtitles(tmp_path:
     assert request["audio"] == (FOLDER / f"{NAME}.wav").read_bytes()
     assert (request["name"], request["language"], request["hotwords"]) == (f"{NAME}.wav", "en", "Dashwood, Xyzzy")
     assert (tmp_path / "saved.srt").read_text() == "1\n00:00:00,100 --> 00:00:02,900\nhe was not\nan ill disposed\n"
+
+
+async def test_live_captions_grow_while_somebody_speaks_and_are_saved(tmp_path: Path) -> None:
+    asr = FakeAsr()
+    async with (
+        listening(asr.app) as url,
+        serving(s2s(answering("ok"), asr_url=url, tts_url=NOWHERE)) as server,
+        chromium(MICROPHONE, "--auto-select-tab-capture-source-by-title=Beep") as browser,
+        opened(browser, server.url("/#transcribe")) as page,
+    ):
+        await page.select_option("#asr-language", "en")
+        await page.click("#live-microphone")
+        await expect(page.locator("#transcript .partial")).to_contain_text("go forward")
+        await expect(page.locator("#transcript-files")).to_be_hidden()
+        await page.click("#asr-cancel")
+        await expect(page.locator("#transcript .segment")).to_have_text(["0:00go forward ten meters"])
+        await expect(page.locator("#asr-busy")).to_be_hidden()
+        async with page.expect_download() as download:
+            await page.click("#transcript-vtt")
+        await (await download.value).save_as(tmp_path / "saved.vtt")
+        microphone, asr.loudest = asr.loudest, 0
+        beeping = await page.context.new_page()
+        await beeping.goto(server.url("/"))
+        await beeping.evaluate(BEEP)
+        await page.bring_to_front()
+        await page.click("#live-tab")
+        await expect(page.locator("#transcript .partial")).to_contain_text("go forward")
+        asr.cut = True
+        await expect(page.locator("#asr-trouble")).to_contain_text("captions was lost")
+        await expect(page.locator("#asr-busy")).to_be_hidden()
+    assert (tmp_path / "saved.vtt").read_text() == "WEBVTT\n\n00:00:00.500 --> 00:00:01.900\ngo forward ten meters\n"
+    assert (asr.requests[0]["format"], asr.requests[0]["language"]) == ("pcm16", "en")
+    assert microphone > 1000, "the microphone reached the service"
+    assert asr.loudest > 20_000, "and so did the tab, which beeps as loud as it can"
 
 
 async def test_a_recording_of_the_microphone_is_transcribed() -> None:

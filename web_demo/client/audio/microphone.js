@@ -23,7 +23,11 @@ export class Microphone extends EventTarget {
 
   /** Throws MicrophoneError. @param {string} device an id, "" for the usual one */
   static async open(context, device) {
-    const stream = await openStream(device);
+    return Microphone.of(context, await openStream(device));
+  }
+
+  /** Of a stream that is open already, and is the microphone's own from here on. */
+  static async of(context, stream) {
     await context.audioWorklet.addModule(new URL("capture-worklet.js", import.meta.url));
     return new Microphone(context, stream);
   }

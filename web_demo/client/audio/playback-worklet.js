@@ -31,11 +31,12 @@ class Playback extends AudioWorkletProcessor {
 
   #onMessage(message) {
     if (message.type === "push") this.#buffer.push(message.samples);
-    else if (message.type === "end") this.#buffer.end();
-    else if (message.type === "flush") {
-      const wasPlaying = this.#buffer.playing;
+    else if (message.type === "end") {
+      this.#buffer.end();
+      if (this.#buffer.bufferedS === 0 && !this.#buffer.playing) this.#reportEnd(); // it had run dry before it knew
+    } else if (message.type === "flush") {
       this.#buffer.flush();
-      if (wasPlaying) this.#reportEnd();
+      this.#reportEnd();
     }
   }
 

@@ -9,6 +9,7 @@ import { decode, encodePing, ProtocolError } from "./protocol.js";
 
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 const PING_MS = 15_000;
+const SILENCE_MS = 30_000; // the server sends a ping after 8 s without anything else: it is gone, or nobody leads to it
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 export class Connection extends EventTarget {
@@ -39,7 +40,7 @@ export class Connection extends EventTarget {
     this.#set("closed");
   }
 
-  /** @param {Uint8Array} message Dropped while the line is not open: it would belong to a session that is gone. */
+  /** @param {Uint8Array|string} message Dropped while the line is not open: it would belong to a session that is gone. */
   send(message) {
     if (this.state === "open") this.#socket.send(message);
   }
@@ -61,6 +62,7 @@ export class Connection extends EventTarget {
   }
 
   #onMessage(data) {
+    if (this.state === "open") this.#expectMore();
     let message;
     try {
       message = decode(data);
@@ -74,10 +76,15 @@ export class Connection extends EventTarget {
   }
 
   #onHandshake() {
-    clearTimeout(this.#timer);
+    this.#expectMore();
     this.#failures = 0;
     this.#ping = setInterval(() => this.send(encodePing()), PING_MS);
     this.#set("open");
+  }
+
+  #expectMore() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#onClose(), SILENCE_MS);
   }
 
   #onClose() {

@@ -31,6 +31,11 @@ export function encodeControl(action) {
   return Uint8Array.of(CONTROL, ACTIONS[action]);
 }
 
+/** @param {string} text a turn of the user in writing @returns {string} a message of text, as it has no binary form */
+export function encodeText(text) {
+  return JSON.stringify({ type: "text", text });
+}
+
 /** @param {object} data settings of the session */
 export function encodeMetadata(data) {
   return framed(METADATA, encoder.encode(JSON.stringify(data)));

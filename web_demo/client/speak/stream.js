@@ -1,6 +1,7 @@
 /** A WAV answer, heard while it is still being made. */
 
 import { Player } from "../audio/player.js";
+import { chunksOf } from "../net/events.js";
 import { header, WavStreamReader } from "../audio/wav.js";
 
 /**
@@ -17,7 +18,7 @@ export async function playWav(response, signal, onSound) {
   const stop = () => player?.flush();
   signal.addEventListener("abort", stop);
   try {
-    for await (const bytes of response.body) {
+    for await (const bytes of chunksOf(response.body)) {
       const samples = reader.feed(bytes);
       if (samples.length === 0) continue;
       pieces.push(samples.slice());
@@ -34,7 +35,10 @@ export async function playWav(response, signal, onSound) {
   }
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (!player) return { file: null, seconds: 0, played: Promise.resolve() };
-  const played = new Promise((resolve) => player.addEventListener("ended", resolve, { once: true }));
+  const played = new Promise((resolve) => {
+    player.addEventListener("ended", resolve, { once: true });
+    signal.addEventListener("abort", resolve, { once: true });
+  });
   player.end();
   return {
     file: new Blob([header(length * 2, reader.rate), ...pieces.map(toPcm)], { type: "audio/wav" }),

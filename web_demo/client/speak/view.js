@@ -1,7 +1,7 @@
 /** Speak: text in, speech out, heard while it is made. */
 
 import { byId, dated, save, showTrouble } from "../dom.js";
-import { shortTime } from "../transcribe/subtitles.js";
+import { lengthInWords } from "../transcribe/subtitles.js";
 import { playWav } from "./stream.js";
 import { Voices } from "./voices.js";
 
@@ -36,6 +36,7 @@ export class SpeakView {
   async #speak() {
     const text = byId("tts-text").value.trim();
     if (!text) {
+      this.#trouble({ code: "textNeeded" });
       byId("tts-text").focus();
       return;
     }
@@ -69,7 +70,7 @@ export class SpeakView {
     this.#show(file);
     await played;
     const waited = ((firstSound ?? performance.now()) - began) / 1000;
-    byId("tts-facts").textContent = this.#words.of("spokenIn", { audio: shortTime(seconds), seconds: waited.toFixed(2) });
+    byId("tts-facts").textContent = this.#words.of("spokenIn", { audio: lengthInWords(seconds, this.#words), seconds: waited.toFixed(2) });
   }
 
   #show(file) {

@@ -1,7 +1,8 @@
 /** Whose voice speaks: one of the list, or that of a recording, which can be added to the list and deleted from it. */
 
 import { recordWith } from "../audio/recorder.js";
-import { byId, make, showTrouble } from "../dom.js";
+import { fillVoices } from "../choices.js";
+import { byId, showTrouble } from "../dom.js";
 import { Speakers } from "./speakers.js";
 
 export class Voices {
@@ -68,12 +69,9 @@ export class Voices {
   }
 
   #draw(chosen = this.#select.value) {
-    const voices = this.#listed.map(({ name }) => make("option", { value: name }, name));
-    if (this.#asked && !this.#listed.some(({ kind }) => kind === "built-in")) {
-      voices.unshift(make("option", { value: "" }, this.#words.of("engineDefault"))); // it has voices, but lists none
-    }
-    this.#select.replaceChildren(...voices);
-    if (voices.some(({ value }) => value === chosen)) this.#select.value = chosen;
+    const hidden = this.#asked && !this.#listed.some(({ kind }) => kind === "built-in"); // it has voices, but lists none
+    fillVoices(this.#select, this.#listed, this.#words, hidden ? this.#words.of("engineDefault") : null);
+    if ([...this.#select.options].some(({ value }) => value === chosen)) this.#select.value = chosen;
     this.#update();
   }
 

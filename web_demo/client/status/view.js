@@ -1,17 +1,19 @@
-/** Status: how the three services are, asked again every few seconds while somebody looks. */
+/** Status: how the three services are, asked again every few seconds while somebody looks and it matters. */
 
-import { missingForTalk } from "../audio/support.js";
-import { byId, inWords, make } from "../dom.js";
+import { hasOpus } from "../audio/support.js";
+import { byId, make, showTrouble } from "../dom.js";
 
 const EVERY_MS = 4000;
 const NAMES = { s2s: "serviceS2s", asr: "serviceAsr", tts: "serviceTts" };
+
+const BANNERS = { down: "serviceDown", loading: "serviceLoading", unhealthy: "serviceUnhealthy" };
 
 export class StatusView extends EventTarget {
   #services;
   #words;
   #underruns;
   #health = {};
-  #timer = null;
+  #tab = null; // that is shown
 
   /** Event "health" (detail: what each service says of itself). @param {() => number} underruns of the player */
   constructor({ services, words }, underruns) {
@@ -19,30 +21,32 @@ export class StatusView extends EventTarget {
     this.#services = services;
     this.#words = words;
     this.#underruns = underruns;
-    words.addEventListener("change", () => this.#show());
+    words.addEventListener("change", () => this.refresh()); // the services' own words too
+    setInterval(() => this.#matters && this.refresh(), EVERY_MS);
   }
 
-  start() {
-    this.stop();
-    this.#timer = setInterval(() => this.refresh(), EVERY_MS);
+  /** @param {string} tab that is shown now */
+  watch(tab) {
+    this.#tab = tab;
     return this.refresh();
   }
 
-  stop() {
-    clearInterval(this.#timer);
+  /** Who talks is told by the line itself how that is. */
+  get #matters() {
+    if (document.hidden) return false;
+    return this.#tab !== "talk" || this.#services.trouble !== null || this.#health.s2s?.status !== "healthy";
   }
 
   async refresh() {
     try {
       this.#health = await this.#services.health();
-      byId("status-trouble").hidden = true;
+      showTrouble(byId("status-trouble"), null, this.#words);
     } catch (error) {
-      byId("status-trouble").textContent = inWords(error, this.#words);
-      byId("status-trouble").hidden = false;
-      return;
+      this.#health = {};
+      showTrouble(byId("status-trouble"), error, this.#words);
     }
     this.#show();
-    this.dispatchEvent(new CustomEvent("health", { detail: this.#health }));
+    if (this.#health.s2s) this.dispatchEvent(new CustomEvent("health", { detail: this.#health }));
   }
 
   async #show() {
@@ -50,26 +54,19 @@ export class StatusView extends EventTarget {
     byId("services").replaceChildren(...Object.keys(this.#health).map((name) => this.#card(name, this.#health[name])));
     for (const name of ["asr", "tts"]) {
       const banner = byId(`${name}-down`);
-      banner.hidden = this.#health[name]?.status !== "down";
+      const { status = "healthy", reason = "", start = "" } = this.#health[name] ?? {};
+      banner.hidden = status === "healthy";
       byId(`${name}-tool`).disabled = !banner.hidden;
-      banner.textContent = words.of("serviceDown", { command: this.#health[name]?.start });
+      banner.textContent = banner.hidden ? "" : words.of(BANNERS[status], { command: start, reason });
     }
-    this.#tellUnheard(this.#health.s2s);
-    const missing = await missingForTalk();
+    const opus = await hasOpus();
     byId("page-facts").replaceChildren(
       ...facts([
         [words.of("secure"), words.of(window.isSecureContext ? "yes" : "no")],
-        [words.of("codec"), words.of(missing ? "no" : "yes")],
+        [words.of("codec"), words.of(opus ? "yes" : "no")],
         [words.of("underruns"), String(this.#underruns())],
       ]),
     );
-  }
-
-  /** Before somebody speaks a language to a recogniser that does not know it. */
-  #tellUnheard({ languages = [], better = {} } = {}) {
-    const { locale } = this.#words;
-    byId("unheard").textContent = better[locale] ?? "";
-    byId("unheard").hidden = !better[locale] || !languages.length || languages.includes(locale);
   }
 
   #card(name, health) {

@@ -3,6 +3,7 @@
 import { byId, copyFrom, make } from "../dom.js";
 
 const NEAR_END_PX = 80;
+const PROBLEMS = { nothing_said: "nothingSaid", no_turn: "nothingSaid" }; // that the service puts for who writes a client
 
 export class MessageList {
   #list = byId("messages");
@@ -66,6 +67,7 @@ export class MessageList {
   #said(message) {
     const words = this.#words;
     if (message.role === "note") return words.of(message.text);
+    if (message.role === "problem" && message.code in PROBLEMS) return words.of(PROBLEMS[message.code]);
     if (message.text) return message.text.trim();
     if (message.role === "assistant") return message.status === "open" ? words.of("thinkingNow") : "…";
     return message.status === "open" ? words.of("speakingNow") : words.of("spoken", { seconds: message.seconds?.toFixed(1) ?? "" });
@@ -75,7 +77,7 @@ export class MessageList {
     const words = this.#words;
     const facts = [];
     if (message.latencyMs !== undefined) facts.push(words.of("firstSound", { seconds: (message.latencyMs / 1000).toFixed(2) }));
-    if (message.role === "user" && message.text && message.seconds) facts.push(words.of("seconds", { seconds: message.seconds.toFixed(1) }));
+    if (message.role === "user" && message.text && message.seconds) facts.push(words.of("spoken", { seconds: message.seconds.toFixed(1) }));
     if (message.status === "interrupted") facts.push(words.of("interruptedMark"));
     if (message.status === "failed") facts.push(words.of("failedMark"));
     return facts.join(" · ");

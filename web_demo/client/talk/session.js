@@ -5,16 +5,18 @@
 
 import { CODEC_RATE, VoiceDecoder, VoiceEncoder } from "../audio/codec.js";
 import { Microphone, MicrophoneError } from "../audio/microphone.js";
+import { PcmDecoder, PcmEncoder } from "../audio/pcm.js";
 import { Player } from "../audio/player.js";
-import { missingForTalk } from "../audio/support.js";
+import { canPlay, hasOpus, missingForTalk } from "../audio/support.js";
 import { Tape } from "../audio/tape.js";
 import { Connection } from "../net/connection.js";
-import { encodeAudio, encodeControl, encodeMetadata } from "../net/protocol.js";
+import { encodeAudio, encodeControl, encodeMetadata, encodeText } from "../net/protocol.js";
 import { chatAddress, sessionMetadata } from "../settings.js";
 import { Conversation } from "./conversation.js";
 
 const MAX_BACKLOG_BYTES = 128 * 1024; // half a minute of voice that a stalled line has not taken: leave out what comes
-const SESSION_SETTINGS = ["prompt", "speech", "handsFree", "threshold", "turnEnd", "silenceMs", "locale"];
+const RESUME_MS = 8000; // without a loudspeaker, Firefox waits for one for ever
+const SESSION_SETTINGS = ["prompt", "spokenLanguage", "voice", "speech", "handsFree", "threshold", "turnEnd", "silenceMs", "locale"];
 
 export class TalkSession extends EventTarget {
   conversation = new Conversation();
@@ -29,8 +31,10 @@ export class TalkSession extends EventTarget {
   #context = null;
   #encoder = null;
   #decoder = null;
+  #opus = true; // this browser has it
+  #unsent = ""; // what was written before the line was open
   #sending = false; // the microphone goes to the server
-  #deaf = false; // what arrives belongs to an answer that was cut off
+  #spoken = Promise.resolve(); // all that was said so far is on its way
   #opened = 0;
 
   /** @param {() => "en"|"zh"} language of the page */
@@ -38,7 +42,7 @@ export class TalkSession extends EventTarget {
     super();
     this.#settings = settings;
     this.#language = language;
-    this.#line = new Connection(() => chatAddress(settings, document.baseURI));
+    this.#line = new Connection(() => chatAddress(settings, document.baseURI, this.#opus ? {} : { audio: "pcm16", rate: CODEC_RATE }));
     this.#line.addEventListener("state", ({ detail }) => this.#onLine(detail));
     this.#line.addEventListener("message", ({ detail }) => this.#onMessage(detail));
     settings.addEventListener("change", ({ detail }) => this.#onSetting(detail));
@@ -60,18 +64,23 @@ export class TalkSession extends EventTarget {
 
   // --- beginning and end ---
 
-  /** Needs a gesture of the user: browsers let no page make sound without one. */
-  async start() {
-    if (this.starting || this.line !== "closed") return;
+  /**
+   * Needs a gesture of the user: browsers let no page make sound without one.
+   * @param {{listens?: boolean}} [how] false: without the microphone; a later start adds it
+   */
+  async start({ listens = true } = {}) {
+    if (this.starting || (this.line !== "closed" && (this.microphone || !listens))) return;
     this.starting = true;
     this.#tell("state");
     try {
-      const missing = await missingForTalk();
+      const missing = listens && missingForTalk();
       if (missing) throw new MicrophoneError(missing);
-      await this.#openSound();
+      this.#opus = await hasOpus();
+      if (!this.#context && canPlay()) await this.#openSound(listens);
+      if (listens) await this.#openMicrophone();
       this.#line.open();
     } catch (error) {
-      await this.#closeSound();
+      if (this.line === "closed") await this.#closeSound();
       if (!(error instanceof MicrophoneError)) console.error(error);
       this.#tell("trouble", error.code ?? "soundFailed");
     } finally {
@@ -82,22 +91,30 @@ export class TalkSession extends EventTarget {
 
   async stop() {
     this.#line.close();
-    this.conversation.lineOpened();
     await this.#closeSound();
     this.#tell("state");
   }
 
-  async #openSound() {
+  async #openSound(needed) {
     this.#context = new AudioContext({ sampleRate: CODEC_RATE, latencyHint: "interactive" });
     await this.#useSpeaker();
-    this.microphone = await Microphone.open(this.#context, this.#settings.get("microphone"));
-    this.microphone.addEventListener("frame", ({ detail }) => this.#onFrame(detail));
-    this.microphone.addEventListener("lost", () => this.#tell("trouble", "microphoneMissing"));
     this.player = await Player.create(this.#context);
     this.player.addEventListener("began", () => this.conversation.soundBegan(this.#heardAt()));
     this.player.addEventListener("ended", () => this.conversation.soundEnded());
     this.player.addEventListener("played", ({ detail }) => this.tape.add(detail.position, detail.samples));
-    await this.#context.resume();
+    try {
+      await Promise.race([this.#context.resume(), refused(RESUME_MS, "noLoudspeaker")]);
+    } catch (error) {
+      if (needed) throw error;
+      await this.#closeSound(); // answers can be read
+    }
+  }
+
+  async #openMicrophone() {
+    this.microphone = await Microphone.open(this.#context, this.#settings.get("microphone"));
+    this.microphone.addEventListener("frame", ({ detail }) => this.#onFrame(detail));
+    this.microphone.addEventListener("lost", () => this.#tell("trouble", "microphoneMissing"));
+    if (this.line === "open") this.#listen();
   }
 
   async #closeSound() {
@@ -116,57 +133,73 @@ export class TalkSession extends EventTarget {
 
   // --- what the user does ---
 
+  /** A turn in writing; it begins a conversation without the microphone where there is none. */
+  async write(text) {
+    if (this.line === "open") {
+      this.#sending = this.handsFree && !this.muted;
+      this.#flush();
+      this.#say(this.conversation.write(text, performance.now()));
+      return;
+    }
+    this.#unsent = text;
+    await this.start({ listens: false });
+  }
+
   /** Push-to-talk: the user's turn begins; an answer under way is cut off at once. */
   beginTurn() {
-    if (this.line !== "open" || this.conversation.phase === "listening") return;
-    this.#silence();
-    if (this.conversation.line !== "listening") this.#line.send(encodeControl("start"));
-    this.conversation.userBegan(performance.now());
+    if (this.line !== "open" || !this.microphone || this.conversation.phase === "listening") return;
+    this.#say(this.conversation.begin(performance.now()));
     this.#sending = true;
   }
 
-  async endTurn() {
+  endTurn() {
     if (this.line !== "open" || this.conversation.phase !== "listening") return;
-    const ended = performance.now();
     this.#sending = this.handsFree && !this.muted;
-    await this.#encoder.flush();
-    this.#line.send(encodeControl("endTurn"));
-    this.conversation.userEnded(ended);
+    this.#flush();
+    this.#say(this.conversation.end(performance.now()));
   }
 
   /** Stop the answer without speaking. */
   interrupt() {
-    const underWay = this.conversation.line === "answering";
-    this.#silence();
-    if (underWay) this.#line.send(encodeControl("start"));
-    this.conversation.interrupted();
+    this.#say(this.conversation.stop());
   }
 
   /** Hands-free: keep the microphone to oneself for a while. */
-  async setMuted(muted) {
+  setMuted(muted) {
     this.muted = muted;
     if (this.handsFree) this.#sending = !muted;
-    if (muted && this.conversation.phase === "listening") await this.endTurn();
+    if (muted) this.endTurn();
     this.#tell("state");
   }
 
   /** Forget the conversation, here and at the server. */
   restart() {
-    this.#silence();
-    this.#line.send(encodeControl("restart"));
-    this.conversation.clear();
+    this.#say(this.conversation.restart());
     this.tape.clear();
   }
 
+  /** Sends controls, in order, behind the sound that was spoken before them. */
+  #say(controls) {
+    if (this.conversation.deaf) this.#silence();
+    const line = this.#line;
+    const send = () => controls.forEach((control) => line.send(control.text === undefined ? encodeControl(control) : encodeText(control.text)));
+    this.#spoken = this.#spoken.then(send);
+  }
+
+  /** What was spoken until now is sent before whatever is said next. */
+  #flush() {
+    const encoder = this.#encoder;
+    this.#spoken = this.#spoken.then(() => encoder?.flush()).catch((error) => this.#broken(error));
+  }
+
   #silence() {
-    this.#deaf = this.conversation.line === "answering";
     this.#decoder?.drop();
     this.player?.flush();
   }
 
   async #onSetting(name) {
     if (name === "handsFree") {
-      if (this.conversation.phase === "listening") await this.endTurn();
+      this.endTurn();
       this.muted = false;
       this.#sending = this.handsFree && this.line === "open";
       this.#tell("state");
@@ -208,43 +241,58 @@ export class TalkSession extends EventTarget {
     if (state === "open") this.#onOpen();
     else {
       this.#sending = false;
-      if (state === "retrying") this.#silence();
+      this.#silence();
+      this.conversation.lineChanged();
     }
     this.#tell("state");
   }
 
   #onOpen() {
-    const broken = (error) => {
-      console.error(error);
-      this.#tell("trouble", "soundFailed");
-    };
-    this.#encoder?.close();
+    const broken = (error) => this.#broken(error);
     this.#decoder?.close();
-    this.#encoder = new VoiceEncoder((page) => this.#line.send(encodeAudio(page)), broken);
-    this.#decoder = new VoiceDecoder((samples) => this.player.push(samples), broken);
-    this.#deaf = false;
-    this.#configure();
-    this.conversation.lineOpened();
+    const play = (samples) => this.player.push(samples);
+    this.#decoder = this.player && (this.#opus ? new VoiceDecoder(play, broken) : new PcmDecoder(play));
+    this.#listen();
+    this.conversation.lineChanged(!this.#settings.get("server")); // ours sends events
     if (this.#opened > 0 && this.conversation.messages.length > 0) this.conversation.note("reconnected", performance.now());
     this.#opened += 1;
-    this.#sending = this.handsFree && !this.muted;
+    if (this.#unsent) this.write(this.#unsent);
+    this.#unsent = "";
+  }
+
+  /** The line and, if there is one, the microphone are there: one leads to the other. */
+  #listen() {
+    this.#encoder?.close();
+    this.#encoder = null;
+    if (this.microphone) {
+      const send = (slice) => this.#line.send(encodeAudio(slice));
+      this.#encoder = this.#opus ? new VoiceEncoder(send, (error) => this.#broken(error)) : new PcmEncoder(send);
+    }
+    this.#sending = this.microphone !== null && this.handsFree && !this.muted;
+    this.#configure();
+  }
+
+  #broken(error) {
+    console.error(error);
+    this.#tell("trouble", "soundFailed");
   }
 
   #configure() {
-    this.#line.send(encodeMetadata(sessionMetadata(this.#settings, this.#language())));
+    const can = { listens: this.microphone !== null, speaks: this.player !== null };
+    this.#line.send(encodeMetadata(sessionMetadata(this.#settings, this.#language(), can)));
   }
 
   #onMessage(message) {
     const now = performance.now();
     switch (message.kind) {
       case "audio":
-        this.#decoder?.feed(message.payload, !this.#deaf);
+        this.#decoder?.feed(message.payload, !this.conversation.deaf);
         break;
       case "text":
-        if (!this.#deaf) this.conversation.onText(message.text, now);
+        this.conversation.onText(message.text, now);
         break;
       case "error":
-        this.conversation.onProblem(message.text, now);
+        this.conversation.onError(message.text, now);
         break;
       case "metadata":
         this.#onEvent(message.data, now);
@@ -253,11 +301,11 @@ export class TalkSession extends EventTarget {
   }
 
   #onEvent(event, now) {
-    if (event.event === "answer_began" || event.event === "interrupted") this.#deaf = false;
     if (event.event === "speech_began") this.#silence();
     this.conversation.onEvent(event, now);
     if (event.event === "interrupted") this.#silence();
     if (event.event === "answer_ended") this.#playOut();
+    if (!this.handsFree && this.conversation.phase !== "listening") this.#sending = false; // the turn was cut
   }
 
   /** All of the answer is here: let the player finish what it holds. */
@@ -269,4 +317,9 @@ export class TalkSession extends EventTarget {
   #tell(type, detail = null) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Never resolves; throws MicrophoneError with this code after a while. */
+function refused(afterMs, code) {
+  return new Promise((_, reject) => setTimeout(() => reject(new MicrophoneError(code)), afterMs));
 }

@@ -1,6 +1,7 @@
 /** The dock below the conversation: the big button, the modes, what is going on in words. */
 
-import { byId, dated, icon, inWords, save } from "../dom.js";
+import { byId, dated, icon, save, showTrouble } from "../dom.js";
+import { keepsake } from "./keepsake.js";
 import { Levels } from "./levels.js";
 import { MessageList } from "./messages.js";
 import { showPresets } from "./presets.js";
@@ -17,6 +18,7 @@ export class TalkView {
   #pressedAt = null; // when the press that began this turn came; null when it was let go, or began none
   #held = false; // the pointer that went down last has done its work
   #drawn = "";
+  #line = "closed"; // as it was when it was looked at last
   #levels;
 
   constructor({ settings, words, services }) {
@@ -58,8 +60,13 @@ export class TalkView {
     byId("stop-answer").onclick = () => session.interrupt();
     byId("hang-up").onclick = () => session.stop();
     byId("copy-all").onclick = ({ currentTarget }) => this.#copyAll(currentTarget);
+    byId("save-all").onclick = () => this.#saveAll();
     byId("save-audio").onclick = () => save(`${dated("conversation")}.wav`, session.tape.wav(), "audio/wav");
     byId("save-text").onclick = () => save(`${dated("conversation")}.txt`, this.#text(), "text/plain");
+    byId("write").onsubmit = (event) => {
+      event.preventDefault();
+      this.#write(byId("write-text"));
+    };
     byId("restart").onclick = () => session.restart();
     byId("menu").addEventListener("click", (event) => event.target.closest(".menu-items button") && (byId("menu").open = false));
     document.addEventListener("click", (event) => byId("menu").contains(event.target) || (byId("menu").open = false));
@@ -70,7 +77,7 @@ export class TalkView {
   /** Push-to-talk: the pointer or the space bar goes down. Returns whether that meant something by itself. */
   #hold(event) {
     const session = this.#session;
-    if (session.line !== "open" || session.handsFree) return false;
+    if (session.line !== "open" || session.handsFree || !session.microphone) return false;
     if (event.pointerId !== undefined) this.#button.setPointerCapture(event.pointerId);
     if (session.conversation.phase === "listening") session.endTurn();
     else {
@@ -97,7 +104,7 @@ export class TalkView {
   #tap() {
     const session = this.#session;
     this.#trouble(null);
-    if (session.line === "closed") session.start();
+    if (!session.microphone) session.start();
     else if (session.handsFree) session.setMuted(!session.muted);
     else if (session.conversation.phase === "listening") session.endTurn();
     else session.beginTurn();
@@ -114,31 +121,35 @@ export class TalkView {
     else if (!this.#hold(event)) this.#tap();
   }
 
+  #write(field) {
+    const text = field.value.trim();
+    if (!text) field.focus();
+    if (!text || !this.#canWrite) return;
+    field.value = "";
+    this.#trouble(null);
+    this.#session.write(text);
+  }
+
+  get #canWrite() {
+    return !this.#session.starting && ["open", "closed"].includes(this.#session.line);
+  }
+
   // --- what is shown ---
 
   #onState() {
     const { line } = this.#session;
     if (line === "open") {
-      this.#trouble(null);
+      if (this.#line !== "open") this.#trouble(null);
       this.#levels.start();
     } else if (line === "closed") this.#levels.stop();
-    else if (line === "retrying") this.#explain();
+    else if (line === "retrying") this.#services.access(); // a browser does not say why a WebSocket failed
+    this.#line = line;
     this.#update();
   }
 
-  /** A browser does not say why a WebSocket failed: ask by HTTP. */
-  async #explain() {
-    if (this.#settings.get("server")) return;
-    try {
-      await this.#services.health();
-    } catch (error) {
-      if (this.#session.line !== "open") this.#trouble(error.code === "unauthorized" ? "keyNeeded" : null, inWords(error, this.#words));
-    }
-  }
-
-  #trouble(key, text = key && this.#words.has(key) ? this.#words.of(key) : "") {
-    byId("trouble").textContent = text;
-    byId("trouble").hidden = !text;
+  /** @param {string|null} key of the page's words */
+  #trouble(key) {
+    showTrouble(byId("trouble"), key && { code: key }, this.#words);
   }
 
   #canStop() {
@@ -151,25 +162,25 @@ export class TalkView {
     const open = session.line === "open";
     byId(session.handsFree ? "mode-free" : "mode-push").checked = true;
     byId("hint").textContent = this.#words.of(this.#hint());
-    byId("latency").textContent = this.#latency();
     byId("stop-answer").hidden = !open || !this.#canStop();
     byId("hang-up").hidden = session.line === "closed";
     byId("menu").hidden = conversation.messages.length === 0;
     byId("copy-all").hidden = conversation.messages.length === 0 || !navigator.clipboard;
     byId("save-audio").disabled = session.tape.seconds === 0;
     byId("restart").disabled = !open;
+    byId("write-send").setAttribute("aria-disabled", !this.#canWrite);
     this.#drawButton(open);
   }
 
   #drawButton(open) {
     const session = this.#session;
-    const closed = session.line === "closed";
+    const closed = !session.microphone;
     const { phase } = session.conversation;
     const muted = open && session.handsFree && session.muted;
     const listening = open && phase === "listening" && !session.handsFree;
     this.#button.dataset.phase = closed ? "closed" : open ? phase : "waiting";
     this.#button.dataset.muted = muted;
-    this.#button.setAttribute("aria-disabled", session.starting || (!closed && !open)); // `disabled` would take the focus away
+    this.#button.setAttribute("aria-disabled", session.starting || (session.line !== "closed" && !open)); // `disabled` would take the focus away
     const symbol = muted ? "muted" : listening ? "send" : "microphone";
     const label = closed ? "start" : session.handsFree ? (muted ? "unmuteButton" : "muteButton") : listening ? "sendButton" : "talkButton";
     const drawn = `${symbol} ${label} ${this.#words.locale}`;
@@ -185,6 +196,7 @@ export class TalkView {
     if (session.line === "closed") return "hintClosed";
     if (session.line === "connecting") return "stateConnecting";
     if (session.line === "retrying") return "stateRetrying";
+    if (!session.microphone && session.conversation.phase === "idle") return "hintWriting";
     const how = session.handsFree ? "Free" : "Push";
     const { phase } = session.conversation;
     if (phase === "thinking") return "hintThinking";
@@ -192,12 +204,14 @@ export class TalkView {
     return `hint${phase[0].toUpperCase()}${phase.slice(1)}${how}`;
   }
 
-  /** Of the last answer that was heard, or read to its end. */
-  #latency() {
-    const last = this.#session.conversation.messages.findLast(
-      ({ role, status, latencyMs }) => latencyMs !== undefined || (role === "assistant" && status === "done"),
-    );
-    return last?.latencyMs !== undefined ? this.#words.of("seconds", { seconds: (last.latencyMs / 1000).toFixed(2) }) : "";
+  async #saveAll() {
+    const { conversation, tape } = this.#session;
+    const words = {
+      title: `${this.#words.of("conversation")} · ${new Date().toLocaleString(this.#words.locale)}`,
+      language: this.#words.locale,
+      name: (role) => this.#words.of(role === "user" ? "you" : "assistant"),
+    };
+    save(`${dated("conversation")}.html`, await keepsake(conversation.messages, tape.seconds > 0 ? tape.wav() : null, words), "text/html");
   }
 
   #text() {

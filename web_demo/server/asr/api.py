@@ -14,10 +14,11 @@ from web_demo.engines.base import Transcript
 from web_demo.errors import InvalidRequest
 from web_demo.media.decoders import Decoding
 from web_demo.server.asr.formats import Json, language_label, segment_json, transcribe_json
-from web_demo.server.asr.service import SERVICE, AsrService, warning
+from web_demo.server.asr.service import SERVICE, warning
 from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions
 from web_demo.server.common import asker
 from web_demo.server.common.answers import json_response
+from web_demo.server.common.api.chinese import said_in
 from web_demo.server.common.forms import boolean, read_form
 from web_demo.server.common.openai import send_events
 
@@ -30,16 +31,12 @@ async def transcribe(request: web.Request) -> web.StreamResponse:
             raise InvalidRequest(
                 "the form has no audio; send the file in the field 'audio', as in curl -F audio=@a.wav"
             )
-        options = service.options(
-            form.get("language"),
-            form.get("hotwords"),
-            form.get("itn"),
-            asker=asker.language_of(request.headers.get("Accept-Language", "")),
-        )
+        reader = asker.language_of(request.headers.get("Accept-Language", ""))
+        options = service.options(form.get("language"), form.get("hotwords"), form.get("itn"), asker=reader)
         stream, with_cues = boolean("stream", form.get("stream")), boolean("cues", form.get("cues"))
         with service.admitted(request) as client:
             async with service.decoding(form.file) as sound:
-                answer = partial(_answer, service, sound, form.get("language"), with_cues)
+                answer = partial(_answer, sound, form.get("language"), with_cues, reader)
                 if stream:
                     events = _events(service.transcriber, sound, options, client, answer, keep=with_cues)
                     async with aclosing(events):
@@ -48,10 +45,11 @@ async def transcribe(request: web.Request) -> web.StreamResponse:
             return json_response(await off_loop(answer, transcript))
 
 
-def _answer(service: AsrService, sound: Decoding, language: str, with_cues: bool, transcript: Transcript) -> Json:
-    """`language`: as the client asked. `sound` was heard to its end."""
+def _answer(sound: Decoding, language: str, with_cues: bool, reader: str, transcript: Transcript) -> Json:
+    """`language`: as the client asked; `reader`: of who reads the warnings. `sound` was heard to its end."""
     label = language_label(language, transcript.language)
-    return transcribe_json(transcript, label, sound.seconds, warning(sound, transcript.text), with_cues)
+    damage = said_in(reader, warning(sound, transcript.text))
+    return transcribe_json(transcript, label, sound.seconds, damage, with_cues)
 
 
 async def _events(

@@ -3,13 +3,15 @@
 A browser lets any page open a WebSocket to, or post a form at, a server on the visitor's own machine, so a request that
 carries an `Origin` is let in only from this service's own pages, or from an origin that the operator allowed. A page can also
 make its own name resolve to this machine (DNS rebinding): then it is of the same origin as the service, and no `Origin` comes
-with a GET. So every request is asked by what name it came, and only names that no stranger can own are let in unasked.
+with a GET. So every request is asked by what name it came, and only names that no stranger can own are let in unasked. The files
+of the page are everybody's, so that it comes up under any name and says itself what is refused, and the cure.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -20,6 +22,9 @@ from web_demo.errors import Forbidden, Unauthorized
 from web_demo.server.common.api.routes import TABLE
 from web_demo.server.common.settings import ServiceSettings
 
+log = logging.getLogger(__name__)
+
+MAX_TOLD = 100  # names and origins whose refusal is logged, each once
 LOCAL_SUFFIXES = (
     ".localhost",
     ".local",
@@ -44,10 +49,22 @@ KEY_SUBPROTOCOL = "openai-insecure-api-key."
 
 
 def middleware(settings: ServiceSettings):  # type: ignore[no-untyped-def]  # aiohttp's decorator type is private
+    told: set[str] = set()
+
+    def check_page(request: web.Request) -> None:
+        try:
+            check_host(request, settings)
+            check_origin(request, settings)
+        except Forbidden as error:
+            if error.message not in told and len(told) < MAX_TOLD:
+                told.add(error.message)
+                log.warning("refused, and not logged again: %s", error.message)
+            raise
+
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        check_host(request, settings)
-        check_origin(request, settings)
+        if not request.app[TABLE].is_public(request):
+            check_page(request)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return _preflight(request)
         if settings.api_key and not request.app[TABLE].is_open(request):
@@ -55,6 +72,24 @@ def middleware(settings: ServiceSettings):  # type: ignore[no-untyped-def]  # ai
         return await handler(request)
 
     return check
+
+
+def refusal(request: web.Request, settings: ServiceSettings) -> str:
+    """What keeps a page from talking here: "host", "origin", "key_missing", "key_wrong"; "": nothing."""
+    try:
+        check_host(request, settings)
+    except Forbidden:
+        return "host"
+    try:
+        check_origin(request, settings)
+    except Forbidden:
+        return "origin"
+    if not settings.api_key:
+        return ""
+    given = _given_key(request)
+    if _is_key(given, settings.api_key):
+        return ""
+    return "key_wrong" if given else "key_missing"
 
 
 def _preflight(request: web.Request) -> web.Response:
@@ -88,16 +123,25 @@ def let_allowed_origins_read(settings: ServiceSettings) -> Callable[[web.Request
 def check_key(request: web.Request, api_key: str) -> None:
     """`Authorization: Bearer KEY`, `X-API-Key: KEY` or `api-key: KEY`; browsers cannot set headers on a WebSocket: there
     `?api_key=`, or OpenAI's subprotocol `openai-insecure-api-key.KEY`."""
-    given = request.headers.get("X-API-Key") or request.headers.get("api-key", "")
+    given = _given_key(request)
+    if not given:
+        raise Unauthorized("this service needs an API key: send it as the header 'Authorization: Bearer KEY'")
+    if not _is_key(given, api_key):
+        raise Unauthorized("the API key is wrong")
+
+
+def _is_key(given: str, api_key: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), api_key.encode())
+
+
+def _given_key(request: web.Request) -> str:
+    given: str = request.headers.get("X-API-Key") or request.headers.get("api-key") or ""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         given = token.strip()
     if not given and request.headers.get("Upgrade", "").lower() == "websocket":
         given = request.query.get("api_key", "") or _key_in_subprotocols(request)
-    if not given:
-        raise Unauthorized("this service needs an API key: send it as the header 'Authorization: Bearer KEY'")
-    if not hmac.compare_digest(given.encode(errors="surrogateescape"), api_key.encode()):
-        raise Unauthorized("the API key is wrong")
+    return given
 
 
 def subprotocols(request: web.Request) -> list[str]:

@@ -15,7 +15,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import Busy, ServiceError, UnsupportedMedia
+from web_demo.server.common import asker
 from web_demo.server.common.answers import json_response
+from web_demo.server.common.api.chinese import said_in
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,8 @@ def _status(request: web.Request, error: ServiceError) -> int:
 
 def _report(request: web.Request, status: int, code: str, message: str, param: str | None = None) -> Mapping[str, Any]:
     request.app[ERRORS].labels(code).inc()
-    error: dict[str, Any] = {"code": code, "message": message}
+    language = asker.language_of(request.headers.get("Accept-Language", ""))
+    error: dict[str, Any] = {"code": code, "message": said_in(language, message)}
     if _is_openai(request):
         error |= {"type": _openai_type(status), "param": param}
     return {"success": False, "error": error}

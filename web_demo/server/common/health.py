@@ -10,10 +10,13 @@ from typing import Any, Literal
 from aiohttp import web
 
 from web_demo.errors import SetupError, Unavailable
+from web_demo.server.common import asker
 from web_demo.server.common.answers import json_response
+from web_demo.server.common.api.chinese import said_in
 
 log = logging.getLogger(__name__)
 
+REASONS = ("reason", "engine_reason")  # fields that are sentences
 Status = Literal["loading", "healthy", "unhealthy"]
 
 
@@ -57,13 +60,14 @@ class Health:
         if status != "healthy":
             raise Unavailable(f"the service is {status}: {reason}")
 
-    def report(self) -> dict[str, Any]:
-        """The body of `/health`."""
+    def report(self, language: str = "") -> dict[str, Any]:
+        """The body of `/health`, with its reasons for a reader of `language`."""
         status, reason = self.state()
-        return {"status": status, **self._describe()} | ({"reason": reason} if reason else {})
+        body = {"status": status, **self._describe()} | ({"reason": reason} if reason else {})
+        return body | {name: said_in(language, body[name]) for name in REASONS if name in body}
 
     async def handle(self, request: web.Request) -> web.Response:
-        body = self.report()
+        body = self.report(asker.language_of(request.headers.get("Accept-Language", "")))
         return json_response(body, status=200 if body["status"] == "healthy" else 503)
 
 

@@ -21,6 +21,7 @@ class SessionOptions:
     )
     prefix_s: float = PADDING_S  # sound kept from before speech was noticed
     language: str = "en"  # of what the embedded engine itself has to say
+    spoken_language: str = ""  # as in TurnRequest
     speech: bool = True  # False: answers are text alone
     voice: str = ""  # as in TurnRequest
     speed: float = 1.0  # the engine's nearest is taken

@@ -436,6 +436,7 @@ class Session:
             history=asked.history,
             system_prompt="\n\n".join(part for part in (instructions, *asked.system) if part),
             language=options.language,
+            spoken_language=options.spoken_language,
             sampling=options.sampling,
             speech=options.speech if own.speech is None else own.speech,
             voice=options.voice,

@@ -18,11 +18,13 @@ import aiohttp
 from aiohttp import web
 
 from web_demo.engines.base import Engine
+from web_demo.server.common import access, asker
 from web_demo.server.common.answers import json_response
 from web_demo.server.common.api.routes import Answer, Field, Route, add_routes
 from web_demo.server.common.fetch import read_json_answer
 from web_demo.server.common.openai import catalogue_routes
 from web_demo.server.common.service import HEALTH
+from web_demo.server.common.settings import ServiceSettings
 from web_demo.server.page.advice import start_command
 from web_demo.server.page.catalogue import SharedCatalogue
 from web_demo.server.page.forward import FORWARDER, Forwarder, Target, forwarded
@@ -105,11 +107,11 @@ class PageFiles:
         return asset.response(request, FOREVER if current else "no-cache")
 
 
-def add_page(app: web.Application, targets: Sequence[Target], engine: Engine) -> None:
-    """Serves the page on `app`, and the other services at its address; `engine`: this service's own."""
+def add_page(app: web.Application, targets: Sequence[Target], engine: Engine, settings: ServiceSettings) -> None:
+    """Serves the page on `app`, and the other services at its address; `engine` and `settings`: this service's own."""
     forwarder = Forwarder(targets)
     app[FORWARDER] = forwarder
-    add_routes(app, _routes(PageFiles()))
+    add_routes(app, _routes(PageFiles(), settings))
     add_routes(app, catalogue_routes(SharedCatalogue(forwarder, engine)))
     for target in targets:
         add_routes(app, forwarded(target))
@@ -121,17 +123,22 @@ def add_page(app: web.Application, targets: Sequence[Target], engine: Engine) ->
     app.cleanup_ctx.append(forwarder_context)
 
 
-def _routes(page: PageFiles) -> tuple[Route, ...]:
+def _routes(page: PageFiles, settings: ServiceSettings) -> tuple[Route, ...]:
+    async def handle_access(request: web.Request) -> web.Response:
+        """A page learns nothing from a WebSocket that is refused, and its origin is not told with a GET."""
+        refused = access.refusal(request, settings)
+        return json_response({"refused": refused, "success": True}, headers={"Cache-Control": "no-store"})
+
     html = (Answer("text/html", "the page"),)
     return (
-        Route("GET", "/", page.handle_index, "The page.", answers=html, open=True),
+        Route("GET", "/", page.handle_index, "The page.", answers=html, public=True),
         Route(
             "GET",
             "/favicon.ico",
             page.handle_icon,
             "The page's icon.",
             answers=(Answer("image/svg+xml", "the icon"),),
-            open=True,
+            public=True,
         ),
         Route(
             "GET",
@@ -143,7 +150,28 @@ def _routes(page: PageFiles) -> tuple[Route, ...]:
                 Answer("text/css", "a style"),
                 Answer("image/svg+xml", "a picture"),
             ),
-            open=True,
+            public=True,
+        ),
+        Route(
+            "POST",
+            "/api/access",
+            handle_access,
+            "Whether the page that asks may talk here, and what keeps it from it.",
+            answers=(
+                Answer(
+                    about="what is refused",
+                    fields=(
+                        Field(
+                            "refused",
+                            "empty: nothing is",
+                            choices=("", "host", "origin", "key_missing", "key_wrong"),
+                            required=True,
+                        ),
+                        Field("success", "true", kind="boolean", required=True),
+                    ),
+                ),
+            ),
+            public=True,
         ),
         Route(
             "GET",
@@ -162,16 +190,19 @@ async def _services(request: web.Request) -> web.Response:
     the command that starts it."""
     forwarder = request.app[FORWARDER]
     names = list(forwarder.targets)
-    reports = await asyncio.gather(*(_health_of(forwarder, name) for name in names))
-    services = {"s2s": request.app[HEALTH].report(), **dict(zip(names, reports, strict=True))}
+    language = asker.language_of(request.headers.get("Accept-Language", ""))
+    reports = await asyncio.gather(*(_health_of(forwarder, name, language) for name in names))
+    services = {"s2s": request.app[HEALTH].report(language), **dict(zip(names, reports, strict=True))}
     return json_response({"services": services}, headers={"Cache-Control": "no-store"})
 
 
-async def _health_of(forwarder: Forwarder, name: str) -> Mapping[str, Any]:
+async def _health_of(forwarder: Forwarder, name: str, language: str) -> Mapping[str, Any]:
     url = forwarder.targets[name]
     timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
     try:
-        async with forwarder.client.get(f"{url}/health", timeout=timeout) as response:
+        async with forwarder.client.get(
+            f"{url}/health", headers={"Accept-Language": language}, timeout=timeout
+        ) as response:
             report = await read_json_answer(response, MAX_HEALTH_BYTES)
         if not isinstance(report, dict) or report.get("status") not in ("healthy", "loading", "unhealthy"):
             raise ValueError("what answers there is none of our services")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from aiohttp import web
@@ -16,17 +16,24 @@ from web_demo.server.common.service import LIFE
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.service import SERVICE, S2sService
 from web_demo.server.wires.chat import ChatWire
+from web_demo.server.wires.chat_settings import pcm_rate
 from web_demo.server.wires.connection import MAX_MESSAGE_BYTES, Connection, ServedWire
 from web_demo.server.wires.realtime.wire import SUBPROTOCOLS, RealtimeWire
 
 log = logging.getLogger(__name__)
 
 
-def conversation(make_wire: Callable[[Connection], ServedWire], protocols: Sequence[str] = ()) -> Handler:
-    """What answers at the address of a wire, whose clients may offer these subprotocols."""
+def conversation(
+    make_wire: Callable[[Connection], ServedWire],
+    protocols: Sequence[str] = (),
+    check: Callable[[Mapping[str, str]], object] = lambda _: None,
+) -> Handler:
+    """What answers at the address of a wire, whose clients may offer these subprotocols. `check` raises InvalidRequest for a
+    query that is none: before the WebSocket, so that it is a status."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         service = request.app[SERVICE]
+        check(request.query)
         connection = await Connection.open(request, protocols)
         wire = make_wire(connection)
         with ExitStack() as place:
@@ -81,9 +88,11 @@ ROUTES = (
     Route(
         "GET",
         "/api/chat",
-        conversation(ChatWire),
+        conversation(ChatWire, check=pcm_rate),
         "A conversation in speech and text. Its messages are those of web_demo/server/PROTOCOL.md.",
         query=(
+            Field("audio", "of the sound, both ways", choices=("opus", "pcm16"), default="opus"),
+            Field("rate", "of pcm16, in Hz", kind="integer", default=24_000),
             Field("text_temperature", "of the answers", kind="number"),
             Field("text_topk", "how many words to choose among", kind="integer"),
             Field("repetition_penalty", "1 is none", kind="number"),

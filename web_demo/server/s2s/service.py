@@ -19,6 +19,7 @@ from web_demo.detokenizer.source import SpeechSource
 from web_demo.detokenizer.supervisor import Detokenizer
 from web_demo.engines.base import S2sEngine
 from web_demo.engines.choice import Choice, choose
+from web_demo.engines.tts.text import voice_language
 from web_demo.errors import SetupError
 from web_demo.server.common.budgets import Budget, client_of, half
 from web_demo.server.common.service import EngineHost
@@ -73,13 +74,16 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         return self.engine.fault() or self.detokenizer.fault()
 
     def describe(self) -> dict[str, Any]:
+        can = self.engine.capabilities
         return {
             **super().describe(),
             **self.engine.parts,
             "sessions": len(self.sessions),
             "max_sessions": self.max_sessions,
             "end_of_turn": self.end_of_turn.name if self.end_of_turn is not None else "timer",
-            "languages": list(self.engine.capabilities.languages),
+            "languages": list(can.languages),
+            "voices": [{"name": name, "language": voice_language(name, can)} for name in can.voices],
+            "instructions": can.instructions,
         }
 
     @property

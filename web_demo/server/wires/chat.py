@@ -9,10 +9,12 @@ from typing import Any
 from aiohttp import WSMsgType
 
 from web_demo.audio.opus import OpusReader, OpusWriter
+from web_demo.audio.pcm import Coding, PcmReader, PcmWriter
 from web_demo.audio.samples import SPEECH_RATE, WIRE_RATE
 from web_demo.errors import InvalidRequest
 from web_demo.server import protocal
 from web_demo.server.common import asker
+from web_demo.server.common.api.chinese import said_in
 from web_demo.server.conversation.events import (
     AnswerBegan,
     AnswerEnded,
@@ -45,8 +47,9 @@ from web_demo.server.conversation.events import (
     WrongToolResults,
 )
 from web_demo.server.conversation.options import SessionOptions
+from web_demo.server.conversation.ports import AudioReader, AudioWriter
 from web_demo.server.conversation.turn import Refusal
-from web_demo.server.wires.chat_settings import ChatSettings, sampling_of, tool_results, update
+from web_demo.server.wires.chat_settings import ChatSettings, pcm_rate, sampling_of, tool_results, update
 from web_demo.server.wires.connection import Connection
 
 _CONTROL: dict[protocal.Action, ClientEvent] = {
@@ -62,9 +65,15 @@ class ChatWire:
     """Translates the events of one session to messages, and a client's messages to events. A `ServedWire`."""
 
     def __init__(self, connection: Connection) -> None:
-        self.reader = OpusReader(SPEECH_RATE)
-        self.writer = OpusWriter(WIRE_RATE)
         request = connection.request
+        self.reader: AudioReader
+        self.writer: AudioWriter
+        if rate := pcm_rate(request.query):
+            self.reader, self.writer = PcmReader(Coding.PCM16, rate), PcmWriter(Coding.PCM16, rate)
+            self._header = b""
+        else:
+            self.reader, self.writer = OpusReader(SPEECH_RATE), (writer := OpusWriter(WIRE_RATE))
+            self._header = writer.header
         self._settings = ChatSettings(
             SessionOptions(
                 language=asker.language_of(request.headers.get("Accept-Language", "")) or "en",
@@ -72,7 +81,7 @@ class ChatWire:
             )
         )
         self._connection = connection
-        self._header_sent = False
+        self._taken = 0  # controls and written turns
 
     @property
     def options(self) -> SessionOptions:
@@ -97,8 +106,10 @@ class ChatWire:
             case protocal.AudioData(payload):
                 return AudioIn(payload)
             case protocal.Control(action):
+                self._taken += 1
                 return _CONTROL[action]
             case protocal.UserText(text):
+                self._taken += 1
                 return Write(text)
             case protocal.Metadata(data) if "tool_results" in data:
                 return ToolResults(tool_results(data))
@@ -115,14 +126,18 @@ class ChatWire:
             case ReplyText(_, delta):
                 await self.send_message(protocal.Text(delta))
             case ReplyAudio(_, audio):
-                header = b"" if self._header_sent else self.writer.header
-                self._header_sent = True
+                header, self._header = self._header, b""
                 await self.send_message(protocal.AudioData(header + audio.data))
             case AnswerEnded(_, text):
                 await self.send_message(protocal.Text(f"\n[Final: {text}]"))
         if isinstance(event, Problem):
-            await self.send_message(protocal.Error(in_words(event)))
-        if isinstance(event, ToolCalled) or (self._settings.events and type(event) in EVENT_NAMES):
+            await self.send_message(protocal.Error(said_in(self.options.language, in_words(event))))
+        if self._settings.events and type(event) in EVENT_NAMES:
+            told = _as_json(event) | {"taken": self._taken}
+            if isinstance(event, Problem):
+                told["message"] = said_in(self.options.language, told["message"])
+            await self.send_message(protocal.Metadata(told))
+        elif isinstance(event, ToolCalled):
             await self.send_message(protocal.Metadata(_as_json(event)))
 
     async def greet(self) -> None:
@@ -130,7 +145,7 @@ class ChatWire:
 
     async def refuse(self, message: str) -> None:
         """In words: browsers cannot read the status of a failed handshake."""
-        await self.send_message(protocal.Error(message))
+        await self.send_message(protocal.Error(said_in(self.options.language, message)))
 
     async def ping(self) -> None:
         await self.send_message(protocal.Ping())
@@ -183,9 +198,9 @@ def _fields(event: ServerEvent) -> dict[str, Any]:
         case ToolCalled(turn, call):
             return {"turn": turn, "id": call.call_id, "name": call.name, "arguments": dict(call.arguments)}
         case AnswerFailed(turn, message):
-            return {"message": message, "turn": turn}
+            return {"message": message, "code": code_of(event), "turn": turn}
         case Refused() | WrongItem() | WrongToolResults() | Unreadable() | AudioDamaged() | TurnFull():
-            return {"message": in_words(event)}
+            return {"message": in_words(event), "code": code_of(event)}
     return {}
 
 
@@ -197,6 +212,26 @@ REFUSALS = {
     Refusal.NOTHING_TO_CANCEL: "no answer is under way",
     Refusal.NO_CALLS: "no answer waits for tool results",
 }
+
+
+PROBLEM_CODES: dict[type[Problem], str] = {
+    WrongItem: "wrong_item",
+    WrongToolResults: "wrong_tool_results",
+    Unreadable: "unreadable",
+    AudioDamaged: "audio_damaged",
+    TurnFull: "turn_full",
+    AnswerFailed: "answer_failed",  # where the error has no code of its own
+}
+
+
+def code_of(problem: Problem) -> str:
+    """For a program that has words of its own for it."""
+    match problem:
+        case Refused(why):
+            return why.name.lower()
+        case AnswerFailed(_, _, code) if code:
+            return code
+    return PROBLEM_CODES[type(problem)]
 
 
 def in_words(problem: Problem) -> str:

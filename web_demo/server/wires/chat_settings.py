@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from web_demo.audio.patience import EAGERNESS
+from web_demo.audio.samples import WIRE_RATE
 from web_demo.audio.vad import PADDING_S, VadRules
+from web_demo.engines.asr.languages import code_of
 from web_demo.engines.base import Sampling, ToolResult
 from web_demo.errors import InvalidRequest
 from web_demo.server.conversation.options import SessionOptions
 
 MAX_SYSTEM_PROMPT = 8_000  # characters
+MAX_VOICE = 200  # characters
 MAX_TOOLS = 64
 MAX_TOOL_RESULT = 8_000  # characters
 LANGUAGES = ("en", "zh")
+PCM_RATES = range(8_000, 48_001)  # Hz
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,17 @@ def language_of(tag: str) -> str | None:
     """The language of a tag ("zh-CN" -> "zh"), if it is one that we speak."""
     first = tag.replace("_", "-").split("-")[0].strip().lower()
     return first if first in LANGUAGES else None
+
+
+def pcm_rate(query: Mapping[str, str]) -> int | None:
+    """Of the sound on a connection, both ways, in Hz; None: it is Ogg-Opus. Raises InvalidRequest."""
+    kind, rate = query.get("audio", "opus"), query.get("rate", str(WIRE_RATE))
+    if kind not in ("opus", "pcm16"):
+        raise InvalidRequest(f"audio must be opus or pcm16, got {kind[:20]!r}", param="audio")
+    hertz = _whole({"rate": rate}, "rate", PCM_RATES[0], PCM_RATES[-1])
+    if hertz is None:
+        raise InvalidRequest(f"rate must be {PCM_RATES[0]} to {PCM_RATES[-1]} (Hz), got {rate[:20]!r}", param="rate")
+    return hertz if kind == "pcm16" else None
 
 
 def sampling_of(query: Mapping[str, str]) -> Sampling:
@@ -104,6 +119,16 @@ def _language(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {key: language_of(_text(data, key, 64)) or _refuse(key, data[key], "en or zh")}
 
 
+def _spoken_language(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = _text(data, key, 64)
+    code = code_of(value) if value else ""
+    return {key: _refuse(key, value, "a language, such as zh-CN, or empty") if code is None else code}
+
+
+def _voice(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: _text(data, key, MAX_VOICE)}
+
+
 def _system_prompt(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {key: _text(data, key, MAX_SYSTEM_PROMPT)}
 
@@ -119,6 +144,8 @@ def _flag(data: Mapping[str, Any], key: str) -> dict[str, Any]:
 SETTINGS: dict[str, Callable[[Mapping[str, Any], str], dict[str, Any]]] = {
     "system_prompt": _system_prompt,
     "language": _language,
+    "spoken_language": _spoken_language,
+    "voice": _voice,
     "events": _flag,
     "speech": _flag,
     "transcription": _flag,

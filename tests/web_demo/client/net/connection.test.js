@@ -90,3 +90,15 @@ test("an open line pings, and a message that is not of the protocol is left out"
   sockets[0].says(6);
   assert.deepEqual(heard, ["ping"]);
 });
+
+test("a line that is silent for longer than the server's pings is lost, whatever the socket says", () => {
+  line.open();
+  sockets[0].says(0, 0, 0);
+  mock.timers.tick(29_000);
+  sockets[0].says(6);
+  mock.timers.tick(29_000);
+  assert.equal(line.state, "open");
+  mock.timers.tick(1_000);
+  assert.equal(line.state, "retrying");
+  assert.ok(sockets[0].closed);
+});

@@ -11,7 +11,7 @@ function asking(answer, status = 200) {
     requests.push(new Request(url, options));
     return Response.json(answer, { status });
   };
-  return [new Speakers(new Services(() => "secret", "http://host/voice/", fetcher)), requests];
+  return [new Speakers(new Services(() => "secret", () => "zh", "http://host/voice/", fetcher)), requests];
 }
 
 test("a voice is added as a form with its recording, under the name that the service makes of it", async () => {

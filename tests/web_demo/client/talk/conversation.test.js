@@ -9,8 +9,8 @@ beforeEach(() => {
 });
 
 function ask(turn, { from = 0, to = 1000 } = {}) {
-  talk.userBegan(from);
-  talk.userEnded(to);
+  talk.begin(from);
+  talk.end(to);
   talk.onEvent({ event: "answer_began", turn }, to + 10);
 }
 
@@ -18,9 +18,9 @@ const shown = () => talk.messages.map(({ role, text, status }) => [role, text, s
 
 test("a whole turn: spoken, transcribed, answered, heard", () => {
   assert.equal(talk.phase, "idle");
-  talk.userBegan(0);
+  talk.begin(0);
   assert.equal(talk.phase, "listening");
-  talk.userEnded(2000);
+  talk.end(2000);
   assert.equal(talk.phase, "thinking");
   talk.onText("[Processing...]", 2001);
   talk.onEvent({ event: "answer_began", turn: 1 }, 2002);
@@ -61,10 +61,10 @@ test("an interruption keeps what was heard and the late transcript stays with it
   ask(1);
   talk.onText("One two three four", 1100);
   talk.soundBegan(1200);
-  talk.userBegan(1500);
+  talk.begin(1500);
   assert.equal(talk.phase, "listening");
   talk.onEvent({ event: "interrupted", turn: 1, heard: "One two" }, 1510);
-  talk.userEnded(2500);
+  talk.end(2500);
   talk.onEvent({ event: "answer_began", turn: 2 }, 2510);
   talk.onEvent({ event: "transcript", turn: 2, text: "stop" }, 2520);
   assert.deepEqual(shown(), [
@@ -78,7 +78,7 @@ test("an interruption keeps what was heard and the late transcript stays with it
 test("sound of the interrupted answer does not count as the answer to what is being said", () => {
   ask(1);
   talk.soundBegan(1200);
-  talk.userBegan(1500);
+  talk.begin(1500);
   talk.soundBegan(1501);
   assert.equal(talk.phase, "listening");
 });
@@ -87,7 +87,7 @@ test("stopping by button leaves a turn open at the server", () => {
   ask(1);
   talk.onText("One", 1100);
   talk.soundBegan(1200);
-  talk.interrupted();
+  talk.stop();
   assert.equal(talk.phase, "idle");
   assert.equal(talk.line, "listening");
   assert.equal(talk.messages.at(-1).status, "interrupted");
@@ -95,8 +95,8 @@ test("stopping by button leaves a turn open at the server", () => {
 
 test("a failed turn leaves a message in words and no empty answer", () => {
   ask(1);
-  talk.onEvent({ event: "problem", message: "the voice restarted", turn: 1 }, 1100);
-  talk.onProblem("the voice restarted", 1101);
+  talk.onError("the voice restarted", 1100);
+  talk.onEvent({ event: "problem", message: "the voice restarted", turn: 1 }, 1101);
   assert.deepEqual(shown(), [
     ["user", "", "done"],
     ["problem", "the voice restarted", "failed"],
@@ -106,8 +106,8 @@ test("a failed turn leaves a message in words and no empty answer", () => {
 });
 
 test("a server without events is understood by its texts alone", () => {
-  talk.userBegan(0);
-  talk.userEnded(1000);
+  talk.begin(0);
+  talk.end(1000);
   talk.onText("[Processing...]", 1001);
   talk.onText("Hel", 1100);
   talk.onText("lo", 1200);
@@ -153,7 +153,7 @@ test("hands-free: who speaks on before the answer was heard says one thing", () 
 test("a new line forgets the turn that was under way and keeps what was said", () => {
   ask(1);
   talk.onText("Half an", 1100);
-  talk.lineOpened();
+  talk.lineChanged();
   assert.equal(talk.phase, "idle");
   assert.equal(talk.line, "ready");
   assert.deepEqual(shown().at(-1), ["assistant", "Half an", "interrupted"]);

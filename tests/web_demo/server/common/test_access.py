@@ -77,6 +77,12 @@ async def test_a_wrong_key_is_refused_and_neither_key_is_repeated(wrong):
     assert (status, code, message) == (401, "unauthorized", "the API key is wrong")
 
 
+async def test_a_refusal_comes_in_the_language_of_who_asks():
+    async with serving(api_key=KEY) as client:
+        headers = {"X-API-Key": "x", "Accept-Language": "zh-CN"}
+        assert (await error_of(await client.get("/api/open", headers=headers)))[2] == "API 密钥不正确"
+
+
 async def test_a_key_that_is_no_text_is_wrong_and_not_an_error_of_ours():
     async with serving(api_key=KEY) as client:
         assert await raw_status(client, b"GET /api/open HTTP/1.1\r\nX-API-Key: \xff\xfe\r\n") == 401

@@ -34,6 +34,7 @@ class Target:
     def __init__(self) -> None:
         self.seen: list[web.Request] = []
         self.bodies: list[bytes] = []
+        self.asked_health: list[web.Request] = []
         self.wait = asyncio.Event()  # of `/api/synthesize`, after its first bytes
         self.wait.set()
         self.thinks = asyncio.Event()  # of everything else, before it answers
@@ -46,6 +47,7 @@ class Target:
         self.app.router.add_route("*", "/{path:.*}", self._echo)
 
     async def _health(self, request: web.Request) -> web.Response:
+        self.asked_health.append(request)
         return web.json_response(self.health)
 
     async def _echo(self, request: web.Request) -> web.Response:
@@ -124,6 +126,68 @@ async def test_every_module_that_a_module_imports_is_served_as_javascript() -> N
                 path = "/".join(parts)
                 pending += [path] if path not in seen else []
         assert len(seen) > 20
+
+
+@pytest.mark.parametrize("headers", [{"Host": "chat.example.com"}, {"Origin": "https://chat.example.com"}])
+async def test_the_page_comes_up_under_any_name_and_from_any_origin_and_nothing_else_does(
+    headers: dict[str, str],
+) -> None:
+    async with running() as (server, _, http):
+        for path in (
+            "/",
+            "/favicon.ico",
+            "/client/x/main.js",
+            "/client/x/audio/capture-worklet.js",
+            "/client/x/style/base.css",
+        ):
+            async with http.get(server.url(path), headers=headers) as response:
+                assert response.status == 200, path
+        for path in ("/api/services", "/api/chat", "/client", "/nothing"):
+            async with http.get(server.url(path), headers=headers) as response:
+                assert response.status == 403, path
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({}, "key_missing"),
+        ({"Authorization": "Bearer other"}, "key_wrong"),
+        ({"Authorization": "Bearer secret"}, ""),
+        ({"Authorization": "Bearer secret", "Origin": "https://chat.example.com"}, "origin"),
+        ({"Authorization": "Bearer secret", "Origin": "https://a.b", "Host": "chat.example.com"}, "host"),
+        ({"Origin": "https://chat.example.com"}, "origin"),
+    ],
+)
+async def test_a_page_is_told_what_keeps_it_from_talking(headers: dict[str, str], refused: str) -> None:
+    async with (
+        running(api_key="secret") as (server, _, http),
+        http.post(server.url("/api/access"), headers=headers) as response,
+    ):
+        assert (response.status, await response.json()) == (200, {"refused": refused, "success": True})
+
+
+async def test_what_the_services_say_comes_in_the_language_of_who_asks() -> None:
+    async with running(asr_url=NOWHERE) as (server, target, http):
+        chinese = {"Accept-Language": "zh-CN,zh;q=0.9"}
+        async with http.get(server.url("/api/services"), headers=chinese) as response:
+            await response.json()
+        assert target.asked_health[-1].headers["Accept-Language"] == "zh"
+        server.service.health.stop()
+        for headers, reason in ((chinese, "正在关闭"), ({}, "shutting down")):
+            async with http.get(server.url("/health"), headers=headers) as response:
+                assert (await response.json())["reason"] == reason
+
+
+async def test_a_refused_origin_is_logged_once_with_its_cure(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as (server, _, http):
+        for _ in range(3):
+            async with http.get(
+                server.url("/api/services"), headers={"Origin": "https://chat.example.com"}
+            ) as response:
+                assert response.status == 403
+    told = [record.getMessage() for record in caplog.records if "chat.example.com" in record.getMessage()]
+    assert len(told) == 1
+    assert "--allowed-origin https://chat.example.com" in told[0]
 
 
 async def test_a_browser_that_has_the_page_is_not_sent_it_again() -> None:

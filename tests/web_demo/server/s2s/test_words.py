@@ -68,7 +68,7 @@ async def test_the_chat_protocol_has_it_as_an_event_for_who_asks(ears):
     ):
         await talker.configure(events=True, transcription=True)
         await talker.ask(recording("go_forward_ten_meters"))
-        assert await talker.event("transcript") == {"event": "transcript", "text": "go forward"}
+        assert await talker.event("transcript") == {"event": "transcript", "text": "go forward", "taken": 1}
 
 
 @pytest.mark.parametrize("down", [True, False])

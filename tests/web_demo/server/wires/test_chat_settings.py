@@ -24,7 +24,22 @@ def test_a_system_prompt_is_taken_and_everything_else_stays():
 
 
 def test_unknown_keys_are_ignored():
-    assert update(ChatSettings(), {"voice": "x", "nonsense": [1]}) == ChatSettings()
+    assert update(ChatSettings(), {"colour": "x", "nonsense": [1]}) == ChatSettings()
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"), [("zh-CN", "zh"), ("en", "en"), ("日语", "ja"), ("yue", "yue"), ("xx", "xx"), ("", "")]
+)
+def test_what_the_user_speaks_is_any_language(tag, code):
+    assert update(ChatSettings(), {"spoken_language": tag}).session.spoken_language == code
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"spoken_language": "!"}, {"spoken_language": 5}, {"voice": 5}, {"voice": "x" * 201}]
+)
+def test_a_language_or_a_voice_that_is_none_refuses_the_message(wrong):
+    with pytest.raises(InvalidRequest, match=next(iter(wrong))):
+        update(ChatSettings(), wrong)
 
 
 def test_hands_free_without_numbers_has_the_default_rules():

@@ -129,6 +129,7 @@ class BuiltInResponder:
 
     name = "built-in"
     better = advice.MIND
+    follows_instructions = False
 
     def __init__(
         self,

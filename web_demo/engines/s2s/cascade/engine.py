@@ -104,6 +104,7 @@ class CascadeS2s:
             languages=self._recogniser.capabilities.languages,
             voices=self._voice.capabilities.voices,
             speeds=self._voice.capabilities.speeds,
+            instructions=self._responder.follows_instructions,
             max_concurrency=self._sessions,
             better=advice.of_conversation(
                 self._recogniser.capabilities.better, self._voice.capabilities.better, self._responder.better
@@ -151,7 +152,7 @@ class CascadeS2s:
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         heard = ""
         if turn.audio is not None:
-            heard = await self.transcribe(turn.audio, turn.client)
+            heard = await self._words(turn.audio, turn.client, turn.spoken_language)
             if heard:
                 yield Heard(heard)
             elif not turn.text:
@@ -182,10 +183,16 @@ class CascadeS2s:
             yield SpeechText(NO_WORDS[turn.language], voice_name)
 
     async def transcribe(self, audio: Audio, client: str = "") -> str:
+        return await self._words(audio, client)
+
+    async def _words(self, audio: Audio, client: str, language: str = "") -> str:
+        """`language` counts where the recogniser knows it, and finds it out itself otherwise."""
+        known = self._recogniser.capabilities.languages
+        wanted = language if language and (not known or language in known) else None
         if audio not in self._transcripts:
             async with self._being_heard.setdefault(audio, asyncio.Lock()):  # by an answer, and beside it
                 if audio not in self._transcripts:
-                    self._transcripts[audio] = await self._ears.words(audio, client)
+                    self._transcripts[audio] = await self._ears.words(audio, client, wanted)
         return self._transcripts[audio]
 
     async def _read(self, exchange: Exchange, client: str) -> Exchange:

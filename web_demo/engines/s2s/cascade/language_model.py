@@ -83,6 +83,7 @@ class LlmResponder:
     """
 
     better: Mapping[str, str] = {}
+    follows_instructions = True
 
     def __init__(
         self,

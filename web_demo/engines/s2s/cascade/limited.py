@@ -27,6 +27,10 @@ class LimitedResponder:
     def better(self) -> Mapping[str, str]:
         return self._responder.better
 
+    @property
+    def follows_instructions(self) -> bool:
+        return self._responder.follows_instructions
+
     async def start(self) -> None:
         await self._responder.start()
 

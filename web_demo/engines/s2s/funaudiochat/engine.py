@@ -102,7 +102,7 @@ class FunAudioChatS2s:
     @property
     def capabilities(self) -> Capabilities:
         slots = self._loaded.limits.slots if self._loaded else 1
-        return Capabilities(user_audio_history=True, max_concurrency=slots)
+        return Capabilities(instructions=True, user_audio_history=True, max_concurrency=slots)
 
     def preload(self) -> None:
         importlib.import_module("web_demo.models.funaudiochat.loader")  # torch and transformers with it

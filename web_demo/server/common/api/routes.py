@@ -57,10 +57,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Route:
-    """`path` as aiohttp has it. `about`: a line for a reader, whose first sentence is a title. `open`: needs no key. `socket`: a
-    WebSocket, whose messages have at most `message_bytes`. `only`: what the query must say for a request to come here, where
-    several routes have one address; the one that asks for most is asked first. `behind`: the same, where another service passes
-    requests on to this one and has an answer of its own at that address."""
+    """`path` as aiohttp has it. `about`: a line for a reader, whose first sentence is a title. `open`: needs no key. `public`: nor
+    is it asked by what name or from which web origin it is called, as it has nothing of anybody's. `socket`: a WebSocket, whose
+    messages have at most `message_bytes`. `only`: what the query must say for a request to come here, where several routes have
+    one address; the one that asks for most is asked first. `behind`: the same, where another service passes requests on to this
+    one and has an answer of its own at that address."""
 
     method: str
     path: str
@@ -72,6 +73,7 @@ class Route:
     answers: tuple[Answer, ...] = ()
     socket: bool = False
     open: bool = False
+    public: bool = False
     message_bytes: int = 1 << 20
     only: Mapping[str, str] = field(default_factory=dict)
     behind: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class Table:
     def __init__(self) -> None:
         self._at: dict[tuple[str, str], list[Route]] = {}
         self._open: set[web.AbstractResource] = set()
+        self._public: set[web.AbstractResource] = set()
 
     def __iter__(self) -> Iterator[Route]:
         return iter([route for routes in self._at.values() for route in routes])
@@ -99,6 +102,9 @@ class Table:
     def is_open(self, request: web.Request) -> bool:
         """Whether it needs no key. What is at no address of ours needs one."""
         return request.match_info.route.resource in self._open
+
+    def is_public(self, request: web.Request) -> bool:
+        return request.match_info.route.resource in self._public
 
     def add(self, app: web.Application, route: Route) -> None:
         there = self._at.setdefault((route.method, route.path), [])
@@ -115,8 +121,10 @@ class Table:
             resource.add_route(route.method, handler)
             if route.method == "GET" and not route.socket:
                 resource.add_route("HEAD", handler)
-            if route.open:
+            if route.open or route.public:
                 self._open.add(resource)
+            if route.public:
+                self._public.add(resource)
 
 
 TABLE: web.AppKey[Table] = web.AppKey("table", Table)

@@ -52,6 +52,20 @@ async def test_any_registered_recogniser_and_voice_serve_a_conversation(parts):
         assert loud_s(talker.sound()) == pytest.approx(sum(map(len, spoken)) / 20, abs=0.3)
 
 
+async def test_the_language_and_the_voice_that_a_client_chose_reach_both_and_unknown_ones_are_their_own(parts):
+    recogniser, voice = parts
+    app = command_line("--asr-engine", "scripted", "--tts-engine", "tone", "--tts-voice", "中文男")
+    async with serving(app) as server, talking(server) as talker:
+        end = 0
+        for language, name in (("zh-CN", "中文女"), ("sv", "nobody")):
+            await talker.configure(spoken_language=language, voice=name)
+            await talker.start()
+            await talker.ask(recording("cards_001"))
+            end = await talker.final(end)
+    assert [one["language"] for one in recogniser.asked[-2:]] == ["zh", None]
+    assert list(dict.fromkeys(request.voice for request in voice.requests)) == ["中文女", "中文男"]
+
+
 async def test_a_turn_longer_than_the_recogniser_takes_goes_to_it_in_pieces(parts):
     recogniser, _ = parts
     app = command_line("--asr-engine", "scripted", "--tts-engine", "tone")
@@ -115,6 +129,9 @@ async def test_health_tells_who_listens_and_who_speaks(parts):
     assert health["responder"] == "built-in"
     assert health["voice"] == "tone: sine (cpu)"
     assert health["model"] == "script + built-in + sine"
+    assert health["instructions"] is False, "built-in answers follow none"
+    assert health["languages"] == ["zh", "en"]
+    assert {"name": "中文男", "language": "zh"} in health["voices"]
 
 
 async def test_by_default_both_are_the_embedded_ones():
