@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.operations import commands, console, gpus, mps, pidfile, services, stack, verify
+from scripts.operations import commands, console, gpus, pidfile, services, stack, verify
 from scripts.operations.gpus import Gpu
-from scripts.operations.layouts import modes, replicas, scheme_b
+from scripts.operations.layouts import modes, mps, replicas, scheme_b
 from scripts.operations.services import Launch, Options, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
