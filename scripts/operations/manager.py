@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.operations import commands, console, mps, pidfile, services, stack, verify
-from scripts.operations.layouts import gpus, modes, replicas, scheme_b
+from scripts.operations import commands, console, pidfile, services, stack, verify
+from scripts.operations.layouts import gpus, modes, mps, replicas, scheme_b
 from scripts.operations.layouts.gpus import Gpu
 from scripts.operations.services import Launch, Options, UsageError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.operations import mps
+from scripts.operations.layouts import mps
 
 STAND_IN = """#!{python}
 import os, pathlib, sys
