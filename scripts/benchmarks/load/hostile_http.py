@@ -181,7 +181,7 @@ async def unread_answers(scene: Scene) -> None:
 
 @attack("M1", "a stranger's name in Host", "403", s2s=20, asr=20, tts=20)
 async def other_host(scene: Scene) -> None:
-    places = (("tts", "/api/speakers"), ("asr", "/metrics"), ("s2s", "/api/services"), ("s2s", "/"))
+    places = (("tts", "/api/speakers"), ("asr", "/metrics"), ("s2s", "/api/services"), ("s2s", "/health"))
 
     async def ask() -> None:
         service, path = scene.chance.choice(places)

@@ -15,6 +15,7 @@ import { chatAddress, sessionMetadata } from "../settings.js";
 import { Conversation } from "./conversation.js";
 
 const MAX_BACKLOG_BYTES = 128 * 1024; // half a minute of voice that a stalled line has not taken: leave out what comes
+const FLUSH_MS = 1000; // an encoder that does not come to its end holds up what is said next no longer than this
 const RESUME_MS = 8000; // without a loudspeaker, Firefox waits for one for ever
 const SESSION_SETTINGS = ["prompt", "spokenLanguage", "voice", "speech", "handsFree", "threshold", "turnEnd", "silenceMs", "locale"];
 
@@ -189,7 +190,8 @@ export class TalkSession extends EventTarget {
   /** What was spoken until now is sent before whatever is said next. */
   #flush() {
     const encoder = this.#encoder;
-    this.#spoken = this.#spoken.then(() => encoder?.flush()).catch((error) => this.#broken(error));
+    const flushed = () => Promise.race([encoder?.flush(), new Promise((resolve) => setTimeout(resolve, FLUSH_MS))]);
+    this.#spoken = this.#spoken.then(flushed).catch((error) => this.#broken(error));
   }
 
   #silence() {
@@ -273,6 +275,7 @@ export class TalkSession extends EventTarget {
   }
 
   #broken(error) {
+    if (error.name === "AbortError") return; // it was closed meanwhile, as it should be
     console.error(error);
     this.#tell("trouble", "soundFailed");
   }
@@ -310,7 +313,11 @@ export class TalkSession extends EventTarget {
 
   /** All of the answer is here: let the player finish what it holds. */
   async #playOut() {
-    await this.#decoder?.flush();
+    try {
+      await this.#decoder?.flush();
+    } catch (error) {
+      this.#broken(error);
+    }
     this.player?.end();
   }
 

@@ -17,7 +17,7 @@ from web_demo.audio.samples import WIRE_RATE
 from web_demo.detokenizer.backend import BackendSpec
 from web_demo.detokenizer.source import SpeechSource
 from web_demo.detokenizer.supervisor import Detokenizer
-from web_demo.engines.base import S2sEngine
+from web_demo.engines.base import Capabilities, S2sEngine
 from web_demo.engines.choice import Choice, choose
 from web_demo.engines.tts.text import voice_language
 from web_demo.errors import SetupError
@@ -46,6 +46,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             refused=metrics.sessions_refused.inc,
         )
         self.end_of_turn: EndOfTurn | None = None
+        self._voices: tuple[tuple[str, ...], list[dict[str, str]]] = ((), [])
         self.detokenizer = _speech_source(engine, metrics)
         self.words = words.create(settings) if engine.name != "embedded" else None  # which is a recogniser itself
 
@@ -82,9 +83,17 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
             "max_sessions": self.max_sessions,
             "end_of_turn": self.end_of_turn.name if self.end_of_turn is not None else "timer",
             "languages": list(can.languages),
-            "voices": [{"name": name, "language": voice_language(name, can)} for name in can.voices],
+            "voices": self._listed(can),
             "instructions": can.instructions,
         }
+
+    def _listed(self, can: Capabilities) -> list[dict[str, str]]:
+        """The voices, each with the language that it is made for: made once, as they may be many and are asked for often."""
+        names, cards = self._voices
+        if names != can.voices:
+            cards = [{"name": name, "language": voice_language(name, can)} for name in can.voices]
+            self._voices = can.voices, cards
+        return cards
 
     @property
     def max_sessions(self) -> int:

@@ -73,7 +73,7 @@ def _operation(route: Route, *, keyed: bool) -> Json:
     if route.bodies:
         operation["requestBody"] = _request_body(route.bodies)
     if keyed:
-        ways = [] if route.open or route.public else [name for name in _KEYS if route.socket or name != "query"]
+        ways = [] if not route.needs_key else [name for name in _KEYS if route.socket or name != "query"]
         operation["security"] = [{name: []} for name in ways]
     return operation
 

@@ -83,6 +83,10 @@ class Route:
         return max((body.max_bytes for body in self.bodies), default=0)
 
     @property
+    def needs_key(self) -> bool:
+        return not (self.open or self.public)
+
+    @property
     def address(self) -> str:
         """The path with the bare names of its parameters: /v1/models/{model}."""
         return re.sub(r"\{(\w+):[^{}]*\}", r"{\1}", self.path)
@@ -121,7 +125,7 @@ class Table:
             resource.add_route(route.method, handler)
             if route.method == "GET" and not route.socket:
                 resource.add_route("HEAD", handler)
-            if route.open or route.public:
+            if not route.needs_key:
                 self._open.add(resource)
             if route.public:
                 self._public.add(resource)
