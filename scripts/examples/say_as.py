@@ -20,12 +20,14 @@ from web_demo.engines.base import Capabilities
 from web_demo.engines.tts import embedded
 from web_demo.engines.tts.cosyvoice import CosyVoiceTts
 from web_demo.engines.tts.openai import OpenAiTts
+from web_demo.engines.tts.sherpa import engine as sherpa
 from web_demo.errors import ServiceError, SetupError
 from web_demo.server.tts.requests import DEFAULT_VOICE, from_api
 from web_demo.server.tts.settings import TtsSettings
 
 ENGINES: Mapping[str, Callable[[], Capabilities]] = {  # no engine is started, and no weights are needed
     "embedded": lambda: embedded.create(TtsSettings()).capabilities,
+    "sherpa": lambda: sherpa.CAPABILITIES,
     "cosyvoice3": lambda: CosyVoiceTts.capabilities,
     "cosyvoice": lambda: CosyVoiceTts.capabilities,
     "openai": lambda: OpenAiTts.capabilities,

@@ -1,6 +1,8 @@
 """A machine without a GPU, with the models of sherpa-onnx in place: all three services take them, and Chinese passes through."""
 
 import json
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -84,3 +86,24 @@ async def test_auto_takes_sherpa_in_all_three_services_and_a_chinese_turn_passes
         partials = [text.removeprefix("partial:") for text in texts if text.startswith("partial:")]
         assert partials
         assert all(tiny_sherpa.STREAMED.startswith(text) for text in partials)
+
+
+def test_a_recogniser_and_a_voice_are_measured_together(tmp_path):
+    tiny_sherpa.sense_voice(tmp_path / "ears")
+    tiny_sherpa.kokoro(tmp_path / "voice")
+    (tmp_path / "lines.txt").write_text("现在几点了\n")
+    command = (
+        sys.executable,
+        "-m",
+        "scripts.benchmarks.heard",
+        "--engine",
+        "sherpa",
+        "--model-path",
+        str(tmp_path / "ears"),
+    )
+    spoken = ("--spoken-by", "sherpa", "--voice-path", str(tmp_path / "voice"), "--texts", str(tmp_path / "lines.txt"))
+    done = subprocess.run((*command, *spoken), capture_output=True, text=True, check=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert (figures["words"], figures["engine"], figures["spoken_by"]) == (5, "sherpa", "sherpa")
+    assert figures["wrong"] in (0, 5)  # a hum may or may not be taken for a voice
+    assert figures["voice_real_time_factor"] > 0

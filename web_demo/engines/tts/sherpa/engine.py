@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,9 +20,13 @@ from web_demo.errors import NotFound, SetupError
 from web_demo.text.plain import plain
 from web_demo.text.scripts import has_words
 
-SPEEDS = (0.5, 2.0)
-MIN_PIECE_CHARS, MAX_PIECE_CHARS = 6, 100
-CONCURRENCY = 8  # sentences on their way to the child, which speaks one at a time
+CAPABILITIES = Capabilities(  # of all its models
+    languages=("zh", "en"),
+    speeds=(0.5, 2.0),
+    min_piece_chars=6,
+    max_piece_chars=100,
+    max_concurrency=8,  # sentences on their way to the child, which speaks one at a time
+)
 
 
 class Settings(Protocol):
@@ -67,15 +72,12 @@ class SherpaTts:
         )
         self._process = speech_process(backend)
         speakers = model.speakers
-        self.capabilities = Capabilities(
+        self.capabilities = replace(
+            CAPABILITIES,
             languages=model.languages,
             voices=tuple(speakers),
             voice_languages={name: speaker.language for name, speaker in speakers.items()},
-            speeds=SPEEDS,
-            min_piece_chars=MIN_PIECE_CHARS,
-            max_piece_chars=MAX_PIECE_CHARS,
             backend=backend,
-            max_concurrency=CONCURRENCY,
         )
 
     async def start(self) -> None:
