@@ -7,6 +7,7 @@ from dataclasses import replace
 from web_demo.server.asr import api, live, openai
 from web_demo.server.asr.realtime import wire
 from web_demo.server.common.api.routes import FORM, JSON, Answer, Body, Field, Route
+from web_demo.server.common.realtime import beta
 
 MAX_FORM_BYTES = 1 << 30  # `--max-upload-mb` says how much less
 
@@ -116,6 +117,7 @@ ROUTES = (
         "/v1/realtime",
         wire.handle,
         "Transcription by OpenAI's Realtime. Its events are those of web_demo/server/wires/REALTIME.md.",
+        headers=(Field(beta.HEADER, beta.ABOUT),),
         socket=True,
         message_bytes=wire.MAX_MESSAGE_BYTES,
         behind={"intent": "transcription"},  # conversations are at the same address of the S2S service

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 
 from web_demo.errors import ServiceError
 from web_demo.server.common.api.routes import Field, Route
+from web_demo.server.common.realtime import beta
 from web_demo.server.common.service import LIFE
 from web_demo.server.conversation.session import Session
 from web_demo.server.s2s.service import SERVICE, S2sService
@@ -112,7 +113,10 @@ ROUTES = (
             Field("intent", "transcription: then the ASR service answers"),
             Field("paced", "send sound no faster than it is heard", kind="boolean", default=True),
         ),
-        headers=(Field("Accept-Language", "of what the service itself says: en or zh"),),
+        headers=(
+            Field("Accept-Language", "of what the service itself says: en or zh"),
+            Field(beta.HEADER, beta.ABOUT),
+        ),
         socket=True,
         message_bytes=MAX_MESSAGE_BYTES,
     ),

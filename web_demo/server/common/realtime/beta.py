@@ -15,6 +15,7 @@ from web_demo.server.common.realtime.events import ClientEvent, Event, event
 from web_demo.server.common.realtime.fields import Fields
 
 HEADER, VALUE = "OpenAI-Beta", "realtime=v1"
+ABOUT = f"{VALUE}: events and fields have the names that they had before general availability"
 SUBPROTOCOL = "openai-beta.realtime-v1"
 
 # What is flat there and inside of objects here: of a session, and of one response.
