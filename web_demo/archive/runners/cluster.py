@@ -60,11 +60,11 @@ class RayRunner:
         await asyncio.to_thread(ray.shutdown)
 
     def _join(self) -> None:
+        variables = {name: value for name in KEYS if (value := os.environ.get(name))} | {"RAY_USE_UVLOOP": "0"}
         if self._address == LOCAL:
-            environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+            environment: dict[str, Any] = {"env_vars": variables | {"PYTHONPATH": str(ROOT)}}
         else:  # each node gets this checkout; packages and weights it has to have
-            keys = {name: value for name in KEYS if (value := os.environ.get(name))}
-            environment = {"working_dir": str(ROOT), "excludes": list(LEFT_BEHIND), "env_vars": keys}
+            environment = {"working_dir": str(ROOT), "excludes": list(LEFT_BEHIND), "env_vars": variables}
         ray.init(
             address=self._address,
             runtime_env=environment,
