@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
@@ -17,16 +16,10 @@ LANGUAGE = "en"
 MAX_WORKERS = 2
 
 
-class Settings(Protocol):
-    """What this engine reads of the service's settings."""
-
-    @property
-    def processes(self) -> int: ...  # 0: as many as it likes
-
-
-def create(settings: Settings | None = None) -> EmbeddedAsr:
-    """The registry's factory."""
-    asked = settings.processes if settings is not None else 0
+def create(settings: object = None) -> EmbeddedAsr:
+    """The registry's factory. The engine needs nothing from the service's settings, but takes their `processes`, if they say how
+    many."""
+    asked: int = getattr(settings, "processes", 0)
     return EmbeddedAsr(workers=asked or max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
 
 
