@@ -12,6 +12,7 @@ row for each; the same command once more does what is missing, and Ctrl-C finish
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +22,8 @@ try:
     from web_demo.archive.sound_files import KINDS
     from web_demo.archive.speaking import TEXTS, Synthesis, voice_fields
     from web_demo.engines import registry
-    from web_demo.server.tts.settings import TtsSettings
+    from web_demo.server.tts.settings import REMOTE_KEY_VARIABLE, TtsSettings
 except ModuleNotFoundError as missing:
-    import os
-
     if os.environ.get("FUN_AUDIO_ENVIRONMENT"):
         raise
     helper = Path(__file__).resolve().parent / "operations" / "in_environment.sh"
@@ -49,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             base_url=args.base_url,
             speakers_dir=args.speakers_dir,
             prompt_dir=args.prompt_dir,
+            remote_api_key=os.environ.get(REMOTE_KEY_VARIABLE, ""),
             **({"model_path": args.model_path.absolute()} if args.model_path else {}),
             **({"remote_model": args.remote_model} if args.remote_model else {}),
         )

@@ -12,6 +12,7 @@ missing; Ctrl-C finishes what is in work. A manifest (.jsonl, .csv) names record
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,6 @@ try:
     from web_demo.engines import registry
     from web_demo.server.asr.settings import AsrSettings
 except ModuleNotFoundError as missing:
-    import os
-
     if os.environ.get("FUN_AUDIO_ENVIRONMENT"):
         raise
     helper = Path(__file__).resolve().parent / "operations" / "in_environment.sh"

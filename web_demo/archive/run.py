@@ -69,7 +69,6 @@ class Run:
         self._manifest = Manifest(self._store)
         self._retry_failed = retry_failed
         self._quiet = quiet
-        self._stopped = False
 
     def missing(self, listing: Listing) -> tuple[list[Task], int]:
         """What is to be done, and how many entries are done, or have failed, already."""
@@ -104,7 +103,6 @@ class Run:
         groups = list(grouped(tasks, GROUP_FILES, GROUP_BYTES))
         try:
             await self._add(*(self._failed(entry, error) for entry, error in listing.unread))
-            progress.failed = 0
             with _stopping(lambda: self._stop(runner, display)):
                 async with aclosing(runner.outcomes(groups)) as outcomes:
                     async for some in outcomes:
@@ -179,7 +177,6 @@ class Run:
             await off_loop(self._manifest.keep)
 
     def _stop(self, runner: Runner, display: Display) -> None:
-        self._stopped = True
         runner.stop()
         display.say("stopping: what is in work is finished first (again to end it at once)")
 

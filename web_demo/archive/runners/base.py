@@ -46,10 +46,13 @@ class Runner(Protocol):
 
 
 class LoopThread:
-    """An event loop in a thread, for code that is called by what knows none."""
+    """An event loop in a thread, for code that is called by what knows none. Raises RuntimeError where loops are not asyncio's."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        if not isinstance(self._loop, asyncio.SelectorEventLoop):
+            # uvloop, which Ray installs where it is, closes descriptors of pipes that others have closed, and have again.
+            raise RuntimeError(f"stages need asyncio's own event loop, not {type(self._loop).__module__}'s")
         threading.Thread(target=self._loop.run_forever, name="stages", daemon=True).start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

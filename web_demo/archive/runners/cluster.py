@@ -11,6 +11,7 @@ import asyncio
 import functools
 import itertools
 import logging
+import os
 import pickle
 import threading
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -28,6 +29,7 @@ from web_demo.errors import SetupError
 ROOT = Path(__file__).resolve().parents[3]
 LOCAL = "local"  # the address of a Ray that is started on this machine, and ended
 LEFT_BEHIND = (".*", "node_modules", "/pretrained_models", "/run", "/logs", "/tests", "/third_party", "/deploy")
+KEYS = ("ASR_API_KEY", "TTS_API_KEY")  # of servers elsewhere that engines ask
 SPLIT_CPUS = 0.2  # of a task: decoders do their work in processes of their own, and wait for engines most of the time
 WORK_CPUS = 0.8
 AHEAD = 4  # lists of outcomes that wait for this process
@@ -58,10 +60,11 @@ class RayRunner:
         await asyncio.to_thread(ray.shutdown)
 
     def _join(self) -> None:
+        variables = {name: value for name in KEYS if (value := os.environ.get(name))} | {"RAY_USE_UVLOOP": "0"}
         if self._address == LOCAL:
-            environment: dict[str, Any] = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+            environment: dict[str, Any] = {"env_vars": variables | {"PYTHONPATH": str(ROOT)}}
         else:  # each node gets this checkout; packages and weights it has to have
-            environment = {"working_dir": str(ROOT), "excludes": list(LEFT_BEHIND)}
+            environment = {"working_dir": str(ROOT), "excludes": list(LEFT_BEHIND), "env_vars": variables}
         ray.init(
             address=self._address,
             runtime_env=environment,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Sequence
-from typing import Protocol
 
 from utils.threads import off_loop
 from web_demo.audio.samples import SPEECH_RATE, Audio
@@ -20,18 +19,12 @@ LANGUAGE = "en"
 MAX_WORKERS = 2
 
 
-class Settings(Protocol):
-    """What this engine reads of the service's settings."""
-
-    @property
-    def processes(self) -> int: ...  # 0: as many as it likes
-
-
-def create(settings: Settings | None = None) -> AsrEngine:
-    """The registry's factory."""
+def create(settings: object = None) -> AsrEngine:
+    """The registry's factory. The engine needs nothing from the service's settings, but takes their `processes`, if they say how
+    many."""
     if importlib.util.find_spec("pocketsphinx") is None:  # requirements.txt: where there is a wheel
         return AbsentAsr()
-    asked = settings.processes if settings is not None else 0
+    asked: int = getattr(settings, "processes", 0)
     return EmbeddedAsr(workers=asked or max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
 
 
