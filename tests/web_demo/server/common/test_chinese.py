@@ -57,7 +57,7 @@ def test_each_saying_keeps_what_is_filled_in(english):
         ),
         ("the file broke the decoder: only the first 4.0 s were used", "这个文件使解码器出错：只使用了前 4.0 秒"),
         ("the service is loading: the engine is starting", "服务正在加载：引擎正在启动"),
-        ("funasr: no weights at x/y; other: quite new", "funasr：x/y 没有权重；other：quite new"),
+        ("funasr: no weights at x/y: fetch.sh; other: quite new", "funasr：x/y 没有权重：fetch.sh；other：quite new"),
         ("a saying that nobody knows", "a saying that nobody knows"),
     ],
 )

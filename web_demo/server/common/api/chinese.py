@@ -69,11 +69,14 @@ SAYINGS = {
     "its weights, packages and device are there": "权重、软件包和设备都已就绪",
     "no CUDA device": "没有 CUDA 设备",
     "no --model-path": "没有 --model-path",
-    "no weights at {}": "{0} 没有权重",
-    "there are no weights in {} (scripts/download_models.sh)":
-    "{0} 里没有权重（scripts/download_models.sh）",
-    "the packages {} are not installed (requirements-models.txt)":
-    "软件包 {0} 没有安装（requirements-models.txt）",
+    "no weights at {}: {}": "{0} 没有权重：{1}",
+    "no weights of the detokenizer at {}: {}": "{0} 没有声音模型的权重：{1}",
+    "there are no weights in {}: {}": "{0} 里没有权重：{1}",
+    "no recogniser of sherpa-onnx at {} ({})": "{0} 没有 sherpa-onnx 的识别模型（{1}）",
+    "no voice of sherpa-onnx at {} ({})": "{0} 没有 sherpa-onnx 的声音模型（{1}）",
+    "{} lacks {}: {}": "{0} 缺少 {1}：{2}",
+    "the packages {} are not installed: {}": "软件包 {0} 没有安装：{1}",
+    "not installed: {}: {}": "没有安装 {0}：{1}",
     # a conversation
     "a turn may last {} s: it is ended here and answered; go on in the next turn":
     "一轮最长 {0} 秒：这一轮到此为止并开始回答，请在下一轮继续",
