@@ -1,5 +1,5 @@
 # Names for what is run most. The commands themselves stand in scripts/run_tests.sh, which makes the environment too.
-.PHONY: check test-fast test bench
+.PHONY: check test-fast test test-long bench
 
 check: ## ruff, mypy, shellcheck, hadolint
 	./scripts/run_tests.sh --check
@@ -7,8 +7,11 @@ check: ## ruff, mypy, shellcheck, hadolint
 test-fast: ## rules and small parts, about 20 seconds
 	./scripts/run_tests.sh --fast
 
-test: ## everything
+test: ## everything but what takes long
 	./scripts/run_tests.sh
+
+test-long: ## what takes long
+	./scripts/run_tests.sh --long
 
 bench: .venv-test/.installed ## what can be measured without a GPU: about three minutes, on a quiet machine
 	.venv-test/bin/python -m scripts.benchmarks.opus

@@ -23,7 +23,7 @@ readonly FAST=(
 
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     cat <<'HELP'
-usage: ./scripts/run_tests.sh [--check | --fast] [PYTEST ARGUMENT …]
+usage: ./scripts/run_tests.sh [--check | --fast | --long] [PYTEST ARGUMENT …]
 
 Makes .venv-test if there is none, installs what has changed in the requirement files, then runs ruff, mypy, shellcheck,
 hadolint, the page's tests (node) and pytest, which gets the arguments. The status is 0 when everything passed. As root on
@@ -31,6 +31,8 @@ Debian or Ubuntu it also installs missing system packages that tests need.
 
   --check   the linters and the type checker alone
   --fast    the tests of rules and small parts alone, about 20 seconds
+  --long    the tests alone that take many seconds each and that no other run has: kernels compiled for GPUs that are not here, whole
+            services with both models, Ray, Firefox. What is to be merged passes these too.
 HELP
     exit 0
 fi
@@ -39,6 +41,7 @@ what=all
 case ${1:-} in
     --check) what=check && shift ;;
     --fast) what=fast && shift ;;
+    --long) what=long && shift ;;
 esac
 
 # needs_program PROGRAM PACKAGE: from Debian, where that is permitted; otherwise its tests say why they cannot run.
@@ -69,8 +72,7 @@ lint() {
     check hadolint deploy/docker/Dockerfile* deploy/ray/Dockerfile
 }
 
-test_everything() {
-    local node_tests
+install_programs() {
     needs_program node nodejs
     needs_program npm npm
     needs_program haproxy haproxy
@@ -87,9 +89,17 @@ test_everything() {
     if has npm && [[ ! -d $PAGE_TESTS/node_modules/axe-core ]]; then
         npm install --prefix "$PAGE_TESTS" --no-package-lock --no-audit --no-fund --silent
     fi
+}
+
+test_page() {
+    local node_tests
     mapfile -t node_tests < <(find tests -name '*.test.js' | sort)
     check node --test "${node_tests[@]}"
-    check python -m pytest -n 4 --dist worksteal "$@" # many tests wait for real time to pass: two for each core
+}
+
+# Many tests wait for real time to pass: two processes for each core.
+side_by_side() {
+    check python -m pytest -n 4 --dist worksteal -m "$@"
 }
 
 make_venv "$VENV"
@@ -100,7 +110,8 @@ export OMP_NUM_THREADS=1 # several test processes share the machine
 case $what in
     check) lint ;;
     fast) check python -m pytest "${FAST[@]}" "$@" ;;
-    all) lint && test_everything "$@" ;;
+    long) install_programs && side_by_side long "$@" ;;
+    all) lint && install_programs && test_page && side_by_side "not long" "$@" ;;
 esac
 
 if ((${#failed[@]})); then

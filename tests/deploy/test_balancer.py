@@ -21,7 +21,7 @@ LIMIT_S = 60.0
 UNKNOWN = b"\xff"  # a message type that there is not: the session answers it with an error and lives on
 ERROR = 5
 
-pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")]
 
 
 class Cluster:

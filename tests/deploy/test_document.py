@@ -136,6 +136,7 @@ def test_the_synthesis_example_speaks(ports: dict[str, str]) -> None:
     assert answer["duration"] > 0.5
 
 
+@pytest.mark.long
 def test_the_health_and_conversation_examples_work(ports: dict[str, str]) -> None:
     assert json.loads(run_example("health", ports))["status"] == "healthy"
     assert "go forward ten meters" in run_example("s2s", ports)

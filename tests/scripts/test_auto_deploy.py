@@ -16,7 +16,10 @@ from scripts import auto_deploy
 from tests.scripts.operations.test_manager import free_port
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-pytestmark = pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="OpenSSH's server is not installed")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="OpenSSH's server is not installed"),
+]
 
 SCRIPTS = ("full_setup", "download_models", "start_services", "stop_services", "verify_deployment")
 RECORD = """#!/bin/bash

@@ -11,6 +11,7 @@ from tests.scripts.operations.test_manager import Yard
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.long
 def test_the_embedded_service_holds_a_spoken_turn() -> None:
     (finding,) = doctor.one_turn()
     assert finding.fault is None

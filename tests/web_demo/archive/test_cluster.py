@@ -49,6 +49,7 @@ async def two_nodes(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
         made.shutdown()
 
 
+@pytest.mark.long
 async def test_a_folder_on_ray(tmp_path: Path):
     source = texts(tmp_path / "in", {"a.txt": "a\nb", "b.txt": "[fail]", "c.txt": "c"})
     assert count(await over_ray(source, str(tmp_path / "out"))) == (2, 1, 0, 0)

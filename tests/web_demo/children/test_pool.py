@@ -97,6 +97,7 @@ def kill(pids):
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 async def test_a_pool_that_lost_all_workers_again_and_again_comes_back(tmp_path):
     """Also when those that were to replace them die at their start."""
     pool = WorkerPool("test", functools.partial(build_counted, tmp_path, (2, 3, 4)), 2)

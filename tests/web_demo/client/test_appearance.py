@@ -13,7 +13,7 @@ from tests.web_demo.client.browser import answering, chromium, eventually, opene
 from tests.web_demo.client.test_voices import fill, speak_tab
 from tests.web_demo.server.tts.fakes import ToneTts
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.long, pytest.mark.browser]
 
 ROOT = Path(__file__).parents[3]
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"

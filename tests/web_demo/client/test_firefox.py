@@ -25,6 +25,7 @@ from tests.web_demo.client.test_appearance import SCREENSHOTS
 NEEDED = {"firefox-esr": firefoxes.executable(), "pulseaudio": shutil.which("pulseaudio")}
 MISSING = [name for name, found in NEEDED.items() if not found]
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.browser,
     pytest.mark.skipif(bool(MISSING), reason=f"Firefox is not tried here: apt-get install {' '.join(MISSING)}"),
 ]

@@ -32,7 +32,7 @@ from web_demo.server.server import create_app as create_s2s
 from web_demo.server.tts.settings import TtsSettings
 from web_demo.server.tts_server import create_app as create_tts
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.long, pytest.mark.browser]
 
 # What the big button and the line beside it went through.
 RECORD_STATES = """

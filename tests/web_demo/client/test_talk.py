@@ -86,6 +86,7 @@ async def test_the_stop_button_ends_the_answer_and_talking_goes_on() -> None:
         assert await page.locator(".message.problem").count() == 0
 
 
+@pytest.mark.long
 async def test_hands_free_answers_by_itself_and_speaking_interrupts(tmp_path: Path) -> None:
     engine = answering(LONG)
     async with (
@@ -133,6 +134,7 @@ async def test_the_conversation_is_saved_as_sound_of_both_sides_and_as_text(tmp_
     assert audio.seconds > 1.4 + len(SHORT) * 0.05, "and the user's turn before it"
 
 
+@pytest.mark.long
 async def test_two_pages_get_each_their_own_answer() -> None:
     async with (
         serving(s2s(answering(LONG))) as server,
@@ -151,6 +153,7 @@ async def test_two_pages_get_each_their_own_answer() -> None:
         assert [await said(page, "user") for page in (first, second)] == [[QUESTION], [QUESTION]]
 
 
+@pytest.mark.long
 async def test_a_page_finds_its_way_back_after_the_server_restarted() -> None:
     engine = answering(SHORT)
     async with chromium() as browser:
@@ -216,6 +219,7 @@ async def test_a_failed_answer_is_told_in_words_and_the_next_turn_works() -> Non
         await expect(page.locator(".message.assistant .said").last).to_have_text(SHORT)
 
 
+@pytest.mark.long
 async def test_without_a_codec_in_the_browser_sound_goes_as_pcm() -> None:
     engine = answering(SHORT)
     async with serving(s2s(engine)) as server, chromium() as browser, opened(browser, server.url("/")) as page:

@@ -142,6 +142,7 @@ async def test_a_file_is_transcribed_with_times_and_saved_as_subtitles(tmp_path:
     assert (tmp_path / "saved.srt").read_text() == "1\n00:00:00,100 --> 00:00:02,900\nhe was not\nan ill disposed\n"
 
 
+@pytest.mark.long
 async def test_live_captions_grow_while_somebody_speaks_and_are_saved(tmp_path: Path) -> None:
     asr = FakeAsr()
     async with (

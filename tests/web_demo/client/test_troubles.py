@@ -36,6 +36,7 @@ async def enter_key(page: Page, key: str) -> None:
     await page.locator("#settings header button").click()
 
 
+@pytest.mark.long
 async def test_no_key_a_wrong_key_and_a_lost_line_are_three_sentences_on_every_tab() -> None:
     app = s2s(answering("Ten meters it is."), api_key="open sesame")
     async with chromium() as browser:

@@ -127,6 +127,7 @@ async def test_a_voice_that_somebody_else_deleted_is_explained_and_leaves_the_li
         await expect(page.locator("#tts-voice option")).to_have_text(BUILT_IN)
 
 
+@pytest.mark.long
 async def test_a_recording_of_the_microphone_becomes_a_voice(tmp_path: Path) -> None:
     async with speak_tab(ToneTts(), tmp_path) as page:
         await page.click("#own-voice summary")
@@ -151,6 +152,7 @@ async def test_an_engine_that_lists_no_voices_can_still_choose_by_itself(tmp_pat
         await expect(page.locator("#tts-voice option")).to_have_text(["Engine's default", "mine"])
 
 
+@pytest.mark.long
 async def test_voices_are_only_offered_where_they_can_be_cloned_and_kept(tmp_path: Path) -> None:
     async with speak_tab(ToneTts(), None) as page:
         await page.click("#own-voice summary")

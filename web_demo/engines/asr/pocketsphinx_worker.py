@@ -35,7 +35,9 @@ DECODING = {
 FRAME_S = 0.01
 PAD_S = 0.5  # silence kept around speech: with less than 0.3 s the recogniser loses words at the edges
 HYPOTHESES = 200  # how far down the list of alternatives a hotword may lift one
-SETTLING = bytes(2 * SPEECH_RATE * 7 // 10)  # silence, decoded before each utterance: after 0.1 s of it, words still moved by 60 ms
+SETTLING = bytes(
+    2 * SPEECH_RATE * 7 // 10
+)  # silence, decoded before each utterance: after 0.1 s of it, words still moved by 60 ms
 IMPOSSIBLE = -500_000_000  # log probability of a word that the language model does not have
 
 _VARIANT = re.compile(r"\(\d+\)$")  # "and(2)": the second pronunciation of "and"

@@ -13,6 +13,7 @@ from web_demo.models.cosyvoice3.voices import load_voices
 pytestmark = pytest.mark.models
 
 
+@pytest.mark.long
 def test_every_golden_case_is_met(golden):
     results = list(check(golden))
     assert {result.name: result.problems for result in results if not result.passed} == {}
@@ -20,6 +21,7 @@ def test_every_golden_case_is_met(golden):
     assert {result.name for result in results} == listed | {"noise"}
 
 
+@pytest.mark.long
 def test_the_tests_own_folder_is_read_as_it_lies_here(tmp_path):
     compact = tmp_path / "golden"
     shutil.copytree(DATA, compact)

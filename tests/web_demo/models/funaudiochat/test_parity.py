@@ -12,6 +12,7 @@ from web_demo.models.funaudiochat.parity import check
 pytestmark = pytest.mark.models
 
 
+@pytest.mark.long
 def test_every_golden_case_passes(golden: Path) -> None:
     results = list(check(golden))
     assert len(results) == 5

@@ -86,6 +86,7 @@ async def test_a_stop_signal_is_obeyed(number: int) -> None:
     assert "stopped" in program.lines[-1]
 
 
+@pytest.mark.long
 async def test_uploads_that_never_end_do_not_hold_up_the_end() -> None:
     async with running() as program:
         held = []
@@ -106,6 +107,7 @@ async def test_uploads_that_never_end_do_not_hold_up_the_end() -> None:
     assert not [line for line in program.lines if "still running" in line]
 
 
+@pytest.mark.long
 async def test_uploads_that_break_off_leave_the_process_as_small_as_it_was() -> None:
     """20 of 23 MB at a time, twice, without a collection: at most 20 MB over the start, and nothing in the log."""
     head = b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'

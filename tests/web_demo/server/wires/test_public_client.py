@@ -13,6 +13,8 @@ from web_demo.engines.base import Heard, SpeechText, TextDelta, TurnRequest
 from web_demo.engines.fakes import ScriptedS2s
 from web_demo.server.protocal import Action, AudioData, Control, Error, Text, decode
 
+pytestmark = pytest.mark.long
+
 
 async def test_the_public_client_is_answered_in_its_first_two_turns():
     recorded = session()

@@ -78,6 +78,7 @@ async def test_a_turn_longer_than_the_recogniser_takes_goes_to_it_in_pieces(part
     assert transcript["text"].count("tenths") == 3
 
 
+@pytest.mark.long
 async def test_a_long_turn_leaves_the_recogniser_to_other_conversations_and_to_other_clients(parts):
     """Eight pieces of one turn, then two people who say little: one at the same address, one elsewhere."""
     recogniser, _ = parts
@@ -151,6 +152,7 @@ async def test_a_fault_of_either_part_is_a_fault_of_the_service(parts):
         assert server.service.health.state() == ("unhealthy", "no voice")
 
 
+@pytest.mark.long
 async def test_a_voice_of_another_rate_keeps_its_length(parts):
     _, voice = parts
     voice.sample_rate = 16_000
@@ -162,6 +164,7 @@ async def test_a_voice_of_another_rate_keeps_its_length(parts):
         assert loud_s(talker.sound()) == pytest.approx(1.5 * characters / 20, abs=0.3)
 
 
+@pytest.mark.long
 async def test_the_openai_engines_put_our_own_services_into_a_conversation():
     """Over sockets: the S2S service in front of the ASR and the TTS service."""
     listens, speaks = asr.ScriptedAsr(), tts.ToneTts()

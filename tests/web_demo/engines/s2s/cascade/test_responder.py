@@ -444,6 +444,7 @@ async def test_a_server_that_breaks_off_ends_the_turn_in_words():
             await said(llm, "hello")
 
 
+@pytest.mark.long
 async def test_the_readme_s_example_talks_with_a_thinking_model():
     """Human speech in; the answer is spoken, shown and remembered without its thoughts."""
     async with (

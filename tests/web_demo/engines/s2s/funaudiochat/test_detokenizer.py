@@ -22,7 +22,7 @@ from web_demo.engines.s2s.funaudiochat.detokenizer import create  # noqa: E402
 from web_demo.errors import DeviceLost, EngineFailed, NotFound, SetupError  # noqa: E402
 from web_demo.server.conversation.chunker import Chunker  # noqa: E402
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.long, pytest.mark.models]
 
 
 @pytest.fixture(scope="module")

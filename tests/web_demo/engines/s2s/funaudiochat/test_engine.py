@@ -239,6 +239,7 @@ async def test_the_turn_s_limit_is_obeyed_and_told_and_the_engine_s_own_is_no_en
         assert cut == [LimitReached()]
 
 
+@pytest.mark.long
 async def test_the_text_is_whole_characters() -> None:
     async with running(max_new_tokens=100) as engine:
         steps = await answer(engine, turn(3))
@@ -288,6 +289,7 @@ def test_on_the_same_gpu_the_detokenizer_knows_who_needs_the_rest(device: str) -
     assert (engine.speech.options["beside"], engine.speech.options["beside_cache"]) == ("float8", "float8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sessions", [2, 8])
 async def test_people_talking_at_once_over_sockets_each_get_their_own_answer(sessions: int) -> None:
     """Audio in, codes through the detokenizer process (a tone for every code), audio out."""

@@ -20,7 +20,7 @@ from web_demo.server.protocal import Text
 from web_demo.server.s2s.settings import S2sSettings
 from web_demo.server.server import create_app
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.long, pytest.mark.models]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.models
 OPTIONS = Namespace(context_s=2.0, graphs=False, device="cpu", dtype="bfloat16")
 
 
+@pytest.mark.long
 def test_flow_and_vocoder_can_be_captured() -> None:
     whole = random_token2wav(tiny(), OPTIONS, slots=4)
     with fake_gpu() as gpu:

@@ -121,6 +121,7 @@ async def finished(lm, *utterances):
     raise AssertionError("they do not end")
 
 
+@pytest.mark.long
 async def test_it_speaks_is_left_dies_and_stands_still(model_dir, lm, tmp_path, monkeypatch):
     """One story, since a child takes its time to start."""
     monkeypatch.setenv("PYTHONPATH", str(fake_vllm.write(tmp_path)))
@@ -172,6 +173,7 @@ async def test_it_speaks_is_left_dies_and_stands_still(model_dir, lm, tmp_path, 
         await engine.close()
 
 
+@pytest.mark.long
 async def test_an_environment_without_vllm_is_said_with_the_command_that_makes_it(model_dir, tmp_path):
     with pytest.raises(SetupError, match=r"full_setup\.sh --with-vllm"):
         vllm_lm(model_dir, python=tmp_path / "none")

@@ -293,6 +293,7 @@ class Asked(GraphCache):
         return function(*inputs)
 
 
+@pytest.mark.long
 def test_a_warm_engine_has_every_graph_that_it_asks_for(model: FunAudioChat, processor: Processor) -> None:
     """And what the padding to captured sizes adds changes no token."""
     engine = Engine(model, replace(LIMITS, slots=5, prefill_turns=5, prefill_tokens=300))

@@ -13,7 +13,7 @@ pytest.importorskip("triton", reason="comes with CUDA builds of torch; for its c
 
 from tests.web_demo.models.runtime.kernels.compile_kernels import SHARED_MEMORY
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.long, pytest.mark.models]
 
 
 @pytest.mark.parametrize("capability", SHARED_MEMORY)

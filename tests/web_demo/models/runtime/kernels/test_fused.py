@@ -179,6 +179,7 @@ def test_choose(vocabulary: int, top_p: float, top_k: int) -> None:
     assert torch.equal(PLAIN.sample(scores, settings, uniform), FUSED.sample(scores, settings, uniform))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("top_k", [0, 7])
 @pytest.mark.parametrize("kind", ["ties", "few left", "peaked"])
 def test_choose_among_ties_few_and_one(kind: str, top_k: int) -> None:

@@ -39,6 +39,7 @@ async def append(connection, audio: Audio) -> None:
         await connection.input_audio_buffer.append(audio=base64.b64encode(data[start : start + 9_600]).decode())
 
 
+@pytest.mark.long
 async def test_a_human_voice_is_heard_written_down_and_answered_by_the_embedded_engine():
     async with serving(s2s(), patience_s=120) as server, connection(server) as talk:
         await talk.session.update(
