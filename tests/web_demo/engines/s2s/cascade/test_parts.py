@@ -70,11 +70,13 @@ async def test_a_turn_longer_than_the_recogniser_takes_goes_to_it_in_pieces(part
     recogniser, _ = parts
     app = command_line("--asr-engine", "scripted", "--tts-engine", "tone")
     async with serving(app) as server, talking(server) as talker:
+        before = len(recogniser.asked)  # what the start measured, unless an earlier test's did
         await talker.configure(events=True)
         await talker.ask(asr.speech(3, 1.5))
         transcript = await talker.event("transcript")
-    assert len(recogniser.asked) == 3
-    assert max(asked["seconds"] for asked in recogniser.asked) <= 3.0
+    asked = recogniser.asked[before:]
+    assert len(asked) == 3
+    assert max(piece["seconds"] for piece in asked) <= 3.0
     assert transcript["text"].count("tenths") == 3
 
 
