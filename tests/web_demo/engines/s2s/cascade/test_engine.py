@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.speech import recording
-from tests.talk import Talker, s2s, serving, talking
+from tests.talk import s2s, serving, talking
 from web_demo.audio.samples import Audio, silence
 from web_demo.audio.vad import speech_spans
 
@@ -16,11 +16,6 @@ def speech_s(audio: Audio) -> float:
     """Seconds of what voice activity takes for speech."""
     heard = audio.at(16_000)
     return sum(end - start for start, end in speech_spans(heard.samples)) / 16_000
-
-
-async def said(talker: Talker, words: str) -> None:
-    """Returns when they were, in the text of an answer; its sound takes as long as it takes to hear it."""
-    await talker.wait_for(lambda _: words in "".join(talker.texts()))
 
 
 async def test_a_human_recording_comes_back_as_audible_speech_that_names_it():
@@ -41,12 +36,16 @@ async def test_the_first_sentence_is_sent_before_the_reply_is_spoken_to_its_end(
         await asyncio.sleep(1.0)
         assert len(talker.log) > first
         assert not any(text.startswith("\n[Final") for text in talker.texts())
+        await talker.final()
 
 
+@pytest.mark.long
 async def test_two_people_at_once_are_told_what_they_said():
     async with serving(s2s()) as server, talking(server) as one, talking(server) as two:
         await asyncio.gather(one.ask(recording("go_forward_ten_meters")), two.ask(recording("cards_001")))
-        await asyncio.gather(said(one, "go forward ten meters"), said(two, "ten of clubs"))
+        await asyncio.gather(one.final(), two.final())
+        assert "go forward ten meters" in one.texts()[-1]
+        assert "ten of clubs" in two.texts()[-1]
 
 
 async def test_silence_and_noise_are_answered_with_words_about_it_and_the_next_turn_works():
@@ -59,16 +58,21 @@ async def test_silence_and_noise_are_answered_with_words_about_it_and_the_next_t
             assert "no speech was heard" in await talker.error(position)
         await talker.start()
         await talker.ask(recording("cards_001"))
-        await said(talker, "ten of clubs")
+        await talker.final()
+        assert "ten of clubs" in talker.texts()[-1]
 
 
 async def test_the_answer_is_chinese_for_those_who_ask_for_chinese():
     async with serving(s2s()) as server, talking(server) as talker:
         await talker.configure(language="zh")
         await talker.ask(recording("cards_001"))
-        await said(talker, "你说的是：ten of clubs。")
+        await talker.wait_for(lambda _: "你说的是：ten of clubs。" in "".join(talker.texts()))
         while speech_s(talker.sound()) <= 2.0:
             await talker.audio(len(talker.log))
+        await talker.start()  # the whole of it is long
+        position = len(talker.log)
+        await talker.ask(silence(1.0, 24_000))
+        assert "没有听到说话声" in await talker.error(position)
 
 
 async def test_on_a_machine_without_the_recogniser_speech_is_refused_with_what_to_do_and_text_is_answered(

@@ -160,6 +160,7 @@ def test_prompts_are_attended(heads: int, kv_heads: int, dim: int, eight_bits: b
 LIMITS = [(1.0, 0), (0.9, 0), (0.01, 0), (1.0, 3), (0.7, 10), (0.9, 1)]  # top-p, top-k
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("vocabulary", "top_p", "top_k"),
     [(50, *limits) for limits in LIMITS] + [(5000, *LIMITS[4]), (9000, *LIMITS[1])],  # the last by several programs
