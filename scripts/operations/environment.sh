@@ -65,13 +65,17 @@ make_venv() {
 }
 
 # install_requirements DIRECTORY FILE…: a file whose name holds "nodeps" is installed without dependencies; pyproject.toml
-# stands for the checkout itself, and comes after requirements.txt, which brings what installs it.
+# stands for the checkout itself, and comes after requirements.txt, which brings what installs it. What other programs installed
+# here from other files is still there afterwards.
 install_requirements() {
-    local venv=$1 file stamp=$1/.installed wanted
+    local venv=$1 file stamp=$1/.installed wanted known="" others=()
     shift
-    wanted=$(fingerprint "$venv" "$@")
-    if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
-        return
+    wanted=$(fingerprints "$venv" "$@")
+    if [[ -f $stamp ]]; then
+        if ! grep -Fxvq -f "$stamp" <<<"$wanted"; then
+            return
+        fi
+        known=$(<"$stamp")
     fi
     rm -f "$stamp"
     for file in "$@"; do
@@ -83,7 +87,13 @@ install_requirements() {
             *) "$venv/bin/python" -m pip install -r "$file" ;;
         esac || fail "pip could not install $file (see above). Run the same command again once the cause is gone"
     done
-    printf '%s\n' "$wanted" >"$stamp"
+    while read -r _ file; do
+        [[ ! -f $file ]] || others+=("$file")
+    done <<<"$known"
+    {
+        printf '%s\n' "$wanted"
+        fingerprints "$venv" ${others[@]+"${others[@]}"} | grep -Fx -f <(printf '%s\n' "$known") || true
+    } | sort -u >"$stamp"
 }
 
 # Without an NVIDIA GPU on Linux, take the CPU build: the default index has the CUDA build there, gigabytes of it. Where the
@@ -124,19 +134,20 @@ reachable() {
         2>/dev/null
 }
 
-# The Python version and the contents of the requirement files and of those that they include, in one line.
-fingerprint() {
+# fingerprints DIRECTORY FILE…: a line for each: of the Python version, its contents and those of the files that it includes; its name.
+fingerprints() {
     local venv=$1
     shift
     "$venv/bin/python" - "$@" <<'PYTHON'
 import hashlib, pathlib, re, sys
-digest = hashlib.sha256(sys.version.encode())
-names = sys.argv[1:]
-for name in names:
-    text = pathlib.Path(name).read_text()
-    digest.update(f"{name}\0{text}\0".encode())
-    names += [included for included in re.findall(r"^-r (\S+)", text, re.MULTILINE) if included not in names]
-print(digest.hexdigest())
+for file in sys.argv[1:]:
+    digest = hashlib.sha256(sys.version.encode())
+    names = [file]
+    for name in names:
+        text = pathlib.Path(name).read_text()
+        digest.update(f"{name}\0{text}\0".encode())
+        names += [included for included in re.findall(r"^-r (\S+)", text, re.MULTILINE) if included not in names]
+    print(digest.hexdigest(), file)
 PYTHON
 }
 

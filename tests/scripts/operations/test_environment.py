@@ -63,6 +63,26 @@ def test_a_change_of_an_included_file_is_a_change_and_that_of_another_is_none(ve
     assert len(asked(venv)) == 2 * first
 
 
+def test_programs_that_need_other_files_take_turns_without_installing_again(venv: Path) -> None:
+    start, archive = (f"install_requirements .venv requirements.txt {more}" for more in ("requirements-nodeps.txt", "x.txt"))
+    (venv / "x.txt").write_text("x==1\n")
+    for code in (start, archive):
+        assert bash(code, venv).returncode == 0
+    assert len(asked(venv)) == 4
+    for code in (start, archive, "install_requirements .venv requirements.txt"):
+        assert bash(code, venv).stdout == ""
+    (venv / "x.txt").write_text("x==2\n")
+    assert bash(start, venv).stdout == ""
+    assert bash(archive, venv).returncode == 0
+    (venv / "x.txt").write_text("x==1\n")  # as it was at first, and that is not installed any more
+    assert bash(archive, venv).returncode == 0
+    assert len(asked(venv)) == 8
+    (venv / "x.txt").unlink()
+    (venv / "requirements.txt").write_text("a==2\n")
+    assert bash(start, venv).returncode == 0
+    assert bash(start, venv).stdout == ""
+
+
 def test_a_failed_install_is_said_and_tried_again_the_next_time(venv: Path) -> None:
     code = "install_requirements .venv requirements.txt"
     (venv / "broken").touch()
