@@ -28,6 +28,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from scripts.benchmarks.load.idle import IdleAsr
 from scripts.benchmarks.load.own_service import until_healthy
 from scripts.benchmarks.report import Report
 from web_demo.archive.listing import RECORDINGS, listed
@@ -36,32 +37,12 @@ from web_demo.archive.run import Run, Summary
 from web_demo.archive.runners.base import Runner
 from web_demo.archive.runners.local import LocalRunner
 from web_demo.audio.samples import silence, to_wav
-from web_demo.engines.base import AsrEngine, Capabilities, Transcript
+from web_demo.engines.base import AsrEngine
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr_server import create_app
 
 SPEECH = Path(__file__).resolve().parents[2] / "tests" / "data" / "speech"
 CLIENTS = 16
-
-
-class IdleAsr:
-    """Hears nothing, at once."""
-
-    name = "embedded"  # for the record of what it stands in for
-    model = "idle"
-    device = "cpu"
-    max_segment_s = 30.0
-    capabilities = Capabilities(languages=("en",), max_concurrency=2)
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    def fault(self) -> str | None:
-        return None
-
-    async def transcribe(self, audio: object, **_: object) -> Transcript:
-        return Transcript("", "en")
 
 
 class Idle(Recognition):

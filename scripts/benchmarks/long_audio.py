@@ -26,10 +26,10 @@ import numpy as np
 from aiohttp import web
 
 from scripts.benchmarks.load.backgrounds import level, music, noise
+from scripts.benchmarks.load.idle import IdleAsr
 from scripts.benchmarks.load.own_service import OwnService, serve, until_healthy
 from scripts.benchmarks.report import Report
-from web_demo.audio.samples import SPEECH_RATE, Audio, Samples, from_wav, to_int16
-from web_demo.engines.base import Capabilities, Transcript
+from web_demo.audio.samples import SPEECH_RATE, Samples, from_wav, to_int16
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr_server import create_app
 
@@ -38,25 +38,6 @@ BEHIND = {"noise": noise, "music": music}
 FRAME = 4096
 LOOK_S = 0.05
 SETTLE_S = 1.0
-
-
-class IdleAsr:
-    """Says of each piece how long it is, at once."""
-
-    name = model = "idle"
-    device = "cpu"
-    max_segment_s = 30.0
-    capabilities = Capabilities(languages=("en",), max_concurrency=2)
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    def fault(self) -> str | None:
-        return None
-
-    async def transcribe(self, audio: Audio, **_: object) -> Transcript:
-        return Transcript(f"{audio.seconds:.2f}", "en")
 
 
 def app() -> web.Application:

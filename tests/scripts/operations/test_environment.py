@@ -64,7 +64,9 @@ def test_a_change_of_an_included_file_is_a_change_and_that_of_another_is_none(ve
 
 
 def test_programs_that_need_other_files_take_turns_without_installing_again(venv: Path) -> None:
-    start, archive = (f"install_requirements .venv requirements.txt {more}" for more in ("requirements-nodeps.txt", "x.txt"))
+    start, archive = (
+        f"install_requirements .venv requirements.txt {more}" for more in ("requirements-nodeps.txt", "x.txt")
+    )
     (venv / "x.txt").write_text("x==1\n")
     for code in (start, archive):
         assert bash(code, venv).returncode == 0

@@ -42,7 +42,6 @@ IMPOSSIBLE = -500_000_000  # log probability of a word that the language model d
 
 _VARIANT = re.compile(r"\(\d+\)$")  # "and(2)": the second pronunciation of "and"
 _MAIN = "_default"
-_ALIGNMENT = "_align"  # the name that set_align_text gives its search
 
 
 @dataclass(frozen=True, eq=False)

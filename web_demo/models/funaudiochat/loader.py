@@ -25,7 +25,6 @@ Progress = Callable[[int, int], None]  # tensors placed, tensors in all
 SCALE = "weight_scale"  # beside a weight in 8 bits (see float8)
 TIED_HEAD = "audio_invert_tower.lm_head.weight"  # always the encoder's codebook, so a file may have it or not
 LM_HEAD = "language_model.lm_head.weight"
-TEXT_EMBEDDING = "language_model.model.embed_tokens.weight"
 
 
 def shard_paths(folder: Path) -> list[Path]:
