@@ -9,6 +9,7 @@ from torch import nn
 
 from web_demo.errors import SetupError
 from web_demo.models.runtime.device import prepare
+from web_demo.models.runtime.kernels.best import runs_triton
 
 from .config import MAX_FRAMES, CosyVoice3Config, load_config
 from .flow.flow import Flow
@@ -73,12 +74,20 @@ def finish_flow(flow: Flow, noise: FixedNoise, device: str, dtype: torch.dtype) 
     start = flow.noise
     flow.to(device=device, dtype=dtype)
     flow.noise = start.to(device)
+    if runs_triton(torch.device(device)):
+        from .flow.fused import TritonFlowKernels
+
+        flow.estimator.use(TritonFlowKernels())
     return flow
 
 
 def finish_vocoder(vocoder: Vocoder, noise: FixedNoise, device: str, max_frames: int = MAX_FRAMES) -> Vocoder:
     """Mix the noise and move to the device; the vocoder stays float32, its pitch float64."""
     vocoder.m_source.mix_noise(noise.source(max_frames * vocoder.config.samples_per_frame))
+    if runs_triton(torch.device(device)):
+        from .vocoder.fused import TritonTails
+
+        vocoder.tails = TritonTails
     return vocoder.to(device)
 
 

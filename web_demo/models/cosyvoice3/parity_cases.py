@@ -216,7 +216,7 @@ def estimator(golden: Golden, case: Case, tensors: Tensors, found: Found) -> Non
     for step, state in enumerate(tensors["x_all"]):
         x = state.T[None].to(device)
         with _recording(flow.estimator, list(names) if step == 0 else []) as recorded:
-            velocity = flow.estimator(x, condition, step, rotation, mask, NoHistory())
+            velocity = flow.estimator(x, condition, step, rotation, NoHistory(mask))
         found.close("v_all", velocity.mT, tensors["v_all"][step], MEL)
         for ours, theirs in names.items():
             if step == 0 and f"act.{theirs}" in tensors:
@@ -364,8 +364,8 @@ class _recording:
         outputs: dict[str, Tensor] = {}
         for name in self._names:
 
-            def keep(_module: nn.Module, _inputs: Any, output: Tensor, name: str = name) -> None:
-                outputs.setdefault(name, output)
+            def keep(_module: nn.Module, _inputs: Any, output: Any, name: str = name) -> None:
+                outputs.setdefault(name, output[0] if isinstance(output, tuple) else output)
 
             self._handles.append(self._module.get_submodule(name).register_forward_hook(keep))
         return outputs

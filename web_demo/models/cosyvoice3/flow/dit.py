@@ -10,15 +10,18 @@ Rotary positions turn the first head alone: the reference applies them to the pr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from web_demo.models.runtime.rope import angles, turn_pairs
+from web_demo.models.runtime.rope import angles
 
 from ..config import DiTConfig
+from .kernels import FlowKernels, attention
 
 CONV_GROUPS = 16
 CONV_KERNEL = 31
@@ -26,25 +29,30 @@ _TIME_FREQUENCIES = 256
 
 
 class History(Protocol):
-    """What a chunk attends to besides itself, during one Euler step."""
+    """What a chunk hears and attends to besides itself, during one Euler step; moves on with it."""
 
-    def conv_input(self, index: int, x: Tensor) -> Tensor:
-        """[2B, T, dim] -> [2B, tail + T, dim] for position convolution 0 or 1."""
+    def position_conv(self, index: int, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        """Position convolution 0 or 1 of x [2B, T, dim] and what was before it, with its mish."""
         ...
 
-    def keys_values(self, layer: int, new: Tensor) -> Tensor:
-        """Keys and values side by side, [2B, T, 2 * inner] -> [2B, context + T, 2 * inner]."""
+    def attend(self, layer: int, qkv: Tensor, heads: int) -> Tensor:
+        """Queries, keys and values side by side, [2B, T, 3 * inner] -> [2B, T, inner]."""
         ...
 
 
 class NoHistory:
-    """A whole utterance: nothing came before it."""
+    """A whole utterance: nothing came before it. `mask`: boolean [1, 1, T, T], or None where every frame sees all."""
 
-    def conv_input(self, index: int, x: Tensor) -> Tensor:
-        return F.pad(x, (0, 0, CONV_KERNEL - 1, 0))
+    def __init__(self, mask: Tensor | None) -> None:
+        self._mask = mask
+        self._kernels = FlowKernels()
 
-    def keys_values(self, layer: int, new: Tensor) -> Tensor:
-        return new
+    def position_conv(self, index: int, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        return self._kernels.position_conv(x, conv, None, None)
+
+    def attend(self, layer: int, qkv: Tensor, heads: int) -> Tensor:
+        query, key, value = qkv.chunk(3, dim=2)
+        return attention(query, key, value, heads, self._mask)
 
 
 class TimeEmbedding(nn.Module):
@@ -69,16 +77,20 @@ class PositionConv(nn.Module):
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv1d(dim, dim, CONV_KERNEL, groups=CONV_GROUPS) for _ in range(2))
 
+    @property
+    def both(self) -> Sequence[nn.Conv1d]:
+        return [conv for conv in self.convs if isinstance(conv, nn.Conv1d)]
+
     def forward(self, x: Tensor, history: History) -> Tensor:
-        for index, conv in enumerate(self.convs):
-            x = F.mish(conv(history.conv_input(index, x).transpose(1, 2))).transpose(1, 2)
+        for index, conv in enumerate(self.both):
+            x = history.position_conv(index, conv, x)
         return x
 
 
 class Block(nn.Module):
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self._heads, self._dim_head = config.heads, config.dim_head
+        self._dim_head = config.dim_head
         inner = config.heads * config.dim_head
         self.qkv = nn.Linear(config.dim, 3 * inner)
         self.to_out = nn.Linear(inner, config.dim)
@@ -86,24 +98,23 @@ class Block(nn.Module):
         self.ff_out = nn.Linear(config.dim * config.ff_mult, config.dim)
 
     def forward(
-        self, x: Tensor, modulation: Tensor, rotation: Tensor, mask: Tensor | None, layer: int, history: History
-    ) -> Tensor:
-        """x: [2B, T, dim]; modulation: [6, dim]; rotation: see `rotations`; mask: [2B, 1, T, context + T]."""
-        shift, scale, gate, ff_shift, ff_scale, ff_gate = modulation
-        qkv = self.qkv(modulated(x, shift, scale))
-        inner = qkv.shape[2] // 3
-        rotate(torch.unflatten(qkv, 2, (3, inner))[:, :, :2, : self._dim_head], rotation)
-        query, new = torch.split(qkv, [inner, 2 * inner], dim=2)
-        key, value = history.keys_values(layer, new).chunk(2, dim=2)
-        attended = F.scaled_dot_product_attention(
-            self._split(query), self._split(key), self._split(value), attn_mask=mask
-        )
-        x = torch.addcmul(x, gate, self.to_out(attended.transpose(1, 2).flatten(2)))
-        wide = F.gelu(self.ff_in(modulated(x, ff_shift, ff_scale)), approximate="tanh")
-        return torch.addcmul(x, ff_gate, self.ff_out(wide))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return torch.unflatten(x, 2, (self._heads, -1)).transpose(1, 2)
+        self,
+        stream: tuple[Tensor, Tensor],
+        modulation: Tensor,
+        following: tuple[Tensor, Tensor],
+        rotation: Tensor,
+        kernels: FlowKernels,
+        attend: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """`stream`: the residual [2B, T, dim], and that modulated for this block; the same for the next one is returned, whose
+        shift and scale are `following`. modulation: [6, dim]; rotation: see `rotations`."""
+        x, modulated = stream
+        _, _, gate, ff_shift, ff_scale, ff_gate = modulation
+        qkv = self.qkv(modulated)
+        kernels.rotate(qkv, rotation, self._dim_head)
+        x, modulated = kernels.add_modulated(x, gate, self.to_out(attend(qkv)), ff_shift, ff_scale)
+        wide = kernels.gelu_linear(modulated, self.ff_in)
+        return kernels.add_modulated(x, ff_gate, self.ff_out(wide), *following)
 
 
 class DiT(nn.Module):
@@ -125,6 +136,12 @@ class DiT(nn.Module):
         self.proj_out = nn.Linear(dim, config.mel_dim)
         self.register_buffer("modulations", torch.zeros(0), persistent=False)
         self.register_buffer("final_modulations", torch.zeros(0), persistent=False)
+        self.kernels = FlowKernels()
+
+    def use(self, kernels: FlowKernels) -> None:
+        """For the device that the weights are on by now."""
+        kernels.pack(self.conv_pos_embed.both)
+        self.kernels = kernels
 
     def tabulate(self, times: Tensor, dtype: torch.dtype) -> None:
         """Compute every modulation for the Euler times [S] in float32, then drop the layers that made them."""
@@ -147,32 +164,23 @@ class DiT(nn.Module):
         pairs = torch.stack([with_condition, torch.zeros_like(with_condition)], dim=1)
         return pairs.flatten(0, 1) + self.proj.bias
 
-    def forward(
-        self, x: Tensor, condition: Tensor, step: int, rotation: Tensor, mask: Tensor | None, history: History
-    ) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor, step: int, rotation: Tensor, history: History) -> Tensor:
         """x: [B, T, mel], the state at Euler step `step` -> velocities [2B, T, mel]."""
         projected = F.linear(x, self.proj.weight[:, : self.config.mel_dim])
         h = condition + projected.repeat_interleave(2, dim=0)
         h = h + self.conv_pos_embed(h, history)
-        for layer, block in enumerate(self.blocks):
-            h = block(h, self.modulations[step, layer], rotation, mask, layer, history)
         scale, shift = self.final_modulations[step]
-        velocity: Tensor = self.proj_out(modulated(h, shift, scale))
+        modulations = self.modulations[step]
+        following = [*modulations[1:, :2].unbind(), (shift, scale)]
+        stream = h, self.kernels.modulated(h, *modulations[0, :2])
+        for layer, block in enumerate(self.blocks):
+            attend = partial(history.attend, layer, heads=self.config.heads)
+            stream = block(stream, modulations[layer], following[layer], rotation, self.kernels, attend)
+        velocity: Tensor = self.proj_out(stream[1])
         return velocity
-
-
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm, times `scale` (the one is in it already), plus `shift`: every row is at the same Euler time, so the
-    modulation is the norm's own weight and bias."""
-    return F.layer_norm(x, x.shape[-1:], scale, shift, eps=1e-6)
 
 
 def rotations(positions: Tensor, dim_head: int) -> Tensor:
     """Unit complex numbers, complex64 [2B, T, 1, dim_head / 2], for frame positions [B, T]."""
     angle = angles(positions, dim_head, 10_000.0)
     return torch.polar(torch.ones_like(angle), angle).repeat_interleave(2, dim=0)[:, :, None]
-
-
-def rotate(heads: Tensor, rotation: Tensor) -> None:
-    """Turn the pairs (2i, 2i + 1) of the first heads of query and key, [2B, T, 2, dim_head], in place."""
-    heads.copy_(turn_pairs(heads, rotation))

@@ -7,6 +7,7 @@ in one call; `flow_stream` computes the same in chunks.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -80,13 +81,11 @@ class Flow(nn.Module):
         mu: Tensor = self.pre_lookahead_layer(embedded, at_start)
         return mu.repeat_interleave(self.config.token_mel_ratio, dim=1)
 
-    def solve(
-        self, x: Tensor, condition: Tensor, positions: Tensor, mask: Tensor | None, histories: list[History]
-    ) -> Tensor:
+    def solve(self, x: Tensor, condition: Tensor, positions: Tensor, histories: Sequence[History]) -> Tensor:
         """Start noise x [B, T, mel] float32 -> mel [B, T, mel] float32; one history for each Euler step."""
         rotation = rotations(positions, self.config.dit.dim_head)
         for step, (size, history) in enumerate(zip(self._step_sizes, histories, strict=True)):
-            velocity = self.estimator(x.to(self.dtype), condition, step, rotation, mask, history)
+            velocity = self.estimator(x.to(self.dtype), condition, step, rotation, history)
             x = x + size * self.guided(velocity)
         return x
 
@@ -115,7 +114,7 @@ class Flow(nn.Module):
         inputs = self.inputs(tokens, embedding, prompt_tokens, prompt_mel, final)
         x, condition, positions = inputs
         mask = self.block_mask(positions) if chunk_mask else None
-        mel = self.solve(x, condition, positions, mask, [NoHistory()] * EULER_STEPS)
+        mel = self.solve(x, condition, positions, [NoHistory(mask)] * EULER_STEPS)
         return mel[:, prompt_mel.shape[1] :].transpose(1, 2)
 
     def inputs(

@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..masks import additive
 from .dit import CONV_KERNEL
 from .flow import EULER_STEPS, Flow
+from .kernels import Places
 
 _TAIL = CONV_KERNEL - 1
 
@@ -84,11 +84,15 @@ class FlowPool:
         column = positions.clamp(max=flow.noise.shape[1] - 1)
         noise = flow.noise.T[column]  # [B, T, mel]
         visible = self.visible(chunk, positions, context)
-        mask = additive(visible.repeat_interleave(2, dim=0), flow.dtype)
-        rows = _pairs(chunk.slots)
-        written = self._written(chunk, length)
-        histories = [_Step(self, step, rows, chunk.keep, written, context) for step in range(EULER_STEPS)]
-        return flow.solve(noise, condition, positions, mask, list(histories))
+        places = Places(
+            rows=_pairs(chunk.slots),
+            keep=chunk.keep.repeat_interleave(2),
+            written=self._written(chunk, length),
+            limit=2 * self.slots * self.context,
+            mask=flow.estimator.kernels.mask(visible, flow.dtype),
+            context=context,
+        )
+        return flow.solve(noise, condition, positions, [_Step(self, step, places) for step in range(EULER_STEPS)])
 
     def visible(self, chunk: FlowChunk, positions: Tensor, context: int) -> Tensor:
         """bool [B, 1, T, context + T]: which frames of the ring, then of the chunk, a frame attends to."""
@@ -123,24 +127,15 @@ class FlowPool:
 class _Step:
     """The history of one Euler step (see `dit.History`)."""
 
-    def __init__(self, pool: FlowPool, step: int, rows: Tensor, keep: Tensor, written: Tensor, context: int) -> None:
-        self._pool, self._step, self._rows = pool, step, rows
-        self._written, self._context = written, context
-        self._tail_index = keep.repeat_interleave(2)[:, None, None] + torch.arange(_TAIL, device=keep.device)[:, None]
+    def __init__(self, pool: FlowPool, step: int, places: Places) -> None:
+        self._pool, self._step, self._places = pool, step, places
+        self._kernels = pool.flow.estimator.kernels
 
-    def conv_input(self, index: int, x: Tensor) -> Tensor:
-        tails = self._pool.tails[self._step, index]
-        joined = torch.cat([tails.index_select(0, self._rows), x], dim=1)
-        tails.index_copy_(0, self._rows, joined.gather(1, self._tail_index.expand(-1, -1, x.shape[2])))
-        return joined
+    def position_conv(self, index: int, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        return self._kernels.position_conv(x, conv, self._pool.tails[self._step, index], self._places)
 
-    def keys_values(self, layer: int, new: Tensor) -> Tensor:
-        ring = self._pool.key_values[self._step, layer]  # [rows, context, 2 * inner]
-        joined = new
-        if self._context:
-            joined = torch.cat([ring[:, : self._context].index_select(0, self._rows), new], dim=1)
-        ring.flatten(0, 1).index_copy_(0, self._written, new.flatten(0, 1))
-        return joined
+    def attend(self, layer: int, qkv: Tensor, heads: int) -> Tensor:
+        return self._kernels.attend(qkv, heads, self._pool.key_values[self._step, layer], self._places)
 
 
 def _pairs(slots: Tensor) -> Tensor:

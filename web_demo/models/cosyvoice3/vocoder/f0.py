@@ -13,14 +13,22 @@ _CAUSAL_KERNEL = 3
 _CAUSAL_LAYERS = 4
 
 
+class _Conv(nn.Conv1d):
+    """As a product of matrices: libraries for GPUs have no fast convolution in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        heard = x.unfold(2, self.kernel_size[0], 1).transpose(1, 2).flatten(2)  # [B, T, in * kernel]
+        return F.linear(heard, self.weight.flatten(1), self.bias).transpose(1, 2)
+
+
 class F0Predictor(nn.Module):
     """mel [B, mel, T + 3] -> f0 in Hz [B, T]; the frames past the end of an utterance are zeros."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv1d(in_channels, channels, LOOK_RIGHT + 1), nn.ELU()]
+        layers: list[nn.Module] = [_Conv(in_channels, channels, LOOK_RIGHT + 1), nn.ELU()]
         for _ in range(_CAUSAL_LAYERS):
-            layers += [nn.Conv1d(channels, channels, _CAUSAL_KERNEL), nn.ELU()]
+            layers += [_Conv(channels, channels, _CAUSAL_KERNEL), nn.ELU()]
         self.condnet = nn.Sequential(*layers)
         self.classifier = nn.Linear(channels, 1)
         self.tail_shapes = [TailShape(channels, _CAUSAL_KERNEL - 1, 1)] * _CAUSAL_LAYERS

@@ -7,6 +7,9 @@ the middle between two chunks): that step is computed by both chunks, and no tai
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,15 +19,11 @@ from .tails import Tails, TailShape
 
 
 class Snake(nn.Module):
-    """x + sin(alpha x)^2 / alpha, alpha per channel."""
+    """The parameter of one; `Tails.prepend` computes it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        alpha = self.alpha[:, None]
-        return torch.addcmul(x, torch.sin(x * alpha).square(), 1 / (alpha + 1e-9))
 
 
 class ResBlock(nn.Module):
@@ -41,11 +40,22 @@ class ResBlock(nn.Module):
         ]
 
     def forward(self, x: Tensor, tails: Tails) -> Tensor:
-        layers = zip(self.activations1, self.convs1, self.activations2, self.convs2, strict=True)
-        for activate1, conv1, activate2, conv2 in layers:
-            inner = conv1(tails.prepend(activate1(x)))
-            x = x + conv2(tails.prepend(activate2(inner)))
-        return x
+        """The products leave their biases to what comes after them."""
+        before: tuple[Tensor, Tensor] | None = None  # a product, and its bias
+        for activate1, conv1, activate2, conv2 in self._layers():
+            if before is None:
+                joined = tails.prepend(x, alpha=activate1.alpha)
+            else:
+                x, joined = tails.add_prepend(x, *before, activate1.alpha)
+            inner = F.conv1d(joined, conv1.weight, dilation=conv1.dilation)
+            joined = tails.prepend(inner, bias=conv1.bias, alpha=activate2.alpha)
+            before = F.conv1d(joined, conv2.weight), conv2.bias
+        assert before is not None, "a block has layers"
+        product, bias = before
+        return x + (product + bias[:, None])
+
+    def _layers(self) -> Iterator[tuple[Any, Any, Any, Any]]:
+        return zip(self.activations1, self.convs1, self.activations2, self.convs2, strict=True)
 
 
 class HiftDecoder(nn.Module):
@@ -108,7 +118,8 @@ class HiftDecoder(nn.Module):
             x = x + self.source_resblocks[stage](down(s), tails)
             count = len(self._config.resblock_kernel_sizes)
             blocks = list(self.resblocks)[stage * count : (stage + 1) * count]
-            x = torch.stack([block(x, tails) for block in blocks]).sum(0) / count
+            one, *others = [block(x, tails) for block in blocks]
+            x = sum(others, one) / count
         post: Tensor = self.conv_post(tails.prepend(F.leaky_relu(x)))
         return post
 

@@ -52,6 +52,7 @@ class Vocoder(nn.Module):
         self._held_steps = config.steps_per_frame + 1
         held = TailShape(bands, self._held_steps, config.steps_per_frame)
         self._shapes = [*self.decoder.tail_shapes, held]
+        self.tails: type[Tails] = Tails  # of the device
 
     @property
     def lookahead_frames(self) -> int:
@@ -88,7 +89,7 @@ class Vocoder(nn.Module):
 
     def excite(self, mel: Tensor, state: VocoderState, advance: Advance) -> tuple[Tensor, Tensor, Tensor]:
         """Source samples [B, (T + 1) * samples per frame], new f0 tails, new phase."""
-        f0_tails = Tails(self.f0_predictor.tail_shapes, state.f0_tails, advance.frames)
+        f0_tails = self.tails(self.f0_predictor.tail_shapes, state.f0_tails, advance.frames)
         f0 = self.f0_predictor(mel[:, :, : mel.shape[2] - self.mel_frames + LOOK_RIGHT + 1], f0_tails)
         source, sums = self.m_source(f0, state.phase, state.done)
         phase = sums.gather(1, advance.frames[:, None, None].expand(-1, 1, sums.shape[2])).squeeze(1)
@@ -101,7 +102,7 @@ class Vocoder(nn.Module):
         config = self.config
         first = state.done == 0
         padded, source_tail = self._padded_source(source, state.source_tail, first, advance)
-        tails = Tails(self._shapes, state.tails, advance.frames)
+        tails = self.tails(self._shapes, state.tails, advance.frames)
         frames = mel.shape[2] - self.mel_frames
         x = mel[:, :, : frames + config.conv_pre_look_right]
         post = tails.prepend(self.decoder(x, self.spectrum(padded), first, tails))

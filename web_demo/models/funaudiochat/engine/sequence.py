@@ -67,6 +67,7 @@ class Turn:
     reused: int = 0  # of those, taken over from the conversation's earlier turn
     generated: int = 0
     began: float | None = None  # when its first frame was scheduled
+    first_window: float | None = None  # when its first window of codes was seen to be whole
     end: EndReason | None = None
     error: str = ""
 

@@ -1,5 +1,7 @@
 """Many utterances in one decoding step, each as if it were alone."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -57,8 +59,9 @@ def test_the_batch_makes_the_tokens_of_the_plain_path(lm):
 
 
 def test_the_fused_kernels_make_the_tokens_of_the_plain_ones(lm, monkeypatch):
-    """In Triton's interpreter where there is no GPU."""
+    """On a GPU where there is one, else in Triton's interpreter."""
     fused = pytest.importorskip("web_demo.models.runtime.kernels.fused", reason="triton: requirements-dev.txt")
+    lm = copy.deepcopy(lm).to("cuda" if torch.cuda.is_available() else "cpu")
     plain = first_tokens(lm)
     monkeypatch.setattr("web_demo.models.cosyvoice3.lm.batch.best_kernels", lambda device: fused.TritonKernels())
     assert first_tokens(lm) == plain

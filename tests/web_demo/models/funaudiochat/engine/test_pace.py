@@ -7,12 +7,13 @@ from typing import Any, cast
 import pytest
 
 from tests.web_demo.models.funaudiochat.engine.test_scheduler import Ids
-from web_demo.models.funaudiochat.engine.pace import FILLED_S, HIGH_S, LOW_S, SOON_S
+from web_demo.models.funaudiochat.engine.pace import FILLED_S, FIRST_S, HIGH_S, LOW_S, REST_S, SOON_S
 from web_demo.models.funaudiochat.engine.scheduler import Limits, Scheduler
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Request, Turn
 from web_demo.models.funaudiochat.settings import GenerationSettings
 
 FRAME_S = 0.2
+FIRST_FRAMES = round(FIRST_S / FRAME_S)
 TAKES_S = 0.02  # one iteration of the simulated device
 
 
@@ -77,8 +78,34 @@ def test_a_new_turn_does_not_share_its_first_frames_with_those_that_are_ahead() 
     device.run(30.0)
     new = turn()
     device.add(new)
-    frames = [device.step() for _ in range(10)]
-    assert frames == [(new,)] * 10
+    frames = [device.step() for _ in range(FIRST_FRAMES)]
+    assert frames == [(new,)] * FIRST_FRAMES
+    assert new in (together := device.step())
+    assert len(together) == 33
+
+
+def test_the_device_is_free_for_the_sound_of_a_first_window() -> None:
+    device, one = Simulated(), turn()
+    device.add(one)
+    for _ in range(FIRST_FRAMES):
+        device.step()
+    assert device.scheduler.idle_s(device.now) == pytest.approx(REST_S)
+    device.now += REST_S / 2
+    assert device.scheduler.idle_s(device.now) == pytest.approx(REST_S / 2)
+    device.now += REST_S / 2 + 1e-6
+    assert device.scheduler.idle_s(device.now) == 0.0
+    assert device.step() == (one,)
+    assert device.scheduler.idle_s(device.now) == 0.0
+
+
+def test_but_not_while_others_have_something_to_make() -> None:
+    device, first, second = Simulated(), turn(), turn()
+    device.add(first)
+    for _ in range(3):
+        device.step()
+    device.add(second)
+    for _ in range(FIRST_FRAMES):
+        assert device.step() == (first, second)
 
 
 def test_many_together_are_made_in_large_batches_and_nobody_runs_dry() -> None:
