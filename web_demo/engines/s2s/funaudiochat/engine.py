@@ -1,7 +1,7 @@
 """The S2S engine `funaudiochat`: Fun-Audio-Chat natively, many conversations in one batch.
 
-One thread owns the model; frames cross into the event loop with `call_soon_threadsafe`. Nothing here imports torch before
-`start`, so that the choice of engines can ask this module without it.
+Here is what surrounds the model (`model`): prompts, text, calls of functions. Nothing here imports torch before `start`, so that
+the choice of engines can ask this module without it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from web_demo.detokenizer.backend import BackendSpec
 from web_demo.engines.base import Capabilities, LimitReached, Step, TurnRequest
 from web_demo.engines.remedies import get_packages, get_weights
 from web_demo.engines.s2s.funaudiochat.frames import Reply, TextStream
+from web_demo.engines.s2s.funaudiochat.model import ModelSpec, speech_model
 from web_demo.engines.s2s.funaudiochat.prompt import conversation, generation_settings
 from web_demo.engines.s2s.funaudiochat.tools import call_begun, may_be_tool_call, tool_calls, tool_settings
 from web_demo.engines.s2s.functions import MAX_TOOL_ROUNDS
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
 from web_demo.models.funaudiochat.engine.sequence import EndReason, Frame, Request
-from web_demo.models.funaudiochat.engine.thread import EngineThread
 from web_demo.models.funaudiochat.settings import GenerationSettings
-from web_demo.models.runtime.owner import Stopped
 
 if TYPE_CHECKING:
     from web_demo.models.funaudiochat.processor import Processor, Prompt, PromptAudio
@@ -67,8 +66,6 @@ class Loaded:
     """What `start` makes."""
 
     processor: Processor
-    thread: EngineThread
-    limits: Limits
     bad_words: tuple[tuple[int, ...], ...]
     codes_end: int
 
@@ -87,7 +84,8 @@ class FunAudioChatS2s:
         speech_cache: str = "auto",
     ) -> None:
         self._folder, self.device, self.speech = folder, device, speech
-        self._limits, self._dtype, self._speech_cache = limits, dtype, speech_cache
+        self._dtype = dtype
+        self._speech_model = speech_model(ModelSpec(folder, device, dtype, speech_cache, limits))
         self._loaded: Loaded | None = None
         self._audios: WeakKeyDictionary[Audio, PromptAudio] = WeakKeyDictionary()  # features of earlier turns
 
@@ -101,43 +99,39 @@ class FunAudioChatS2s:
 
     @property
     def capabilities(self) -> Capabilities:
-        slots = self._loaded.limits.slots if self._loaded else 1
+        slots = self._speech_model.limits.slots if self._loaded else 1
         return Capabilities(instructions=True, user_audio_history=True, max_concurrency=slots)
 
     def preload(self) -> None:
-        importlib.import_module("web_demo.models.funaudiochat.loader")  # torch and transformers with it
-        importlib.import_module("web_demo.models.funaudiochat.processor")
+        importlib.import_module("web_demo.models.funaudiochat.processor")  # torch and transformers with it
 
     async def start(self) -> None:
         """Loads the weights (minutes for a large checkpoint) and measures how many sessions fit."""
-        self._loaded = await asyncio.get_running_loop().run_in_executor(None, self._load)
-        self._loaded.thread.start()
+        self._loaded = await self._load()
         log.info(
             "slots=%d pages=%d max_context=%d",
-            self._loaded.limits.slots,
-            self._loaded.limits.pages,
-            self._loaded.limits.max_context,
+            self._speech_model.limits.slots,
+            self._speech_model.limits.pages,
+            self._speech_model.limits.max_context,
         )
-        if self._loaded.limits.slots < FEW_SLOTS and self.device.startswith("cuda") and self._dtype != "float8":
+        if self._speech_model.limits.slots < FEW_SLOTS and self.device.startswith("cuda") and self._dtype != "float8":
             log.warning("the GPU's memory holds few conversations: --dtype float8 needs 7 GB less for the weights")
-        elif self._loaded.limits.slots >= MANY_SLOTS and self._dtype == "float8":
+        elif self._speech_model.limits.slots >= MANY_SLOTS and self._dtype == "float8":
             log.warning("--dtype float8 makes frames slower, and this GPU holds many conversations in 16 bits too")
 
     async def close(self) -> None:
-        if self._loaded is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._loaded.thread.stop)
+        await self._speech_model.close()
 
     def fault(self) -> str | None:
-        """The thread's end is final: a step that failed may have left the batch, or the GPU, in any state."""
-        broken = self._loaded.thread.broken if self._loaded is not None else None
-        return f"the speech model has stopped ({broken}); the service must be restarted" if broken else None
+        return self._speech_model.fault()
 
     async def transcribe(self, audio: Audio, client: str = "") -> str | None:
         """None: the model hears sound, and tells nobody the words."""
         return None
 
     async def forget(self, conversation_id: str) -> None:
-        self._ready().thread.forget(conversation_id)
+        self._ready()
+        self._speech_model.forget(conversation_id)
 
     async def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:
         """Raises InvalidRequest (too long, too short), Busy, EngineFailed or Unavailable."""
@@ -188,17 +182,12 @@ class FunAudioChatS2s:
 
     async def _frames(self, request: Request) -> AsyncGenerator[Frame, None]:
         """The frames of one request; closing this aborts it between two frames."""
-        loaded, loop = self._ready(), asyncio.get_running_loop()
+        limits = self._speech_model.limits
         arrived: asyncio.Queue[Frame | Exception] = asyncio.Queue(request.settings.max_new_tokens + 1)
-        request = replace(request, settings=self._within_context(request.prompt, request.settings, loaded.limits))
-
-        def deliver(item: Frame | Exception) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(arrived.put_nowait, item)
-
+        request = replace(request, settings=self._within_context(request.prompt, request.settings, limits))
         ended = False
         try:
-            loaded.thread.submit(request, deliver)
+            self._speech_model.submit(request, arrived.put_nowait)
             while not ended:
                 item = await arrived.get()
                 ended = isinstance(item, Exception) or item.end is not None
@@ -209,13 +198,11 @@ class FunAudioChatS2s:
                 yield item
         except Full as error:
             raise Busy("too many people are talking at once; please try again in a moment", 5) from error
-        except Stopped as error:
-            raise Unavailable("the speech model has stopped; the service must be restarted") from error
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
         finally:
             if not ended:
-                loaded.thread.abort(request.request_id)
+                self._speech_model.abort(request.request_id)
 
     @staticmethod
     def _within_context(prompt: Prompt, settings: GenerationSettings, limits: Limits) -> GenerationSettings:
@@ -252,32 +239,15 @@ class FunAudioChatS2s:
             raise Unavailable("the speech model is still loading; please try again in a minute")
         return self._loaded
 
-    def _load(self) -> Loaded:
-        from web_demo.models.funaudiochat.engine.capacity import measured_limits
-        from web_demo.models.funaudiochat.engine.engine import Engine
-        from web_demo.models.funaudiochat.loader import load_model
+    async def _load(self) -> Loaded:
+        from web_demo.models.funaudiochat.config import read_config
         from web_demo.models.funaudiochat.processor import Processor
-        from web_demo.models.runtime.device import choose_dtype, require
-        from web_demo.models.runtime.float8 import FORMAT
-        from web_demo.models.runtime.kernels.best import best_kernels
 
-        require(self.device)
-        float8 = self._dtype == "float8"
-        dtype = choose_dtype("auto" if float8 else self._dtype, self.device)
-        model, config = load_model(self._folder, device=self.device, dtype=dtype, float8=float8, progress=_log_progress)
-        processor = Processor(self._folder, config)
-        speech_cache = FORMAT if self._speech_cache == "float8" else None
-        kernels = best_kernels(model.device, eight_bit_cache=speech_cache is not None)
-        limits = self._limits or measured_limits(model, speech_cache=speech_cache)
-        engine = Engine(model, limits, kernels, speech_cache=speech_cache)
-        engine.runner.warm_up()
+        config = await off_loop(read_config, self._folder)
+        processor = await off_loop(Processor, self._folder, config)
+        await self._speech_model.start()
         bad_words = () if config.sil_id is None else ((config.audio_bos_id, config.sil_id),)
-        return Loaded(processor, EngineThread(engine), limits, bad_words, config.audio.vocoder_codes)
-
-
-def _log_progress(done: int, total: int) -> None:
-    if done == total or done % max(1, total // 10) == 0:
-        log.info("loading weights: %d of %d tensors", done, total)
+        return Loaded(processor, bad_words, config.audio.vocoder_codes)
 
 
 def _device(asked: str) -> str:

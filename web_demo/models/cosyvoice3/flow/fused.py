@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .kernels import NORM_EPS, FlowKernels, Places
 
-BLOCK_FRAMES = 64  # queries of one program
+BLOCK_FRAMES = (64, 128)  # queries of one program, for short and for longer pieces
 BLOCK_KEYS = 64
 CONV_FRAMES = 32
 _LEAST = 16  # what a product of tiles needs on each side
@@ -246,11 +246,12 @@ class TritonFlowKernels(FlowKernels):
         pairs, length, inner = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
         dim = inner // heads
         out = torch.empty(pairs, length, inner, dtype=qkv.dtype, device=qkv.device)
-        _attend_kernel[(pairs, heads, triton.cdiv(length, BLOCK_FRAMES))](
+        queries = BLOCK_FRAMES[length > BLOCK_FRAMES[0]]
+        _attend_kernel[(pairs, heads, triton.cdiv(length, queries))](
             qkv, ring, places.rows, places.mask, out, length, places.context, ring.stride(0),
             dim**-0.5 * 1.4426950408889634,  # exponents of two
-            HEADS=heads, DIM=dim, PADDED=max(_LEAST, triton.next_power_of_2(dim)), QUERIES=BLOCK_FRAMES, BLOCK=BLOCK_KEYS,
-            num_warps=4,
+            HEADS=heads, DIM=dim, PADDED=max(_LEAST, triton.next_power_of_2(dim)), QUERIES=queries, BLOCK=BLOCK_KEYS,
+            num_warps=4, num_stages=2,
         )  # fmt: skip
         _keep_kernel[(pairs * length,)](
             qkv, ring, places.written, places.limit, INNER=inner, BLOCK=triton.next_power_of_2(2 * inner),

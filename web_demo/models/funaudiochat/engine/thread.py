@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from web_demo.models.funaudiochat.engine.scheduler import Full
+from web_demo.models.funaudiochat.engine.scheduler import Full, Limits
 from web_demo.models.funaudiochat.engine.sequence import Frame, Request
 from web_demo.models.runtime.owner import OwnerThread, Stopped
 
@@ -18,11 +18,16 @@ Deliver = Callable[[Frame | Exception], None]  # called in the engine's thread; 
 
 class EngineThread:
     """Runs `engine` until `stop`. A turn ends with a frame whose `end` is set, or with an exception: ValueError or Full when
-    it was not started, Stopped when the thread ended."""
+    it was not started, Stopped when the thread ended.
+
+    `stepped` is called in the thread after the frames of a step were delivered, `over` at its end.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._listeners: dict[str, Deliver] = {}
+        self.stepped: Callable[[], None] = lambda: None
+        self.over: Callable[[], None] = lambda: None
         self._owner = OwnerThread(
             "funaudiochat",
             step=self._step,
@@ -33,6 +38,10 @@ class EngineThread:
 
     def start(self) -> None:
         self._owner.start()
+
+    @property
+    def limits(self) -> Limits:
+        return self._engine.scheduler.limits
 
     @property
     def broken(self) -> str | None:
@@ -59,6 +68,7 @@ class EngineThread:
     def _step(self) -> None:
         for frame in self._engine.step():
             self._deliver(frame)
+        self.stepped()
 
     def _submit(self, request: Request, deliver: Deliver) -> None:
         try:
@@ -84,3 +94,4 @@ class EngineThread:
         for deliver in self._listeners.values():
             deliver(failure)
         self._listeners.clear()
+        self.over()

@@ -25,9 +25,11 @@ from web_demo.engines import registry
 from web_demo.engines.base import Exchange, LimitReached, Sampling, SpeechCodes, Step, TextDelta, ToolCall, TurnRequest
 from web_demo.engines.s2s.funaudiochat import engine as funaudiochat
 from web_demo.engines.s2s.funaudiochat.engine import FunAudioChatS2s
+from web_demo.engines.s2s.funaudiochat.model import ModelThread
 from web_demo.errors import Busy, EngineFailed, InvalidRequest, SetupError, Unavailable
 from web_demo.models.funaudiochat.engine.scheduler import Limits
 from web_demo.models.funaudiochat.engine.sequence import Frame
+from web_demo.models.funaudiochat.engine.thread import EngineThread
 
 pytestmark = pytest.mark.models
 
@@ -45,6 +47,11 @@ async def running(*, dtype: str = "auto", **changes: int) -> AsyncIterator[FunAu
         yield engine
     finally:
         await engine.close()
+
+
+def owner(engine: FunAudioChatS2s) -> EngineThread:
+    assert isinstance(engine._speech_model, ModelThread)
+    return engine._speech_model._running()
 
 
 def sound(seed: int, seconds: float = 1.0) -> Audio:
@@ -101,8 +108,7 @@ async def test_closing_the_answer_frees_its_slot_within_one_step() -> None:
     async with running(slots=1, max_new_tokens=500, max_waiting=1) as engine:
         async with aclosing(engine.respond(turn(1, sampling=Sampling(seed=1)))) as steps:
             assert await anext(steps)
-        assert engine._loaded is not None
-        scheduler = engine._loaded.thread._engine.scheduler
+        scheduler = owner(engine)._engine.scheduler
         await until(lambda: not scheduler.busy)
         assert await anext(engine.respond(turn(2)))
 
@@ -139,8 +145,7 @@ async def test_a_turn_with_nan_in_it_fails_alone() -> None:
 
 async def test_a_broken_engine_ends_every_turn_and_refuses_new_ones() -> None:
     async with running() as engine:
-        assert engine._loaded is not None
-        broken = patch.object(engine._loaded.thread._engine, "step", side_effect=RuntimeError("device lost"))
+        broken = patch.object(owner(engine)._engine, "step", side_effect=RuntimeError("device lost"))
         with broken, pytest.raises(Unavailable):
             await answer(engine, turn(1))
         with pytest.raises(Unavailable):
@@ -150,8 +155,7 @@ async def test_a_broken_engine_ends_every_turn_and_refuses_new_ones() -> None:
 async def test_a_broken_engine_makes_the_service_unhealthy_and_turns_are_refused_in_words() -> None:
     engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE, LIMITS)
     async with serving(s2s(engine)) as server, talking(server) as talker:
-        assert engine._loaded is not None
-        with patch.object(engine._loaded.thread._engine, "step", side_effect=torch.AcceleratorError("device lost")):
+        with patch.object(owner(engine)._engine, "step", side_effect=torch.AcceleratorError("device lost")):
             await talker.ask()
             assert "the service must be restarted" in await talker.error()
         async with aiohttp.ClientSession() as http, http.get(server.url("/health")) as response:
