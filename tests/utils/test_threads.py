@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from utils.threads import off_loop
+from utils.threads import in_background, off_loop
 
 
 async def test_work_runs_in_another_thread_and_its_result_comes_back():
@@ -55,3 +55,14 @@ async def test_a_cancelled_caller_waits_until_the_work_has_ended():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended
+
+
+async def test_what_somebody_waits_for_does_not_stand_behind_the_background() -> None:
+    free = threading.Event()
+    waiting = [asyncio.create_task(in_background(free.wait)) for _ in range(50)]
+    try:
+        assert await asyncio.wait_for(off_loop(lambda: "done"), 10) == "done"
+        assert not any(task.done() for task in waiting)
+    finally:
+        free.set()
+    assert await asyncio.gather(*waiting) == [True] * 50

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from utils.channel import Channel
-from utils.threads import off_loop
+from utils.threads import in_background, off_loop
 from web_demo.audio.echo import Played
 from web_demo.audio.recording import Recording
 from web_demo.audio.samples import WIRE_RATE, EncodedAudio, Samples, is_audible
@@ -261,8 +261,9 @@ class TurnTask:
             self._produced += len(samples)
             if self._listener is not None:
                 self._unsent.append(samples)
+            encode = off_loop if self._sent == 0 else in_background  # a listener has something to hear by then
             for slice_ in _slices(samples, first=self._sent == 0):
-                await self._queue(await off_loop(self._wire.writer.write, slice_))
+                await self._queue(await encode(self._wire.writer.write, slice_))
         if window.text:
             self._reply.end_utterance()
 

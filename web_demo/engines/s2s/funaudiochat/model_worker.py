@@ -1,6 +1,6 @@
 """The speech model's process: `python3 -m web_demo.engines.s2s.funaudiochat.model_worker FD`, started by `ModelProcess` only.
 
-The main thread reads commands; the thread of the engine owns the model.
+One thread reads commands, the thread of the engine owns the model, the main thread waits for the end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from functools import partial
 
 from web_demo.children.line import Line, StartFailed, Stop
@@ -30,6 +31,7 @@ class Host:
     def __init__(self, line: Line, thread: EngineThread) -> None:
         self._line, self._thread = line, thread
         self._made: list[Frame] = []
+        self.stopping = threading.Event()
         thread.stepped, thread.over = self._send, self._over
 
     def accept(self, command: Submit | Abort | Forget | Stop) -> None:
@@ -41,7 +43,7 @@ class Host:
             case Forget(conversation_id):
                 self._thread.forget(conversation_id)
             case Stop():
-                self._thread.stop()
+                self.stopping.set()
 
     def _deliver(self, request_id: str, item: Frame | Exception) -> None:
         if isinstance(item, Frame):
@@ -77,7 +79,9 @@ def main() -> int:
     thread.start()
     line.send(Ready(engine.scheduler.limits))
     log.info("ready pid=%d", os.getpid())
-    line.read(host.accept)
+    threading.Thread(target=line.read, args=(host.accept,), name="commands", daemon=True).start()
+    host.stopping.wait()
+    thread.stop()
     return 0
 
 
