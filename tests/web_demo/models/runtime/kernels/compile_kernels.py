@@ -20,6 +20,8 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompilationError
 
+from web_demo.models.cosyvoice3.flow import fused as flow
+from web_demo.models.cosyvoice3.vocoder import fused as vocoder
 from web_demo.models.funaudiochat.engine.prefill import RUN_TOKENS
 from web_demo.models.runtime.kernels import attend as triton_attend
 from web_demo.models.runtime.kernels import attend_prompt, fused
@@ -120,9 +122,51 @@ def variants(capability: int) -> tuple[list[Variant], dict[int, list[Variant]]]:
         kind = {"weight": "*u8"}
         rows = triton_linear.MAX_ROWS_8_BITS
         fitting.append(_rows_variant(rows, 6144, _ALONE, some_rows | kind, {"EIGHT_BITS": True}, shared))
+    found += spoken()
     enter = {"x": HIDDEN, "gain": HIDDEN, "scaled": HIDDEN, "squares": "*fp32", "width": "i32"}
     found.append((triton_linear._enter_kernel, enter, {"BLOCK": 4096}, {}))
     return found, fitted
+
+
+def spoken() -> list[Variant]:
+    """CosyVoice3's flow and vocoder, at full size and at the tests'."""
+    places = {
+        "rows": "*i64",
+        "keep": "*i64",
+        "written": "*i64",
+        "mask": "*u8",
+        "length": "i32",
+        "context": "i32",
+        "limit": "i32",
+    }
+    strides = {"tails_stride": "i32", "ring_stride": "i32", "scale": "fp32", "width": "i32", "eps": "fp32"}
+    names = ("x", "gate", "product", "shift", "total", "out", "tails", "weight", "bias", "qkv", "ring")
+    flow_types = dict.fromkeys(names, HIDDEN) | places | strides | {"rotation": "*fp32"}
+    norm_types = flow_types | {"scale": HIDDEN}
+    found: list[Variant] = []
+    for heads, dim, channels in ((16, 64, 64), (4, 16, 4)):
+        inner = heads * dim
+        padded = {"PADDED": max(16, dim)}
+        found += [
+            (flow._modulated_kernel, norm_types, {"ADD": True, "BLOCK": inner}, {}),
+            (flow._rotate_kernel, flow_types, {"INNER": inner, "DIM": dim, "BLOCK": dim // 2}, {"num_warps": 1}),
+            (flow._keep_kernel, flow_types, {"INNER": inner, "BLOCK": 2 * inner}, {}),
+            (flow._tails_kernel, flow_types, {"WIDTH": inner, "TAIL": 30, "PADDED": 32, "BLOCK": 64}, {}),
+        ]
+        conv = {"WIDTH": inner, "GROUP": channels, "PADDED": max(16, channels), "TAPS": 31, "BLOCK": flow.CONV_FRAMES}
+        found.append((flow._position_conv_kernel, flow_types, conv, {}))
+        for queries in flow.BLOCK_FRAMES:
+            sizes = {"HEADS": heads, "DIM": dim, "QUERIES": queries, "BLOCK": flow.BLOCK_KEYS} | padded
+            found.append((flow._attend_kernel, flow_types, sizes, {"num_stages": 2}))
+    vocoder_names = ("x", "added", "bias", "alpha", "tails", "total", "joined", "new_tails")
+    for kind, whole in (("*fp32", True), ("*fp64", False)):
+        types = dict.fromkeys(vocoder_names, kind) | dict.fromkeys(
+            ("length", "channels", "steps", "rate", "tails_stride"), "i32"
+        )
+        missing: dict[str, Any] = {} if whole else dict.fromkeys(("added", "bias", "alpha"))
+        uses = dict.fromkeys(("ADD", "BIAS", "SNAKE"), whole)
+        found.append((vocoder._enter_kernel, types | {"frames": "*i64"}, uses | missing | {"BLOCK": vocoder.BLOCK}, {}))
+    return found
 
 
 def _rows_variant(
