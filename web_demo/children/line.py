@@ -1,6 +1,6 @@
 """The channel between a service and one child process: whole messages, in order, both ways, over a socket pair.
 
-    service -> child   first what the child is to be, then whatever the two agree on · Ping · Stop
+    service -> child   what the child is to be (and Go, where its start has two parts), then whatever they agree on · Ping · Stop
     child -> service   first Started (or a message of its own that means it) or StartFailed, then the rest · Pong
 
 A frame is four bytes of length (big endian) and a pickle. Both ends are ours, and nobody else can reach the sockets.
@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True)
+class Go:
+    """What had to be done before the rest of the child's start is done."""
 
 
 @dataclass(frozen=True)

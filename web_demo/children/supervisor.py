@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from web_demo.children.line import LENGTH, Ping, Pong, StartFailed, Stop, pack, unpack
+from web_demo.children.line import LENGTH, Go, Ping, Pong, StartFailed, Stop, pack, unpack
 from web_demo.errors import SetupError
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ class Supervisor:
 
     `on_message` gets everything after it. `on_death` is called when a child ended by itself, `on_back` when the next one
     is ready. A child that says nothing for `silent_s`, pings included, is stuck and killed; one that does not even work, sooner.
-    `python` and `environment` as in `Child.spawn`: a child may live in another virtual environment.
+    `python` and `environment` as in `Child.spawn`: a child may live in another virtual environment. With `go`, its start has two
+    parts: between them it waits for `Go`, which it gets once the event is set.
     """
 
     def __init__(
@@ -112,12 +113,14 @@ class Supervisor:
         stop_s: float = STOP_S,
         python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
+        go: asyncio.Event | None = None,
     ) -> None:
         self._name = name
         self._module = module
         self._python = python
         self._environment = environment
         self._hello = hello
+        self._go = go
         self._on_message = on_message
         self._on_death = on_death
         self._on_back = on_back
@@ -182,6 +185,9 @@ class Supervisor:
         child = await Child.spawn(self._module, self._python, self._environment)
         try:
             child.send(self._hello)
+            if self._go is not None:
+                await self._go.wait()
+                child.send(Go())
             reply = await asyncio.wait_for(child.receive(), self._ready_timeout_s)
             if reply is not None and not isinstance(reply, StartFailed):
                 return child, reply

@@ -284,8 +284,9 @@ class S2sEngine(Engine, Protocol):
     @property
     def parts(self) -> Mapping[str, str]: ...  # what it is made of, for /health and the page: part -> description
 
-    def preload(self) -> None:
-        """What takes time and no device's memory (imports), in a thread, while the detokenizer starts."""
+    async def preload(self) -> None:
+        """What need not wait for the detokenizer, which starts at the same time: imports, weights; nothing that measures what
+        memory the device has left."""
         ...
 
     def respond(self, turn: TurnRequest) -> AsyncGenerator[Step, None]:

@@ -49,7 +49,7 @@ class ScriptedS2s:
         self.forgotten: list[str] = []
         self.broken: str | None = None
 
-    def preload(self) -> None:
+    async def preload(self) -> None:
         """Nothing: no device is waited for."""
 
     async def start(self) -> None:

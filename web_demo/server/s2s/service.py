@@ -54,7 +54,7 @@ class S2sService(EngineHost[S2sSettings, S2sEngine]):
         model, _, _ = await asyncio.gather(
             off_loop(end_of_turn.find, self.settings.turn_model),
             self.detokenizer.start(),
-            off_loop(self.engine.preload),
+            self.engine.preload(),
         )
         self.end_of_turn = EndOfTurn(model) if model is not None else None
         if self.words is not None:

@@ -127,7 +127,7 @@ class CascadeS2s:
             "voice": _description(self._voice),
         }
 
-    def preload(self) -> None:
+    async def preload(self) -> None:
         """Nothing: no device is waited for."""
 
     async def start(self) -> None:

@@ -102,8 +102,11 @@ class FunAudioChatS2s:
         slots = self._speech_model.limits.slots if self._loaded else 1
         return Capabilities(instructions=True, user_audio_history=True, max_concurrency=slots)
 
-    def preload(self) -> None:
-        importlib.import_module("web_demo.models.funaudiochat.processor")  # torch and transformers with it
+    async def preload(self) -> None:
+        self._speech_model.begin()
+        await off_loop(
+            importlib.import_module, "web_demo.models.funaudiochat.processor"
+        )  # torch and transformers with it
 
     async def start(self) -> None:
         """Loads the weights (minutes for a large checkpoint) and measures how many sessions fit."""

@@ -46,8 +46,12 @@ class ModelSpec:
 
 
 class SpeechModel(Protocol):
-    """A turn ends with a frame whose `end` is set, or with an exception: ValueError or Full when it was not started,
+    """`begin`, while the detokenizer starts, then `start`, which measures what memory that has left on the device.
+
+    A turn ends with a frame whose `end` is set, or with an exception: ValueError or Full when it was not started,
     Unavailable when the model went away."""
+
+    def begin(self) -> None: ...
 
     async def start(self) -> None:
         """Raises SetupError."""
@@ -75,6 +79,9 @@ class ModelThread:
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
         self._thread: EngineThread | None = None
+
+    def begin(self) -> None:
+        """Nothing: weights are loaded where they are used."""
 
     async def start(self) -> None:
         engine = await asyncio.get_running_loop().run_in_executor(None, load, self._spec)
@@ -120,6 +127,8 @@ class ModelThread:
 class ModelProcess:
     def __init__(self, spec: ModelSpec) -> None:
         self._listeners: dict[str, Deliver] = {}
+        self._go = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
         self._child = Supervisor(
             "speech model",
             "web_demo.engines.s2s.funaudiochat.model_worker",
@@ -128,10 +137,19 @@ class ModelProcess:
             on_death=lambda: self._fail(RESTARTING),
             ready_timeout_s=READY_TIMEOUT_S,
             silent_s=SILENT_S,
+            go=self._go,
         )
 
+    def begin(self) -> None:
+        """Weights are loaded meanwhile."""
+        self._starting = asyncio.create_task(self._child.start(), name="start-speech-model")
+
     async def start(self) -> None:
-        await self._child.start()
+        if self._starting is None:
+            self.begin()
+        self._go.set()
+        assert self._starting is not None
+        await self._starting
 
     @property
     def limits(self) -> Limits:
@@ -141,6 +159,9 @@ class ModelProcess:
 
     async def close(self) -> None:
         self._fail("the service closes")
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         await self._child.close()
 
     @property
@@ -181,8 +202,9 @@ class ModelProcess:
             deliver(Unavailable(reason))
 
 
-def load(spec: ModelSpec) -> Engine:
-    """Weights, caches and graphs, ready to step (minutes for a large checkpoint). Raises SetupError."""
+def load(spec: ModelSpec, loaded: Callable[[], object] = lambda: None) -> Engine:
+    """Weights, caches and graphs, ready to step (minutes for a large checkpoint). `loaded` is called when the weights are there,
+    and returns when the memory that is left can be measured. Raises SetupError."""
     from web_demo.models.funaudiochat.engine.capacity import measured_limits
     from web_demo.models.funaudiochat.engine.engine import Engine
     from web_demo.models.funaudiochat.loader import load_model
@@ -194,6 +216,7 @@ def load(spec: ModelSpec) -> Engine:
     float8 = spec.dtype == "float8"
     dtype = choose_dtype("auto" if float8 else spec.dtype, spec.device)
     model, _ = load_model(spec.folder, device=spec.device, dtype=dtype, float8=float8, progress=_log_progress)
+    loaded()
     speech_cache = FORMAT if spec.speech_cache == "float8" else None
     kernels = best_kernels(model.device, eight_bit_cache=speech_cache is not None)
     limits = spec.limits or measured_limits(model, speech_cache=speech_cache)

@@ -13,7 +13,7 @@ import sys
 import threading
 from functools import partial
 
-from web_demo.children.line import Line, StartFailed, Stop
+from web_demo.children.line import Go, Line, StartFailed, Stop
 from web_demo.engines.s2s.funaudiochat.messages import Abort, Forget, Hello, Made, Ready, Refused, Submit
 from web_demo.engines.s2s.funaudiochat.model import load
 from web_demo.models.funaudiochat.engine.scheduler import Full
@@ -61,6 +61,11 @@ class Host:
             os._exit(BROKEN_STATUS)  # at once: libraries would talk to the device at a normal end
 
 
+def _wait_for_go(line: Line) -> None:
+    if not isinstance(line.receive(), Go):
+        sys.exit(0)  # the parent is gone
+
+
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
@@ -69,7 +74,7 @@ def main() -> int:
     if not isinstance(hello, Hello):
         return 0  # the parent went away first
     try:
-        engine = load(hello.spec)
+        engine = load(hello.spec, partial(_wait_for_go, line))
     except Exception as error:
         log.exception("the speech model cannot start")
         line.send(StartFailed(f"{type(error).__name__}: {error}"))

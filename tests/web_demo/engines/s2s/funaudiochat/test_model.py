@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,20 @@ async def test_when_it_dies_its_turns_are_told_and_another_takes_its_place() -> 
             await answer(engine, turn(2))
         await until(lambda: engine.fault() is None, 60)
         assert await answer(engine, turn(3))
+
+
+async def test_it_waits_for_the_detokenizer_and_leaves_no_process_when_its_start_is_broken_off() -> None:
+    engine = FunAudioChatS2s(CHECKPOINT, "cpu", TONE)
+    engine._speech_model = model = ModelProcess(ModelSpec(CHECKPOINT, "cpu", limits=LIMITS))
+    await engine.preload()
+    await until(children)
+    assert model.pid is None
+    await engine.close()
+    await until(lambda: not children())
+
+
+def children() -> list[int]:
+    return [int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
 @pytest.mark.long
