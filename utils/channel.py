@@ -42,9 +42,12 @@ class Channel(Generic[T]):
         self._inside += self._weight(item)
         self._changed()
 
-    async def close(self) -> None:
-        """No more items; those inside are still delivered. Wakes a waiting `put`, which raises ChannelClosed."""
+    async def close(self, *, heaviest_first: bool = False) -> None:
+        """No more items; those inside are still delivered, in their order or the heaviest first. Wakes a waiting `put`, which
+        raises ChannelClosed."""
         self._closed = True
+        if heaviest_first:
+            self._items = deque(sorted(self._items, key=self._weight, reverse=True))
         self._changed()
 
     def __len__(self) -> int:

@@ -127,6 +127,14 @@ async def test_a_share_is_weighed_and_has_the_oldest_item_whatever_it_weighs():
     assert [await channel.share(2) for _ in range(4)] == [(9,), (1, 1), (4,), (3,)]
 
 
+async def test_a_closed_channel_may_give_the_heaviest_first():
+    channel: Channel[int] = Channel(100, weight=lambda item: item)
+    for item in (3, 9, 1, 4):
+        await channel.put(item)
+    await channel.close(heaviest_first=True)
+    assert [await channel.share(2) for _ in range(5)] == [(9,), (4,), (3,), (1,), ()]
+
+
 async def test_a_share_waits_for_something_and_makes_room():
     channel: Channel[int] = Channel(1)
     share = asyncio.create_task(channel.share(2))

@@ -78,7 +78,7 @@ class LocalRunner:
                 async with asyncio.TaskGroup() as splitting:
                     for _ in range(len(self._hands) + 1):  # one more than works: there is something when it is wanted
                         splitting.create_task(self._split(groups, split))
-                await split.close()
+                await split.close(heaviest_first=True)  # what is left at the very end is short
         except BaseExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
