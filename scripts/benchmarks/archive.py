@@ -1,15 +1,21 @@
 #!/usr/bin/env python3
 """Archives: speed against the plain loop over HTTP and against one process, and what many short files cost.
 
-Method. `speed`: the same recordings (those of tests/data/speech, by turns, each a file of its own) go once through the service by
-16 clients on a loopback socket, once through an archive's run with one worker, and once with as many as there are cores; all with
-the embedded recogniser, engines started before the clock, one after the other in this process, `--rounds` times. `n_times_one`: the
-speed with all workers by the number of them times the speed of one. On a machine that does other work, too, the CPU time that a
-second of sound costs says more: `cpu_ms_a_second`. `growth`: runs over 100, 1,000, … files of `--seconds` with
-an engine that does nothing, and the resident memory of this process after each. `--address local` does the runs on Ray.
-Reports as report.py says.
+Method. `speed`: the same recordings (those of tests/data/speech, by turns, `--joined` of them a file) are transcribed by the
+embedded recogniser five times, one after the other, `--rounds` times: by the plain loop in one process (load/plain_loop.py), by as
+many of those processes as there are cores, each with its part; through the service by 16 clients on a loopback socket; through an
+archive's run with one worker, and with as many as there are cores. Engines and decoders are started before the clock. `speed`:
+seconds of sound a second; `cpu_ms`: of the CPU for a second of sound, of all processes that took part; `others`: how many cores did
+other work meanwhile, so 0 on a quiet machine; over 0.1, it is done again, up to three times.
 
-    python3 -m scripts.benchmarks.archive speed --files 60
+The ratios, medians of the rounds: `times_http`, all workers by the service; `n_times_one`, all workers by so many times the plain
+loop in one process; `n_processes`, the same of as many plain loops, which share nothing but the machine: it gives no more;
+`n_times_one_worker`, all workers by so many times one worker, whose decoders and driver use other cores than its engine's, too.
+
+`growth`: runs over 100, 1,000, … files of `--seconds` with an engine that does nothing, and the resident memory of this process
+after each. `--address local` does the runs on Ray. Reports as report.py says.
+
+    python3 -m scripts.benchmarks.archive speed --files 90
     python3 -m scripts.benchmarks.archive growth --counts 100,1000,10000
 """
 
@@ -23,9 +29,12 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import numpy as np
 from aiohttp import web
 
 from scripts.benchmarks.load.idle import IdleAsr
@@ -33,16 +42,19 @@ from scripts.benchmarks.load.own_service import until_healthy
 from scripts.benchmarks.report import Report
 from web_demo.archive.listing import RECORDINGS, listed
 from web_demo.archive.recognising import Recognition
-from web_demo.archive.run import Run, Summary
+from web_demo.archive.run import Run
 from web_demo.archive.runners.base import Runner
 from web_demo.archive.runners.local import LocalRunner
-from web_demo.audio.samples import silence, to_wav
+from web_demo.audio.samples import SPEECH_RATE, Audio, from_wav, silence, to_wav
 from web_demo.engines.base import AsrEngine
 from web_demo.server.asr.settings import AsrSettings
 from web_demo.server.asr_server import create_app
 
-SPEECH = Path(__file__).resolve().parents[2] / "tests" / "data" / "speech"
+ROOT = Path(__file__).resolve().parents[2]
+SPEECH = ROOT / "tests" / "data" / "speech"
 CLIENTS = 16
+QUIET = 0.1  # cores that others may keep busy
+TRIES = 4  # … and how often it is hoped for
 
 
 class Idle(Recognition):
@@ -54,8 +66,25 @@ def settings() -> AsrSettings:
     return AsrSettings(port=0, engine="embedded", processes=1, max_queue=1000)
 
 
-async def archived(stages: Recognition, source: Path, workers: int, address: str) -> tuple[Summary, float]:
-    """And the seconds of CPU of this process and of all below it (of Ray's workers, none)."""
+@dataclass
+class Cost:
+    """Of what is done in the block."""
+
+    took_s: float = 0.0
+    cpu_s: float = 0.0  # of this process and of all below it (of Ray's workers, none)
+    others: float = 0.0  # cores that did something else meanwhile
+
+    def __enter__(self) -> Cost:
+        self._began = time.perf_counter(), cpu_s(), busy_s()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        began, used_s, busy = self._began
+        self.took_s, self.cpu_s = time.perf_counter() - began, cpu_s() - used_s
+        self.others = (busy_s() - busy - self.cpu_s) / self.took_s
+
+
+async def archived(stages: Recognition, source: Path, workers: int, address: str) -> Cost:
     runner: Runner
     if address:
         from web_demo.archive.runners.cluster import RayRunner
@@ -68,13 +97,14 @@ async def archived(stages: Recognition, source: Path, workers: int, address: str
         listing = listed([str(source)], RECORDINGS)
         tasks, before = run.missing(listing)
         async with runner:
-            used_s = cpu_s()
-            summary = await run.over(listing, runner, tasks, before)
-            return summary, cpu_s() - used_s
+            with Cost() as cost:
+                summary = await run.over(listing, runner, tasks, before)
+            assert summary.done == len(tasks)
+            return cost
 
 
-async def over_http(files: list[Path]) -> tuple[float, float]:
-    """Seconds from the first request to the last answer, and of CPU, the clients' among them."""
+async def over_http(files: list[Path]) -> Cost:
+    """From the first request to the last answer, the clients' CPU among it."""
     app = web.AppRunner(create_app(AsrSettings(port=0, engine="embedded", max_queue=1000)))
     await app.setup()
     try:
@@ -92,60 +122,99 @@ async def over_http(files: list[Path]) -> tuple[float, float]:
                         response.raise_for_status()
                         await response.read()
 
-            began, used_s = time.perf_counter(), cpu_s()
-            await asyncio.gather(*(client() for _ in range(CLIENTS)))
-            return time.perf_counter() - began, cpu_s() - used_s
+            with Cost() as cost:
+                await asyncio.gather(*(client() for _ in range(CLIENTS)))
+            return cost
     finally:
         await app.cleanup()
 
 
-async def speed(report: Report, folder: Path, count: int, rounds: int, address: str) -> None:
-    names = sorted(SPEECH.glob("*.wav"))
+async def plain_loops(folder: Path, count: int) -> Cost:
+    """So many processes, each with its part of the folder."""
+    with tempfile.TemporaryDirectory() as output:
+        loops = [
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "scripts.benchmarks.load.plain_loop", str(folder), output, f"{number}/{count}"),
+                cwd=ROOT,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            for number in range(count)
+        ]
+        lines = [(loop.stdin, loop.stdout) for loop in loops if loop.stdin and loop.stdout]
+        for _, said in lines:
+            assert await said.readline() == b"ready\n"
+        with Cost() as cost:
+            for asked, _ in lines:
+                asked.write(b"\n")
+            for _, said in lines:
+                assert await said.readline() == b"done\n"
+        for loop in loops:
+            await loop.wait()
+        return cost
+
+
+async def speed(report: Report, folder: Path, count: int, joined: int, rounds: int, address: str) -> None:
+    spoken = [from_wav(path.read_bytes()).samples for path in sorted(SPEECH.glob("*.wav"))]
     files = [folder / f"{number:05}.wav" for number in range(count)]
+    sound_s = 0.0
     for number, path in enumerate(files):
-        shutil.copy(names[number % len(names)], path)
+        parts = [spoken[at % len(spoken)] for at in range(number * joined, (number + 1) * joined)]
+        audio = Audio(np.concatenate(parts), SPEECH_RATE)
+        path.write_bytes(to_wav(audio))
+        sound_s += audio.seconds
     cores = os.cpu_count() or 1
-    against_http, against_one = [], []
-    for _ in range(rounds):
-        http_s, http_cpu_s = await over_http(files)
-        one, one_cpu_s = await archived(Recognition(settings()), folder, 1, address)
-        many, many_cpu_s = await archived(Recognition(settings()), folder, cores, address)
-        sound_s = one.sound_s
-        against_http.append(http_s / many.took_s)
-        against_one.append(one.took_s / many.took_s / cores)
-        report.row(
-            "speed",
-            http_16_clients=round(sound_s / http_s, 2),
-            one_worker=round(sound_s / one.took_s, 2),
-            workers=cores,
-            all_workers=round(sound_s / many.took_s, 2),
-            cpu_ms_a_second={
-                "http": round(1000 * http_cpu_s / sound_s, 1),
-                "one": round(1000 * one_cpu_s / sound_s, 1),
-                "all": round(1000 * many_cpu_s / sound_s, 1),
-            },
-        )
-    report.note(
-        times_http=round(statistics.median(against_http), 3), n_times_one=round(statistics.median(against_one), 3)
-    )
+    measures: dict[str, Callable[[], Awaitable[Cost]]] = {
+        "one process": lambda: plain_loops(folder, 1),
+        f"{cores} processes": lambda: plain_loops(folder, cores),
+        f"HTTP, {CLIENTS} clients": lambda: over_http(files),
+        "archive, 1 worker": lambda: archived(Recognition(settings()), folder, 1, address),
+        f"archive, {cores} workers": lambda: archived(Recognition(settings()), folder, cores, address),
+    }
+    ratios: dict[str, list[float]] = {}
+    for number in range(1, rounds + 1):
+        costs: dict[str, Cost] = {}
+        for name, measure in measures.items():
+            for _ in range(TRIES):
+                cost = costs[name] = await measure()
+                if cost.others <= QUIET:
+                    break
+            report.row(
+                "speed",
+                round=number,
+                what=name,
+                speed=round(sound_s / cost.took_s, 2),
+                cpu_ms=round(1000 * cost.cpu_s / sound_s, 1),
+                others=round(cost.others, 2),
+            )
+        one, processes, http, worker, workers = (cost.took_s for cost in costs.values())
+        for name, ratio in {
+            "times_http": http / workers,
+            "n_times_one": one / cores / workers,
+            "n_processes": one / cores / processes,
+            "n_times_one_worker": worker / cores / workers,
+        }.items():
+            ratios.setdefault(name, []).append(ratio)
+    report.note(**{name: round(statistics.median(found), 3) for name, found in ratios.items()})
 
 
 async def growth(report: Report, folder: Path, counts: list[int], seconds: float, address: str) -> None:
-    short = to_wav(silence(seconds, 16_000))
+    short = to_wav(silence(seconds, SPEECH_RATE))
     for count in counts:
         source = folder / str(count)
         source.mkdir()
         for number in range(count):
             (source / f"{number:06}.wav").write_bytes(short)
         before_mb = resident_mb()
-        summary, used_s = await archived(Idle(settings()), source, os.cpu_count() or 1, address)
-        assert summary.done == count
+        cost = await archived(Idle(settings()), source, os.cpu_count() or 1, address)
         report.row(
             "growth",
             files=count,
-            seconds=round(summary.took_s, 2),
-            ms_a_file=round(1000 * summary.took_s / count, 2),
-            cpu_ms_a_file=round(1000 * used_s / count, 2),
+            seconds=round(cost.took_s, 2),
+            ms_a_file=round(1000 * cost.took_s / count, 2),
+            cpu_ms_a_file=round(1000 * cost.cpu_s / count, 2),
+            others=round(cost.others, 2),
             driver_mb_before=before_mb,
             driver_mb_after=resident_mb(),
         )
@@ -169,6 +238,13 @@ def cpu_s() -> float:
     return sum(ticks.get(number, 0) for number in ours) / os.sysconf("SC_CLK_TCK")
 
 
+def busy_s() -> float:
+    """Seconds in which the machine's cores did something, since it began."""
+    words = list(map(int, Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:8]))
+    idle, waits_for_disks = words[3:5]
+    return (sum(words) - idle - waits_for_disks) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
@@ -178,6 +254,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Archives.")
     parser.add_argument("what", choices=("speed", "growth"))
     parser.add_argument("--files", type=int, default=60)
+    parser.add_argument("--joined", type=int, default=1, help="speed: recordings, of 3 s, a file (default 1)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--counts", default="100,1000,10000")
     parser.add_argument("--seconds", type=float, default=0.5, help="growth: of each file (default 0.5)")
@@ -186,7 +263,7 @@ def main() -> int:
     report = Report("archive", what=args.what, address=args.address or "none", load=os.getloadavg()[0])
     with tempfile.TemporaryDirectory() as folder:
         if args.what == "speed":
-            asyncio.run(speed(report, Path(folder), args.files, args.rounds, args.address))
+            asyncio.run(speed(report, Path(folder), args.files, args.joined, args.rounds, args.address))
         else:
             counts = [int(count) for count in args.counts.split(",")]
             asyncio.run(growth(report, Path(folder), counts, args.seconds, args.address))

@@ -106,3 +106,40 @@ async def test_a_channel_can_be_full_by_weight():
     assert await anext(received) == 4
     await waiting  # 9 leave room for one more
     assert [await anext(received), await anext(received)] == [9, 1]
+
+
+async def test_shares_become_smaller_as_less_is_left():
+    channel: Channel[int] = Channel(16)
+    for item in range(16):
+        await channel.put(item)
+    await channel.close()
+    shares = []
+    while share := await channel.share(4):
+        shares.append(share)
+    assert [item for share in shares for item in share] == list(range(16))
+    assert [len(share) for share in shares] == [4, 3, 2, 1, 1, 1, 1, 1, 1, 1]
+
+
+async def test_a_share_is_weighed_and_has_the_oldest_item_whatever_it_weighs():
+    channel: Channel[int] = Channel(100, weight=lambda item: item)
+    for item in (9, 1, 1, 4, 3):
+        await channel.put(item)
+    assert [await channel.share(2) for _ in range(4)] == [(9,), (1, 1), (4,), (3,)]
+
+
+async def test_a_closed_channel_may_give_the_heaviest_first():
+    channel: Channel[int] = Channel(100, weight=lambda item: item)
+    for item in (3, 9, 1, 4):
+        await channel.put(item)
+    await channel.close(heaviest_first=True)
+    assert [await channel.share(2) for _ in range(5)] == [(9,), (4,), (3,), (1,), ()]
+
+
+async def test_a_share_waits_for_something_and_makes_room():
+    channel: Channel[int] = Channel(1)
+    share = asyncio.create_task(channel.share(2))
+    await until_waiting()
+    assert not share.done()
+    await channel.put(7)
+    await channel.put(8)  # there is room when the first was taken
+    assert await share == (7,)

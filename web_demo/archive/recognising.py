@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -15,7 +16,7 @@ import prometheus_client
 from utils.threads import off_loop
 from web_demo.archive import stores
 from web_demo.archive.manifest import count_words
-from web_demo.archive.stages import Batch, Batches, Ended, Failed, Part, Result, Task, WorkerLost, Written, reason
+from web_demo.archive.stages import Ended, Failed, Part, Result, Split, Task, WorkerLost, Written, reason
 from web_demo.archive.versions import engine_version
 from web_demo.audio.samples import SPEECH_RATE, from_int16, to_int16
 from web_demo.engines import registry
@@ -69,6 +70,8 @@ class Recognition:
         unknown = [name for name in formats if name not in FORMATS]
         if unknown or not formats:
             raise InvalidRequest(f"formats are {', '.join(FORMATS)}; got {', '.join(unknown) or 'none'}")
+        if not 0 <= batch_s < math.inf:
+            raise InvalidRequest(f"a batch has a number of seconds, 0 for as many as suit the engine; got {batch_s}")
         # The engine that is chosen here is the one that runs everywhere.
         self.settings = dataclasses.replace(settings, engine=choose("asr", settings).name)
         engine = self.engine()
@@ -122,20 +125,19 @@ class Recordings:
         self._plan = plan
         self._decoders = Decoders()
 
+    async def start(self) -> None:
+        await self._decoders.start()
+
     async def close(self) -> None:
         await self._decoders.close()
 
-    async def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Batch, None]:
-        batches = Batches(self._plan.batch_s)
+    async def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Split, None]:
         for task in tasks:
             async with aclosing(self._parts(task)) as parts:
                 async for item in parts:
-                    for batch in batches.add(item):
-                        yield batch
-        for batch in batches.end():
-            yield batch
+                    yield item
 
-    async def _parts(self, task: Task) -> AsyncGenerator[Part | Ended | Failed, None]:
+    async def _parts(self, task: Task) -> AsyncGenerator[Split, None]:
         """When its decoder was lost, a recording is read once more from its beginning: its parts get the same numbers."""
         for again in (True, False):
             try:

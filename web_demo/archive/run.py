@@ -126,9 +126,7 @@ class Run:
         progress: Progress,
         display: Display,
     ) -> None:
-        ready = [
-            (tasks[one.number], made) for one in outcomes if (made := await off_loop(assembly.take, one)) is not None
-        ]
+        ready = [(tasks[number], made) for number, made in await off_loop(_taken, assembly, outcomes)]
         for task, made in await asyncio.gather(*(self._written(task, made) for task, made in ready)):
             progress.size_done += task.entry.size
             if isinstance(made, Written):
@@ -200,6 +198,10 @@ class Run:
             yield
         finally:
             os.close(lock)
+
+
+def _taken(assembly: Assembly, outcomes: Sequence[Outcome]) -> list[tuple[int, Written | Failed]]:
+    return [(one.number, made) for one in outcomes if (made := assembly.take(one)) is not None]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from web_demo.archive import stores
 from web_demo.archive.books import Book, Chapter, blocks, read_book
 from web_demo.archive.manifest import count_words
 from web_demo.archive.sound_files import KINDS, Encoded, Mark, SoundFile, encode
-from web_demo.archive.stages import Batch, Batches, Ended, Failed, Json, Part, Result, Task, WorkerLost, Written, reason
+from web_demo.archive.stages import Ended, Failed, Json, Part, Result, Split, Task, WorkerLost, Written, reason
 from web_demo.archive.versions import engine_version
 from web_demo.engines import registry
 from web_demo.engines.base import TtsEngine
@@ -86,6 +86,7 @@ class Synthesis:
         self.fields = fields or {}
         engine = self.engine()
         self.capabilities = engine.capabilities
+        self.batch_s = BATCH_S
         self.is_remote = "://" in engine.device
         self.uses_gpu = engine.device in ("auto", "cuda") or engine.device.startswith("cuda:")
         self.made_by: Mapping[str, str] = {
@@ -121,25 +122,22 @@ class Texts:
         self._plan = plan
         self._speakers = SpeakerStore(plan.settings.speakers_dir)
 
-    async def close(self) -> None:
-        return
+    async def start(self) -> None: ...
 
-    async def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Batch, None]:
-        batches = Batches(BATCH_S)
+    async def close(self) -> None: ...
+
+    async def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Split, None]:
         for task in tasks:
             for item in await off_loop(self._all, task):
-                for batch in batches.add(item):
-                    yield batch
-        for batch in batches.end():
-            yield batch
+                yield item
 
-    def _all(self, task: Task) -> list[Part | Ended | Failed]:
+    def _all(self, task: Task) -> list[Split]:
         try:
             return list(self._items(task))
         except (ServiceError, SetupError, OSError, ImportError) as error:
             return [Failed(task.number, reason(error))]
 
-    def _items(self, task: Task) -> Iterator[Part | Ended | Failed]:
+    def _items(self, task: Task) -> Iterator[Split]:
         """Raises InvalidRequest for a text without words, and for fields that are wrong."""
         columns = task.entry.columns
         if columns:

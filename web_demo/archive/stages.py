@@ -1,11 +1,11 @@
 """What an archive's work is made of, whoever runs it: the contracts between its stages. Pure.
 
-    entries ──split──▶ batches of parts ──work──▶ results ──join, in order──▶ one result an entry
-            CPU, many at once          one engine a worker         where the run was started
+    entries ──split──▶ parts, in batches ──work──▶ results ──join, in order──▶ one result an entry
+            CPU, many at once           one engine a worker         where the run was started
 
-`split` reads entries and cuts them into parts of what an engine takes at once; a batch has parts of one or of many entries, up to
-so many seconds of work. A batch is worked on by one engine. A runner (`runners/`) says where split and work happen: in processes
-of this machine or on a cluster. Everything here is pickled on its way.
+`split` reads entries and cuts them into parts of what an engine takes at once. A runner (`runners/`) says where split and work
+happen, in processes of this machine or on a cluster, and gathers batches, each for one engine, of parts of one or of many entries.
+Everything here is pickled on its way.
 """
 
 from __future__ import annotations
@@ -87,9 +87,13 @@ Batch = tuple[Split, ...]
 class Splitter(Protocol):
     """The first stage. One lives in each process that splits."""
 
-    def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Batch, None]:
-        """Batches as they are found; the next task is taken when the one before is through. What is wrong with an entry is a
-        Failed, never raised."""
+    async def start(self) -> None:
+        """Not needed, but the first entry comes sooner. Raises SetupError."""
+        ...
+
+    def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Split, None]:
+        """Parts and ends as they are found; the next task is taken when the one before is through. What is wrong with an entry is
+        a Failed, never raised."""
         ...
 
     async def close(self) -> None: ...
@@ -141,6 +145,8 @@ class Stages(Protocol):
     def uses_gpu(self) -> bool: ...
     @property
     def is_remote(self) -> bool: ...  # its engine is a server elsewhere, which one worker keeps busy
+    @property
+    def batch_s(self) -> float: ...  # seconds of work that keep an engine busy between two batches
     @property
     def suffixes(self) -> Mapping[str, str]:
         """Of the files that an entry results in, by format."""

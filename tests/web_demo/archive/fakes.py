@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from web_demo.archive.stages import Batch, Batches, Ended, Failed, Part, Result, Split, Task, Written
+from web_demo.archive.stages import Ended, Failed, Part, Result, Split, Task, Written
 from web_demo.errors import SetupError
 
 
@@ -42,17 +42,14 @@ class Lines:
     def __init__(self, stages: Capitals) -> None:
         self._stages = stages
 
+    async def start(self) -> None: ...
+
     async def close(self) -> None: ...
 
-    async def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Batch, None]:
-        batches = Batches(self._stages.batch_s)
+    async def split(self, tasks: Iterable[Task]) -> AsyncGenerator[Split, None]:
         for task in tasks:
-            found = _lines(task)
-            for item in found:
-                for batch in batches.add(item):
-                    yield batch
-        for batch in batches.end():
-            yield batch
+            for item in _lines(task):
+                yield item
 
 
 def _lines(task: Task) -> list[Split]:

@@ -15,7 +15,7 @@ from tests.web_demo.archive.test_run import children_of, rows
 from tests.web_demo.server.asr.helpers import SPEECH, ScriptedAsr, form, serving, speech
 from web_demo.archive.listing import RECORDINGS, listed
 from web_demo.archive.recognising import Recognition
-from web_demo.archive.stages import Assembly, Failed, Part, Task, Written
+from web_demo.archive.stages import Assembly, Ended, Failed, Part, Task, Written
 from web_demo.audio.samples import silence, to_wav
 from web_demo.errors import InvalidRequest
 from web_demo.server.asr.settings import AsrSettings
@@ -46,12 +46,14 @@ async def through(stages: Recognition, *sources: Path) -> dict[str, Written | Fa
     made: dict[str, Written | Failed] = {}
     await worker.start()
     try:
-        async for batch in splitter.split(tasks.values()):
-            parts = [item for item in batch if isinstance(item, Part)]
-            outcomes = [*await worker.work(parts), *(item for item in batch if not isinstance(item, Part))]
-            for outcome in reversed(outcomes):  # in an order that is not theirs
-                if (end := assembly.take(outcome)) is not None:
-                    made[tasks[outcome.number].entry.inside] = end
+        split = [item async for item in splitter.split(tasks.values())]
+        outcomes = [
+            *await worker.work([item for item in split if isinstance(item, Part)]),
+            *(item for item in split if not isinstance(item, Part)),
+        ]
+        for outcome in reversed(outcomes):  # in an order that is not theirs
+            if (end := assembly.take(outcome)) is not None:
+                made[tasks[outcome.number].entry.inside] = end
     finally:
         await worker.close()
         await splitter.close()
@@ -103,14 +105,15 @@ async def test_a_language_is_named_as_to_the_service(recordings: Path, language:
         assert json.loads(end.files["json"]) == await response.json()
 
 
-async def test_a_long_recording_is_shared_out_in_batches(recordings: Path):
-    stages = plan(batch_s=10.0)
+async def test_a_long_recording_is_parts_that_an_engine_takes_and_its_end(recordings: Path):
+    stages = plan()
     splitter = stages.splitter()
     (entry,) = listed([str(recordings / "long.wav")], RECORDINGS).entries
-    batches = [batch async for batch in splitter.split([Task(0, entry, "long")])]
+    *parts, ended = [item async for item in splitter.split([Task(0, entry, "long")])]
     await splitter.close()
-    assert len(batches) > 2
-    assert all(sum(item.cost_s for item in batch if isinstance(item, Part)) <= 10.0 for batch in batches)
+    assert isinstance(ended, Ended)
+    assert ended.parts == len(parts) > 1
+    assert all(isinstance(part, Part) and part.cost_s <= stages.max_segment_s for part in parts)
 
 
 async def test_bad_recordings_fail_with_the_reason_that_the_service_gives(recordings: Path):
@@ -126,26 +129,25 @@ async def test_bad_recordings_fail_with_the_reason_that_the_service_gives(record
 
 async def test_decoders_that_are_killed_cost_no_recording(recordings: Path):
     (recordings / "long.wav").write_bytes(to_wav(speech(30, 1.0)))
-    stages = plan(batch_s=10.0)
+    stages = plan()
     splitter = stages.splitter()
     (entry,) = listed([str(recordings / "long.wav")], RECORDINGS).entries
     task = Task(0, entry, "long")
     parts: dict[int, bytes] = {}
     ended = killed = came = 0
-    async for batch in splitter.split([task]):
+    async for item in splitter.split([task]):
         if not parts:
             for pid in children_of(os.getpid()):
                 if b"web_demo.media.nursery" in Path(f"/proc/{pid}/cmdline").read_bytes():  # noqa: ASYNC240
                     for lost in (pid, *children_of(int(pid))):
                         os.kill(int(lost), signal.SIGKILL)
                         killed += 1
-        for item in batch:
-            assert not isinstance(item, Failed)
-            if isinstance(item, Part):
-                came += 1
-                assert parts.setdefault(item.index, item.work.pcm) == item.work.pcm  # the same, if it comes again
-            else:
-                ended = item.parts
+        assert not isinstance(item, Failed)
+        if isinstance(item, Part):
+            came += 1
+            assert parts.setdefault(item.index, item.work.pcm) == item.work.pcm  # the same, if it comes again
+        else:
+            ended = item.parts
     await splitter.close()
     assert killed == 2  # it, and the decoder that it had forked
     assert list(parts) == list(range(ended))
@@ -166,7 +168,14 @@ async def test_a_manifest_says_the_language_of_each_and_a_wrong_one_is_that_rows
 
 
 @pytest.mark.parametrize(
-    ("how", "error"), [({"formats": ["doc"]}, "got doc"), ({"formats": []}, "got none"), ({"language": "xx"}, "xx")]
+    ("how", "error"),
+    [
+        ({"formats": ["doc"]}, "got doc"),
+        ({"formats": []}, "got none"),
+        ({"language": "xx"}, "xx"),
+        ({"batch_s": -1.0}, "got -1.0"),
+        ({"batch_s": float("nan")}, "got nan"),
+    ],
 )
 def test_what_cannot_be_asked_for_is_refused_before_anything_begins(how: dict, error: str):
     with pytest.raises(InvalidRequest, match=error):

@@ -26,7 +26,7 @@ def plan(kind: str = "wav", **fields) -> Synthesis:
 async def items(stages: Synthesis, *sources: Path) -> list[Part | Ended | Failed]:
     listing = listed([str(source) for source in sources], TEXTS, rows_have_place=False)
     tasks = [Task(number, entry, entry.inside) for number, entry in enumerate(listing.entries)]
-    return [item async for batch in stages.splitter().split(tasks) for item in batch]
+    return [item async for item in stages.splitter().split(tasks)]
 
 
 async def test_a_book_is_cut_into_passages_that_know_their_chapters(tmp_path: Path):

@@ -16,6 +16,7 @@ from web_demo.audio.vad import (
     TurnDetector,
     VadRules,
     VoiceDetector,
+    has_speech,
     speech_spans,
 )
 
@@ -124,6 +125,39 @@ def test_the_pre_roll_reaches_back_before_the_first_word():
 
 def spans(samples: Samples) -> list[tuple[int, int]]:
     return list(speech_spans(samples))
+
+
+@pytest.fixture
+def looked_at(monkeypatch) -> list[int]:
+    """How many samples at a time the model was given."""
+    counts: list[int] = []
+    feed = VoiceDetector.feed
+
+    def counting(self: VoiceDetector, samples: Samples) -> list[float]:
+        counts.append(len(samples))
+        return feed(self, samples)
+
+    monkeypatch.setattr(VoiceDetector, "feed", counting)
+    return counts
+
+
+@pytest.mark.parametrize("after_s", [0.0, 9.9, 12.3])
+@pytest.mark.parametrize("name", ["cards_001", "librivox_0880"])
+def test_speech_is_found_wherever_it_begins_and_nothing_behind_it_is_looked_at(name, after_s, looked_at):
+    quiet, speech = silence(after_s, SPEECH_RATE).samples, recording(name).samples
+    sound = np.concatenate((quiet, speech))
+    assert has_speech(sound)
+    assert sum(looked_at) < len(quiet) + len(speech) // 2 + SPEECH_RATE / 2
+    assert not has_speech(quiet)
+    assert sum(looked_at) >= len(quiet)
+
+
+def test_a_word_that_the_end_cuts_off_is_speech():
+    speech = recording("cards_001").samples
+    start, _ = spans(speech)[0]
+    for samples in range(start, start + SPEECH_RATE // 2, 500):
+        cut = speech[:samples]
+        assert has_speech(cut) == bool(spans(cut))
 
 
 @pytest.mark.parametrize("name", sorted(TRANSCRIPTS))

@@ -23,7 +23,7 @@ import ray.data
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from web_demo.archive.runners.base import READY_S, Hand, LoopThread
-from web_demo.archive.stages import Outcome, Splitter, Stages, Task
+from web_demo.archive.stages import Batch, Batches, Outcome, Splitter, Stages, Task
 from web_demo.errors import SetupError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,12 +155,18 @@ class _Stop:
 
 
 def _split(groups: dict[str, Any], stages: bytes, stop: Any) -> Iterator[dict[str, list[bytes]]]:
-    loop, splitter = _splitter(stages)
+    loop, splitter, batch_s = _splitter(stages)
     for packed in groups["group"]:
         group: tuple[Task, ...] = pickle.loads(packed)  # noqa: S301 - from our own driver
         wanted = itertools.takewhile(lambda _: not _asked(stop), group)
-        for batch in loop.each(splitter.split(wanted)):
-            yield {"batch": [pickle.dumps(batch)]}
+        batches = Batches(batch_s)
+        for item in loop.each(splitter.split(wanted)):
+            yield from map(_block, batches.add(item))
+        yield from map(_block, batches.end())
+
+
+def _block(batch: Batch) -> dict[str, list[bytes]]:
+    return {"batch": [pickle.dumps(batch)]}
 
 
 def _asked(stop: Any) -> bool:
@@ -171,10 +177,10 @@ def _asked(stop: Any) -> bool:
 
 
 @functools.cache
-def _splitter(stages: bytes) -> tuple[LoopThread, Splitter]:
+def _splitter(stages: bytes) -> tuple[LoopThread, Splitter, float]:
     """One in each process of Ray, which runs one task after the other."""
     made: Stages = pickle.loads(stages)  # noqa: S301 - from our own driver
-    return LoopThread(), made.splitter()
+    return LoopThread(), made.splitter(), made.batch_s
 
 
 class _Work:

@@ -10,7 +10,7 @@ import numpy as np
 
 from web_demo.audio.recording import Recording
 from web_demo.audio.samples import SPEECH_RATE, Samples
-from web_demo.audio.vad import SpanFinder
+from web_demo.audio.vad import SpanFinder, has_speech
 
 PAD_S = 0.4  # of silence kept round speech: recognisers lose words at hard edges
 MAX_GAP_S = 3.0  # stretches of speech farther apart than this do not share a piece
@@ -34,8 +34,9 @@ class Piece:
 class Cutter:
     """A 16 kHz recording, block by block, to pieces with speech, each at most `max_s` long, in order, disjoint.
 
-    A recording that fits is one piece, untouched; one without speech has none. Keeps no more than a piece and what was not
-    looked at yet, however long the recording is.
+    A recording that fits is one piece, untouched; one without speech has none. Nothing is looked at before it is known whether the
+    recording fits: then one word in it is enough to know. Keeps no more than a piece and what was not looked at yet, however long
+    the recording is.
     """
 
     def __init__(self, max_s: float) -> None:
@@ -48,10 +49,12 @@ class Cutter:
 
     def feed(self, samples: Samples) -> list[Piece]:
         self._kept.append(samples)
+        if not self._finder.fed:
+            if len(self._kept) <= self._limit:  # it may yet stay whole
+                return []
+            samples = self._kept.samples()
         for span in self._finder.feed(samples):
             self._speech(*span)
-        if self._finder.fed <= self._limit:  # it may yet stay whole
-            return []
         begun = self._open()
         if begun is not None:
             while self._finder.fed - begun > self._limit:
@@ -69,15 +72,15 @@ class Cutter:
 
     def end(self) -> list[Piece]:
         """The recording has ended: what is left of it."""
+        if not self._finder.fed:
+            whole = self._kept.samples()
+            return [Piece(0, whole)] if has_speech(whole) else []
         for span in self._finder.end():
             self._speech(*span)
         if self._joined is not None:
             self._give(self._joined)
             self._joined = None
-        pieces = self._taken()
-        if pieces and self._finder.fed <= self._limit:
-            return [Piece(0, self._kept.samples())]
-        return pieces
+        return self._taken()
 
     def _open(self) -> int | None:
         """Where the speech that goes on now began, or was cut."""

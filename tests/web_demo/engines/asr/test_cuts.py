@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.web_demo.server.asr.helpers import go, speech
+from web_demo.audio.vad import VoiceDetector
 from web_demo.engines.asr.cuts import Cutter, cuts, join_texts
 
 RATE = 16_000
@@ -14,8 +15,19 @@ def test_a_recording_that_fits_stays_whole():
     assert list(cuts(samples, 30.0)) == [(0, len(samples))]
 
 
-def test_a_recording_without_speech_has_no_pieces():
-    assert list(cuts(np.zeros(60 * RATE, np.float32), 10.0)) == []
+@pytest.mark.parametrize("seconds", [0, 5, 60])
+def test_a_recording_without_speech_has_no_pieces(seconds):
+    assert list(cuts(np.zeros(seconds * RATE, np.float32), 10.0)) == []
+
+
+def test_of_a_recording_that_fits_no_more_is_looked_at_than_its_first_word(monkeypatch):
+    looked_at, feed = [], VoiceDetector.feed
+    monkeypatch.setattr(
+        VoiceDetector, "feed", lambda self, samples: looked_at.append(len(samples)) or feed(self, samples)
+    )
+    samples = speech(times=6, gap_s=1.0).samples
+    assert list(cuts(samples, len(samples) / RATE)) == [(0, len(samples))]
+    assert sum(looked_at) < 2 * RATE
 
 
 def test_sentences_share_a_piece_while_they_fit():
