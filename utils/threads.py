@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -11,7 +13,17 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+NICE = 5  # of the thread for long work: beside a process that computes it gets a quarter of a core
+
+
+def _yield() -> None:
+    """Linux has a priority of its own for each thread, other systems for whole processes only."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(os.nice(0) + NICE, 19))
+
+
 _pool = ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1), thread_name_prefix="cpu")
+_behind = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cpu-behind", initializer=_yield)
 
 
 async def off_loop(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -19,7 +31,17 @@ async def off_loop(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 
     A cancelled caller still waits for it to end: what the work changes is never changed by two threads at once.
     """
-    future = asyncio.get_running_loop().run_in_executor(_pool, lambda: work(*args, **kwargs))
+    return await _run(_pool, lambda: work(*args, **kwargs))
+
+
+async def behind(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `off_loop`, for a piece of work that is one of very many: one such piece at a time in this process, which on Linux
+    leaves the processors to whatever else computes on the machine."""
+    return await _run(_behind, lambda: work(*args, **kwargs))
+
+
+async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    future = asyncio.get_running_loop().run_in_executor(pool, work)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

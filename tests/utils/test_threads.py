@@ -1,11 +1,13 @@
 """CPU work in threads."""
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
 
-from utils.threads import off_loop
+from utils.threads import behind, off_loop
 
 
 async def test_work_runs_in_another_thread_and_its_result_comes_back():
@@ -55,3 +57,22 @@ async def test_a_cancelled_caller_waits_until_the_work_has_ended():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended
+
+
+async def test_long_work_goes_behind_piece_by_piece_at_a_lower_priority():
+    threads, running = set(), 0
+
+    def work() -> int:
+        nonlocal running
+        running += 1
+        assert running == 1
+        threads.add(threading.get_native_id())
+        running -= 1
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 1
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0) if sys.platform == "linux" else 0
+    priorities = await asyncio.gather(*(behind(work) for _ in range(20)))
+    assert min(priorities) > ours
+    assert len(threads) == 1
+    if sys.platform == "linux":
+        assert await off_loop(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == ours
