@@ -146,7 +146,7 @@ def silent_flac(seconds: int) -> bytes:
     return buffer.getvalue()
 
 
-@attack("M7", "recordings of two minutes whose client leaves while they are recognised", "left 200 429", asr=120)
+@attack("M7", "recordings of two minutes whose client leaves while they are recognised", "left 200 429", asr=250)
 async def left_recordings(scene: Scene) -> None:
     buffer = io.BytesIO()
     sound = from_wav(RECORDING.read_bytes())

@@ -11,7 +11,7 @@ from typing import cast
 from utils.threads import off_loop
 from utils.turns import Turn, Turns
 from web_demo.audio.samples import SPEECH_RATE, Audio
-from web_demo.engines.asr.cuts import join_texts
+from web_demo.engines.asr.cuts import Piece, join_texts
 from web_demo.engines.asr.cutting import Looks, cut_up, in_blocks
 from web_demo.engines.base import AsrEngine, Transcript, WorkerAsr
 
@@ -52,18 +52,16 @@ class TurnRecogniser:
         sound = await off_loop(audio.at, SPEECH_RATE)
         side_by_side = asyncio.Semaphore(self.engine.capabilities.max_concurrency)
 
-        async def recognise(piece: Audio) -> str:
+        async def recognise(piece: Piece) -> str:
             async with side_by_side:
-                return await self._piece(piece, client, language)
+                return await self._piece(Audio(piece.samples, SPEECH_RATE), client, language)
 
         running: list[asyncio.Task[str]] = []
         blocks = in_blocks(sound.samples)
         try:
             async with aclosing(cut_up(blocks, self.engine.max_segment_s, self._looks.of(client))) as cut:
                 async for pieces in cut:
-                    for piece in pieces:
-                        audio = Audio(piece.samples, SPEECH_RATE)
-                        running.append(asyncio.create_task(recognise(audio), name="recognise"))
+                    running += [asyncio.create_task(recognise(piece), name="recognise") for piece in pieces]
             return join_texts([await task for task in running])
         finally:
             for task in running:
