@@ -1,11 +1,13 @@
 """CPU work in threads."""
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
 
-from utils.threads import in_background, off_loop
+from utils.threads import behind, in_background, off_loop
 
 
 async def test_work_runs_in_another_thread_and_its_result_comes_back():
@@ -66,3 +68,22 @@ async def test_what_somebody_waits_for_does_not_stand_behind_the_background() ->
     finally:
         free.set()
     assert await asyncio.gather(*waiting) == [True] * 50
+
+
+async def test_long_work_goes_behind_piece_by_piece_at_a_lower_priority():
+    threads, running = set(), 0
+
+    def work() -> int:
+        nonlocal running
+        running += 1
+        assert running == 1
+        threads.add(threading.get_native_id())
+        running -= 1
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 1
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0) if sys.platform == "linux" else 0
+    priorities = await asyncio.gather(*(behind(work) for _ in range(20)))
+    assert min(priorities) > ours
+    assert len(threads) == 1
+    if sys.platform == "linux":
+        assert await off_loop(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == ours

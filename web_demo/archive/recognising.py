@@ -22,6 +22,7 @@ from web_demo.audio.samples import SPEECH_RATE, from_int16, to_int16
 from web_demo.engines import registry
 from web_demo.engines.asr import hotwords, languages
 from web_demo.engines.asr.cuts import Piece
+from web_demo.engines.asr.cutting import cut_up
 from web_demo.engines.base import AsrEngine, Transcript
 from web_demo.engines.choice import choose
 from web_demo.errors import Busy, InvalidRequest, ServiceError, SetupError, Unavailable
@@ -29,7 +30,7 @@ from web_demo.media.decoders import Decoders, Decoding
 from web_demo.server.asr.formats import language_label, srt, transcribe_json, vtt, warning
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.settings import AsrSettings
-from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions, cut_up, join_transcripts
+from web_demo.server.asr.transcriber import Transcriber, TranscriptionOptions, join_transcripts
 from web_demo.server.common.answers import json_bytes
 
 FORMATS: Mapping[str, str] = {"json": ".json", "srt": ".srt", "vtt": ".vtt", "txt": ".txt"}

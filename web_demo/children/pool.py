@@ -7,9 +7,11 @@ own processes only.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from web_demo.children.supervisor import Supervisor
 from web_demo.errors import EngineFailed, Unavailable
@@ -20,6 +22,15 @@ Result = TypeVar("Result")
 START_TIMEOUT_S = 60.0
 PATIENCE_S = 10.0  # how long a task waits for a worker when all of them are gone, unless told otherwise
 SILENT_S = 120.0  # a task that holds the GIL keeps its worker from answering pings
+NICE = 10  # of workers in the background: beside another process that computes they get a tenth of a core
+
+
+class Turn(Protocol):
+    """What a task is done in: one of `utils/turns.py`."""
+
+    @property
+    def background(self) -> bool: ...
+    def lasts_until(self, work: asyncio.Future[Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -48,14 +59,16 @@ class _Worker:
         build: Callable[[], Callable[[Any], Any]],
         changed: Callable[[], None],
         ready_timeout_s: float,
+        background: bool,
     ) -> None:
+        self.background = background
         self._changed = changed
         self._owed: asyncio.Future[Answer | None] | None = None
         self._number = 0
         self.child = Supervisor(
             f"{name} worker",
             "web_demo.children.worker",
-            build,
+            partial(_build_nice, build) if background else build,
             on_message=self._answered,
             on_death=self.drop,
             on_back=changed,
@@ -95,6 +108,9 @@ class WorkerPool(Generic[Task, Result]):
     A task whose worker dies is given to another one, once; if that dies as well, the task is to blame and fails. Dead
     workers are started again for ever. A cancelled `run` returns at once, and the worker takes its next task when it is
     through with the abandoned one: keep tasks short (decoding a few seconds of speech costs less than a new process).
+
+    `background`: so many workers more, which do the tasks of turns in the background and leave the processors to all others
+    (`nice`; for their whole lives, since no process may take that back).
     """
 
     def __init__(
@@ -103,12 +119,16 @@ class WorkerPool(Generic[Task, Result]):
         build: Callable[[], Callable[[Task], Result]],
         size: int,
         *,
+        background: int = 0,
         ready_timeout_s: float = START_TIMEOUT_S,
         patience_s: float | None = None,
     ) -> None:
         self._name = name
         self._changed = asyncio.Event()
-        self._workers = tuple(_Worker(name, build, self._changed.set, ready_timeout_s) for _ in range(size))
+        self._workers = tuple(
+            _Worker(name, build, self._changed.set, ready_timeout_s, number >= size)
+            for number in range(size + background)
+        )
         self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._running = False
 
@@ -118,8 +138,8 @@ class WorkerPool(Generic[Task, Result]):
 
     @property
     def capacity(self) -> int:
-        """Workers that serve now, or are expected to before the start."""
-        return len(self.pids) if self._running else len(self._workers)
+        """Workers that serve now, or are expected to before the start; those in the background do not count."""
+        return sum(not (worker.background or (self._running and worker.child.pid is None)) for worker in self._workers)
 
     def lost(self) -> str:
         """Which workers do not serve at this moment, and why; "" while all do."""
@@ -130,7 +150,7 @@ class WorkerPool(Generic[Task, Result]):
 
     def fault(self) -> str | None:
         """Why there is no worker at this moment."""
-        if not self._running or self.capacity:
+        if not self._running or self.pids:
             return None
         reason = self._workers[0].child.fault()
         return f"none of {len(self._workers)} {self._name} workers is running: {reason}"
@@ -151,12 +171,15 @@ class WorkerPool(Generic[Task, Result]):
         for worker in self._workers:
             worker.drop()
 
-    async def run(self, task: Task, *, tries: int = 2) -> Result:
-        """The handler's result. Raises EngineFailed when the handler raised or `tries` workers died over the task,
-        Unavailable when there is no worker and none comes back soon."""
+    async def run(self, task: Task, *, tries: int = 2, turn: Turn | None = None) -> Result:
+        """The handler's result. `turn` says which workers do it, and lasts as long as one does. Raises EngineFailed when the
+        handler raised or `tries` workers died over the task, Unavailable when there is no worker and none comes back soon."""
         for _ in range(tries):
-            worker = await self._free_worker()
-            answer = await asyncio.shield(worker.ask(task))
+            worker = await self._free_worker(background=turn is not None and turn.background)
+            answering = worker.ask(task)
+            if turn is not None:
+                turn.lasts_until(answering)
+            answer = await asyncio.shield(answering)
             if answer is None:
                 continue
             if answer.error:
@@ -168,12 +191,12 @@ class WorkerPool(Generic[Task, Result]):
             f"{'twice ' if tries == 2 else ''}over it"
         )
 
-    async def _free_worker(self) -> _Worker:
+    async def _free_worker(self, *, background: bool) -> _Worker:
         """No await between the look and the use: whoever sees a free worker has it."""
         while True:
             if not self._running:
                 raise Unavailable(f"the {self._name} workers are not running")
-            if (worker := next((worker for worker in self._workers if worker.free), None)) is not None:
+            if (worker := self._free(background=background)) is not None:
                 return worker
             self._changed.clear()
             try:
@@ -182,3 +205,15 @@ class WorkerPool(Generic[Task, Result]):
             except TimeoutError:
                 if (fault := self.fault()) is not None:
                     raise Unavailable(f"{fault}; please try again in a moment") from None
+
+    def _free(self, *, background: bool) -> _Worker | None:
+        """Of those for it; of all, while none of those runs."""
+        right = [worker for worker in self._workers if worker.background is background and worker.child.pid is not None]
+        return next((worker for worker in right or self._workers if worker.free), None)
+
+
+def _build_nice(build: Callable[[], Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """In the worker, once it is built: on a busy machine the start would take too long."""
+    handle = build()
+    os.nice(NICE)
+    return handle

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from utils.turns import Turn
 from web_demo.audio.samples import Audio, Samples
 from web_demo.detokenizer.backend import BackendSpec, Mark
 from web_demo.detokenizer.source import SpeechSource
@@ -41,6 +42,8 @@ class Capabilities:
     backend: BackendSpec | None = None  # the detokenizer backend that is this voice, for who has that child anyway
     user_audio_history: bool = False  # wants the sound of earlier user turns, not only their text
     max_concurrency: int = 1
+    workers: bool = False  # its processes go on with what is cancelled, and some may yield to others: a WorkerAsr
+    background: int = 0  # how much such an engine does beside `max_concurrency`, for who has some of that already
     lost: str = ""  # why it does less at this moment than it was started for
     better: Mapping[str, str] = field(default_factory=dict)  # what would be better here, by language of who reads it
 
@@ -109,6 +112,23 @@ class AsrEngine(Engine, Protocol):
 
     @property
     def max_segment_s(self) -> float: ...  # longer audio is split at silences by the service
+
+
+class WorkerAsr(AsrEngine, Protocol):
+    """An engine that declares `workers`."""
+
+    async def transcribe(
+        self,
+        audio: Audio,
+        *,
+        language: str | None = None,
+        hotwords: Sequence[str] = (),
+        itn: bool = True,
+        turn: Turn | None = None,
+    ) -> Transcript:
+        """As an AsrEngine's. The work yields to others when `turn` is in the background, and the turn lasts until it is done,
+        which may be after a cancellation."""
+        ...
 
 
 class TranslatingAsr(AsrEngine, Protocol):

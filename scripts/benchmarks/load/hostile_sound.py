@@ -70,9 +70,11 @@ async def hours_of_captions(scene: Scene) -> None:
     await scene.forever(3, talk)
 
 
-async def told(scene: Scene, socket: aiohttp.ClientWebSocketResponse, seconds: float) -> None:
-    """What a service says to it in so many seconds."""
-    outcome = "closed"
+async def told(
+    scene: Scene, socket: aiohttp.ClientWebSocketResponse, seconds: float, *, silent: str = "closed"
+) -> None:
+    """What a service says to it in so many seconds; `silent` when nothing is wrong."""
+    outcome = silent
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             async for frame in socket:
@@ -142,6 +144,24 @@ def silent_flac(seconds: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.zeros(seconds * 8000, np.int16), 8000, format="FLAC")
     return buffer.getvalue()
+
+
+@attack("M7", "recordings of two minutes whose client leaves while they are recognised", "left 200 429", asr=250)
+async def left_recordings(scene: Scene) -> None:
+    buffer = io.BytesIO()
+    sound = from_wav(RECORDING.read_bytes())
+    soundfile.write(buffer, np.tile(sound.samples, 40), sound.rate, format="FLAC")
+
+    async def send() -> None:
+        form = aiohttp.FormData()
+        form.add_field("audio", buffer.getvalue(), filename="speech")
+        try:
+            async with asyncio.timeout(1.0):
+                await scene.post("asr", "/api/transcribe", data=form)
+        except TimeoutError:
+            scene.outcomes["left"] += 1
+
+    await scene.forever(6, send, 0.2)
 
 
 async def upload_forever(scene: Scene, content: bytes, at_once: int) -> None:
@@ -223,19 +243,38 @@ async def many_sessions(scene: Scene) -> None:
     "M7", "one client whose turn of two minutes takes every place of the recogniser", "answered busy closed", s2s=120
 )
 async def long_turn(scene: Scene) -> None:
-    writer = OpusWriter(WIRE_RATE)
-    sound = from_wav(RECORDING.read_bytes()).at(WIRE_RATE).samples
-    pages = [page.data for page in writer.write(np.tile(sound, 40))]
+    turn = two_minutes()
 
     async def talk() -> None:
         async with scene.talk() as socket:
-            for start in range(0, len(pages), 50):
-                head = writer.header if start == 0 else b""
-                await socket.send_bytes(encode(AudioData(head + b"".join(pages[start : start + 50]))))
-            await socket.send_bytes(encode(Control(Action.END_TURN)))
+            for message in turn:
+                await socket.send_bytes(message)
             scene.outcomes[await answer(socket)] += 1
 
     await scene.forever(2, talk, 0.2)
+
+
+@attack("M7", "the same by one who leaves while it is recognised, again and again", "left busy", s2s=120)
+async def left_turns(scene: Scene) -> None:
+    turn = two_minutes()
+
+    async def talk() -> None:
+        async with scene.talk() as socket:
+            for message in turn:
+                await socket.send_bytes(message)
+            await told(scene, socket, 1.0, silent="left")
+
+    await scene.forever(6, talk, 0.2)
+
+
+def two_minutes() -> list[bytes]:
+    """The messages of a turn of speech, its end too."""
+    writer = OpusWriter(WIRE_RATE)
+    sound = from_wav(RECORDING.read_bytes()).at(WIRE_RATE).samples
+    pages = [page.data for page in writer.write(np.tile(sound, 40))]
+    parts = [b"".join(pages[start : start + 50]) for start in range(0, len(pages), 50)]
+    parts[0] = writer.header + parts[0]
+    return [*(encode(AudioData(part)) for part in parts), encode(Control(Action.END_TURN))]
 
 
 async def answer(socket: aiohttp.ClientWebSocketResponse, *, complaints: bool = False) -> str:

@@ -18,10 +18,10 @@ import numpy as np
 
 from web_demo.audio.samples import SPEECH_RATE, Samples, from_int16
 from web_demo.engines.asr.cuts import Cutter, join_texts
+from web_demo.engines.asr.cutting import LOOK_S
 from web_demo.engines.asr.embedded import EmbeddedAsr
 from web_demo.engines.asr.pocketsphinx_worker import Decoded, DecodeTask, build
 from web_demo.media.decode import FileDecoder, warm_up
-from web_demo.server.asr.transcriber import LOOK_S
 
 LOOK_SAMPLES = round(LOOK_S * SPEECH_RATE)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.talk import until
-from web_demo.children.pool import WorkerPool
+from utils.turns import Turn
+from web_demo.children.pool import NICE, WorkerPool
 from web_demo.errors import EngineFailed, SetupError, Unavailable
 
 
@@ -250,3 +251,59 @@ async def test_a_service_that_stood_still_itself_kills_no_worker(monkeypatch):
         await asyncio.sleep(0.5)
         assert pool.pids == (pid,)
         assert await pool.run(0.0) is None
+
+
+def build_looker():
+    """Tells which process it is, and its priority, when it has waited so long."""
+
+    def look(wait_s: float) -> tuple[int, int]:
+        time.sleep(wait_s)
+        return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0)
+
+    return look
+
+
+async def test_turns_in_the_background_have_a_worker_of_a_lower_priority_unless_only_one_kind_runs(monkeypatch):
+    monkeypatch.setattr("web_demo.children.supervisor.FIRST_BACKOFF_S", 60.0)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    pool = WorkerPool("test", build_looker, 1, background=1)
+    await pool.start()
+    try:
+        front, behind = pool.pids
+        assert pool.capacity == 1
+        for turn in (None, Turn("a", background=False)):
+            assert await asyncio.gather(*(pool.run(0.0, turn=turn) for _ in range(3))) == [(front, ours)] * 3
+        later = Turn("a", background=True)
+        found = await asyncio.gather(*(pool.run(0.0, turn=later) for _ in range(3)))
+        assert found == [(behind, min(ours + NICE, 19))] * 3
+        kill([front])
+        await until(lambda: pool.pids == (behind,))
+        assert (pool.capacity, pool.fault()) == (0, None)
+        assert pool.lost().startswith("1 of 2 test workers do not run")
+        assert (await pool.run(0.0))[0] == behind
+    finally:
+        await pool.close()
+
+
+async def test_a_turn_lasts_while_the_worker_is_busy_with_what_was_cancelled():
+    async with one_worker(build_sleeper) as (pool, _):
+        turn = Turn("a", background=False)
+        running = asyncio.create_task(pool.run(0.5, turn=turn))
+        await until(lambda: turn.work is not None)
+        running.cancel()
+        await asyncio.wait({running})
+        assert turn.work is not None
+        await turn.work
+        assert turn.work is None
+        assert pool._workers[0].free
+
+
+async def test_a_turn_does_not_outlast_the_worker_that_died_over_it():
+    async with one_worker(build_sleeper) as (pool, pid):
+        turn = Turn("a", background=False)
+        running = asyncio.create_task(pool.run(60.0, tries=1, turn=turn))
+        await until(lambda: turn.work is not None)
+        kill([pid])
+        with pytest.raises(EngineFailed):
+            await running
+        assert turn.work is None

@@ -1,4 +1,5 @@
-"""The embedded recogniser: pocketsphinx (English) in worker processes. No GPU, no download, about 100 MB a worker."""
+"""The embedded recogniser: pocketsphinx (English) in worker processes. No GPU, no download, about 150 MB a worker: two where there
+are two cores, and then a third of low priority, for what one client asks for beside its first piece (`utils/turns.py`)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 from utils.threads import off_loop
+from utils.turns import Turn
 from web_demo.audio.samples import SPEECH_RATE, Audio
 from web_demo.children.pool import WorkerPool
 from web_demo.engines import advice
@@ -24,8 +26,10 @@ def create(settings: object = None) -> AsrEngine:
     many."""
     if importlib.util.find_spec("pocketsphinx") is None:  # requirements.txt: where there is a wheel
         return AbsentAsr()
-    asked: int = getattr(settings, "processes", 0)
-    return EmbeddedAsr(workers=asked or max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
+    if asked := getattr(settings, "processes", 0):
+        return EmbeddedAsr(workers=asked)
+    workers = max(1, min(MAX_WORKERS, os.cpu_count() or 1))
+    return EmbeddedAsr(workers, background=workers - 1)  # so that who is alone has as many as there are cores
 
 
 class EmbeddedAsr:
@@ -38,8 +42,9 @@ class EmbeddedAsr:
     device = "cpu"
     max_segment_s = 15.0  # short enough that the abandoned work of a client that left ends soon
 
-    def __init__(self, workers: int) -> None:
-        self._pool: WorkerPool[DecodeTask, Decoded] = WorkerPool("embedded ASR", build, workers)
+    def __init__(self, workers: int, background: int = 0) -> None:
+        self._background = background
+        self._pool: WorkerPool[DecodeTask, Decoded] = WorkerPool("embedded ASR", build, workers, background=background)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -50,6 +55,8 @@ class EmbeddedAsr:
             hotwords=True,
             timestamps="word",
             max_concurrency=places,
+            workers=True,
+            background=self._background,
             lost=self._pool.lost(),
             better=advice.RECOGNISER,
         )
@@ -64,13 +71,20 @@ class EmbeddedAsr:
         return self._pool.fault()
 
     async def transcribe(
-        self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
+        self,
+        audio: Audio,
+        *,
+        language: str | None = None,
+        hotwords: Sequence[str] = (),
+        itn: bool = True,
+        turn: Turn | None = None,
     ) -> Transcript:
+        """See WorkerAsr."""
         if language not in (None, LANGUAGE):
             raise InvalidRequest(
                 f"the embedded recogniser knows English only (language {LANGUAGE!r}), got {language!r}"
             )
         sound = await off_loop(audio.at, SPEECH_RATE)
-        decoded = await self._pool.run(DecodeTask(sound.samples, tuple(hotwords)))
+        decoded = await self._pool.run(DecodeTask(sound.samples, tuple(hotwords)), turn=turn)
         text = " ".join(segment.text for segment in decoded.segments)
         return Transcript(text, LANGUAGE, decoded.segments, decoded.ignored_hotwords)

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import cast
 
 from utils.threads import off_loop
-from utils.turns import Turns
+from utils.turns import Turn, Turns
 from web_demo.audio.samples import SPEECH_RATE, Audio
-from web_demo.engines.asr.cuts import cuts, join_texts
-from web_demo.engines.base import AsrEngine
+from web_demo.engines.asr.cuts import Piece, join_texts
+from web_demo.engines.asr.cutting import Looks, cut_up, in_blocks
+from web_demo.engines.base import AsrEngine, Transcript, WorkerAsr
+
+
+def turns_of(engine: AsrEngine) -> Turns:
+    """As many as the engine does now."""
+    can = engine.capabilities
+    return Turns(can.max_concurrency, can.background)
+
+
+def in_turn(engine: AsrEngine, turn: Turn) -> Callable[..., Awaitable[Transcript]]:
+    """`engine.transcribe`, for work that is done in `turn`."""
+    if engine.capabilities.workers:
+        return partial(cast(WorkerAsr, engine).transcribe, turn=turn)
+    return engine.transcribe
 
 
 class TurnRecogniser:
@@ -16,11 +34,12 @@ class TurnRecogniser:
 
     def __init__(self, engine: AsrEngine) -> None:
         self.engine = engine
-        self._turns = Turns(engine.capabilities.max_concurrency)
+        self._turns = turns_of(engine)
+        self._looks = Looks()
 
     async def start(self) -> None:
         await self.engine.start()
-        self._turns = Turns(self.engine.capabilities.max_concurrency)  # some know it only now
+        self._turns = turns_of(self.engine)  # some know it only now
 
     async def close(self) -> None:
         await self.engine.close()
@@ -31,21 +50,24 @@ class TurnRecogniser:
         if audio.seconds <= self.engine.max_segment_s:
             return await self._piece(audio, client, language)
         sound = await off_loop(audio.at, SPEECH_RATE)
-        spans = await off_loop(lambda: list(cuts(sound.samples, self.engine.max_segment_s)))
         side_by_side = asyncio.Semaphore(self.engine.capabilities.max_concurrency)
 
-        async def recognise(start: int, end: int) -> str:
+        async def recognise(piece: Piece) -> str:
             async with side_by_side:
-                return await self._piece(Audio(sound.samples[start:end], SPEECH_RATE), client, language)
+                return await self._piece(Audio(piece.samples, SPEECH_RATE), client, language)
 
-        pieces = [asyncio.create_task(recognise(*span), name="recognise") for span in spans]
+        running: list[asyncio.Task[str]] = []
+        blocks = in_blocks(sound.samples)
         try:
-            return join_texts([await piece for piece in pieces])
+            async with aclosing(cut_up(blocks, self.engine.max_segment_s, self._looks.of(client))) as cut:
+                async for pieces in cut:
+                    running += [asyncio.create_task(recognise(piece), name="recognise") for piece in pieces]
+            return join_texts([await task for task in running])
         finally:
-            for piece in pieces:
-                piece.cancel()
-            await asyncio.gather(*pieces, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _piece(self, audio: Audio, client: str, language: str | None) -> str:
-        async with self._turns.turn(client):
-            return (await self.engine.transcribe(audio, language=language)).text
+        async with self._turns.turn(client) as turn:
+            return (await in_turn(self.engine, turn)(audio, language=language)).text

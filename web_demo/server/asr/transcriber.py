@@ -11,19 +11,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
-
 from utils.threads import off_loop
-from utils.turns import Turns
+from utils.turns import Turn, Turns
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
-from web_demo.engines.asr.cuts import Cutter, Piece, join_texts
+from web_demo.engines.asr.cuts import Piece, join_texts
+from web_demo.engines.asr.cutting import Looks, cut_up
+from web_demo.engines.asr.turns import in_turn, turns_of
 from web_demo.engines.base import AsrEngine, Segment, StreamingAsr, Transcript, TranslatingAsr, Word
 from web_demo.server.asr.metrics import AsrMetrics
 from web_demo.server.asr.voiced import with_voice
 
 log = logging.getLogger(__name__)
-
-LOOK_S = 2.0  # of sound that is looked at in one go
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Transcriber:
     def __init__(self, engine: AsrEngine, metrics: AsrMetrics) -> None:
         self._engine = engine
         self._metrics = metrics
-        self._turns = Turns(engine.capabilities.max_concurrency)
+        self._turns = turns_of(engine)
+        self._looks = Looks()
         self._partial_turns = Turns(1)
 
     async def pieces(
@@ -52,10 +51,11 @@ class Transcriber:
     ) -> AsyncGenerator[Transcript, None]:
         """Transcripts in order, their times counted from the start of the recording whose sound, at SPEECH_RATE, `blocks`
         brings: the first is made while the rest still comes. Closing stops the work."""
-        window = self._engine.capabilities.max_concurrency
+        can = self._engine.capabilities
+        window = can.max_concurrency + can.background
         running: deque[asyncio.Task[Transcript]] = deque()
         try:
-            async for cut in cut_up(blocks, self._engine.max_segment_s):
+            async for cut in cut_up(blocks, self._engine.max_segment_s, self._looks.of(client)):
                 for piece in cut:
                     if len(running) >= window:
                         yield await running[0]
@@ -90,9 +90,9 @@ class Transcriber:
 
     async def one(self, audio: Audio, options: TranscriptionOptions, client: str) -> Transcript:
         """One utterance, straight to the engine."""
-        async with self._turns.turn(client):
+        async with self._turns.turn(client) as turn:
             with self._metrics.engine_seconds.time():
-                transcript = await self._recognise(audio, options)
+                transcript = await self._recognise(audio, options, turn)
         self._metrics.audio_seconds.inc(audio.seconds)
         return transcript
 
@@ -105,12 +105,11 @@ class Transcriber:
         async with self._partial_turns.turn(client):
             return await cast(StreamingAsr, self._engine).partial(utterance, audio)
 
-    async def _recognise(self, audio: Audio, options: TranscriptionOptions) -> Transcript:
+    async def _recognise(self, audio: Audio, options: TranscriptionOptions, turn: Turn) -> Transcript:
         if options.translate:
             return await cast(TranslatingAsr, self._engine).translate(audio, hotwords=options.hotwords)
-        return await self._engine.transcribe(
-            audio, language=options.language, hotwords=options.hotwords, itn=options.itn
-        )
+        transcribe = in_turn(self._engine, turn)
+        return await transcribe(audio, language=options.language, hotwords=options.hotwords, itn=options.itn)
 
     async def piece(self, piece: Piece, options: TranscriptionOptions, client: str) -> Transcript:
         """A part of a recording, with the times of the whole."""
@@ -118,22 +117,6 @@ class Transcriber:
         transcript = await off_loop(with_voice, transcript, piece.samples)
         offset = piece.start / SPEECH_RATE
         return dataclasses.replace(transcript, segments=tuple(shifted(s, offset) for s in transcript.segments))
-
-
-async def cut_up(blocks: AsyncIterable[Samples], max_s: float) -> AsyncGenerator[list[Piece], None]:
-    """A recording in pieces of at most `max_s`, as they are found; the search costs time, and runs in a thread."""
-    cutter = Cutter(max_s)
-    waiting: list[Samples] = []
-    samples = 0
-    async for block in blocks:
-        waiting.append(block)
-        samples += len(block)
-        if samples >= LOOK_S * SPEECH_RATE:
-            yield await off_loop(cutter.feed, np.concatenate(waiting))
-            waiting, samples = [], 0
-    if waiting:
-        yield await off_loop(cutter.feed, np.concatenate(waiting))
-    yield await off_loop(cutter.end)
 
 
 def shifted(segment: Segment, by_s: float) -> Segment:

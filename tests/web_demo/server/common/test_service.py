@@ -34,6 +34,28 @@ async def test_a_wrong_method_is_answered_in_json_with_those_that_are_right():
         assert "POST" in response.headers["Allow"]
 
 
+@pytest.mark.parametrize(
+    ("version", "expectation", "statuses"),
+    [
+        (b"1.1", b"100-continue", [100, 200]),
+        (b"1.0", b"100-continue", [200]),
+        (b"1.1", b"200-ok", [417]),
+        (b"1.1", b"\xe9", [417]),
+    ],
+)
+async def test_an_expectation_is_met_or_refused_and_is_no_mistake_of_ours(version, expectation, statuses, caplog):
+    async with serving() as client:
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(
+            b"GET /metrics HTTP/%s\r\nHost: localhost\r\nConnection: close\r\nExpect: %s\r\n\r\n"
+            % (version, expectation)
+        )
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert [int(line.split()[1]) for line in answer.splitlines() if line.startswith(b"HTTP/")] == statuses
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_body_over_the_cap_is_refused():
     async with serving() as client:
         status, code, _ = await error_of(await client.post("/api/echo", data=b'{"a":"' + b"x" * 2000 + b'"}'))

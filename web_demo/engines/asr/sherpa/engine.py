@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from utils.threads import off_loop
+from utils.turns import Turn
 from web_demo.audio.samples import SPEECH_RATE, Audio, Samples
 from web_demo.audio.vad import has_speech
 from web_demo.children.pool import WorkerPool
@@ -83,6 +84,7 @@ class SherpaAsr:
             timestamps="word" if self._model.times == "word" else "segment",
             partials=Paraformer.languages if self._growing is not None else (),
             max_concurrency=max(1, self._pool.capacity),
+            workers=True,
             lost=self._pool.lost() or (self._growing.lost() if self._growing else ""),
         )
 
@@ -107,8 +109,15 @@ class SherpaAsr:
         return self._pool.fault()
 
     async def transcribe(
-        self, audio: Audio, *, language: str | None = None, hotwords: Sequence[str] = (), itn: bool = True
+        self,
+        audio: Audio,
+        *,
+        language: str | None = None,
+        hotwords: Sequence[str] = (),
+        itn: bool = True,
+        turn: Turn | None = None,
     ) -> Transcript:
+        """See WorkerAsr; nothing of it is in the background, as another copy of a model takes hundreds of MB."""
         model = self._model
         if language is not None and language not in model.languages:
             raise InvalidRequest(f"{self.model} knows {', '.join(model.languages)}; got {language!r}", param="language")
@@ -118,7 +127,7 @@ class SherpaAsr:
         if samples is None:
             return Transcript("", language or model.languages[0], ignored_hotwords=ignored)
         piece = Piece(samples, language or "", itn, tuple(sanitised(word) for word in used))
-        recognised = await self._pool.run(piece)
+        recognised = await self._pool.run(piece, turn=turn)
         seconds = round(audio.seconds, 3)
         words = words_of(recognised.tokens, recognised.times, seconds) if model.times == "word" else None
         segments = (Segment(recognised.text, 0.0, seconds, words),) if recognised.text else ()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from web_demo.errors import NotFound
@@ -122,9 +122,9 @@ class Table:
         also = () if route.path.endswith("/") or _is_greedy(route.path) else (f"{route.path}/",)
         for path in (route.path, *also):
             resource = app.router.add_resource(path)
-            resource.add_route(route.method, handler)
+            resource.add_route(route.method, handler, expect_handler=_expected)
             if route.method == "GET" and not route.socket:
-                resource.add_route("HEAD", handler)
+                resource.add_route("HEAD", handler, expect_handler=_expected)
             if not route.needs_key:
                 self._open.add(resource)
             if route.public:
@@ -137,6 +137,17 @@ TABLE: web.AppKey[Table] = web.AppKey("table", Table)
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
     for route in routes:
         app[TABLE].add(app, route)
+
+
+async def _expected(request: web.Request) -> None:
+    """What `Expect` asks for (RFC 9110, 10.1.1). Raises HTTPExpectationFailed for what nobody knows, in words of our own: those of
+    the request may be no text, which aiohttp's handler fails over."""
+    if request.version < HttpVersion11:
+        return
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text="the one expectation that is met is 100-continue")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # nothing of the answer itself was sent: an error may still take its place
 
 
 def _choosing(there: list[Route]) -> Handler:
