@@ -36,7 +36,7 @@ def _silent(_line: str) -> None:
     pass
 
 
-def options_of(args: argparse.Namespace, found: Sequence[Gpu], tell: Say) -> Options:
+def options_of(args: argparse.Namespace, found: Sequence[Gpu], environment: Mapping[str, str], tell: Say) -> Options:
     only = args.only or ()
     if args.with_tts and only and "tts" not in only:
         raise UsageError(f"--only {','.join(only)} leaves tts out: leave --with-tts out too")
@@ -49,7 +49,11 @@ def options_of(args: argparse.Namespace, found: Sequence[Gpu], tell: Say) -> Opt
         raise UsageError(f"mode {args.mode} has no text-to-speech service: --with-tts goes with --mode D or auto")
     there = running_parts(args)
     auto = args.mode == "auto"
-    plan = modes.automatic(found, with_tts=with_tts, running=there) if auto else modes.plan(args.mode, found, there)
+    needs = modes.needs_of(services.words_of("S2S_ARGS", environment))
+    if auto:
+        plan = modes.automatic(found, with_tts=with_tts, running=there, needs=needs)
+    else:
+        plan = modes.plan(args.mode, found, there, needs)
     for line in (*plan.arithmetic, *plan.left_out()):
         tell(f"mode {plan.mode}: {line}")
     return plan.options(use_vllm=args.use_vllm and "tts" not in plan.no_room, with_tts=with_tts)
@@ -67,7 +71,7 @@ def launches_of(args: argparse.Namespace, environment: Mapping[str, str], tell: 
     if args.gpus and not (args.mode or args.replicas):
         args.mode = "auto"
     found = args.gpus or (gpus.look(environment) if args.mode or args.replicas else [])
-    options = options_of(args, found, tell)
+    options = options_of(args, found, environment, tell)
     chosen = services.choose(options, ROOT)
     launches = [services.launch(service, options, environment, LOG_DIR) for service in chosen]
     if args.replicas:
@@ -78,7 +82,8 @@ def launches_of(args: argparse.Namespace, environment: Mapping[str, str], tell: 
 
 
 def vllm_launches(args: argparse.Namespace, environment: Mapping[str, str], tell: Say) -> list[Launch]:
-    plan = scheme_b.plan(args.gpus or gpus.look(environment), running_parts(args))
+    needs = modes.needs_of(services.words_of("S2S_ARGS", environment))
+    plan = scheme_b.plan(args.gpus or gpus.look(environment), running_parts(args), needs)
     for line in plan.arithmetic:
         tell(f"scheme B: {line}")
     launches = scheme_b.launches(plan, environment, ROOT, LOG_DIR)

@@ -11,8 +11,8 @@ D  three services      C and the text-to-speech service; with a second GPU every
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass, field, replace
+from itertools import combinations, pairwise
 from typing import Literal
 
 from scripts.operations.layouts.gpus import Gpu
@@ -21,13 +21,17 @@ from scripts.operations.services import Options, UsageError
 Mode = Literal["A", "B", "C", "D"]
 Part = Literal["s2s", "detokenizer", "tts", "asr", "whisper"]
 
-NEEDS_GIB: Mapping[Part, int] = {
+Needs = Mapping[Part, int]
+
+NEEDS_GIB: Needs = {
     "s2s": 18,
     "detokenizer": 4,
     "tts": 4,
     "asr": 3,
     "whisper": 6,  # 1.55 B parameters in 16 bit, activations, and a cache for some requests at once
 }
+# With --dtype float8: 10.7 of weights, what is left free of a card of 24, and caches of some conversations.
+NEEDS_GIB_8_BITS: Needs = {**NEEDS_GIB, "s2s": 14}
 # For each mode the layouts to try, the preferred one first; a layout lists what shares a GPU.
 LAYOUTS: Mapping[Mode, tuple[tuple[tuple[Part, ...], ...], ...]] = {
     "A": ((("s2s", "detokenizer"),),),
@@ -64,6 +68,7 @@ class Plan:
     gpu_of: Mapping[Part, Gpu]
     arithmetic: tuple[str, ...] = ()
     no_room: tuple[str, ...] = ()
+    needs: Needs = field(default_factory=lambda: NEEDS_GIB)
 
     def device_of(self, part: Part) -> str | None:
         return f"cuda:{self.gpu_of[part].index}" if part in self.gpu_of else None
@@ -87,7 +92,7 @@ class Plan:
         """What to tell of `no_room`, and what can be done."""
         lines = []
         for name in self.no_room:
-            need = f"{TITLES[name]} has no room, it needs {' + '.join(str(NEEDS_GIB[part]) for part in PARTS_OF[name])} GiB"
+            need = f"{TITLES[name]} has no room, it needs {' + '.join(str(self.needs[part]) for part in PARTS_OF[name])} GiB"
             if name == "s2s" or not self.gpu_of:
                 lines.append(f"{need}: the embedded engine on the CPU does it")
             else:
@@ -96,16 +101,22 @@ class Plan:
         return tuple(lines)
 
 
-def plan(mode: Mode, gpus: Sequence[Gpu], running: Collection[Part] = ()) -> Plan:
+def needs_of(s2s_options: Sequence[str]) -> Needs:
+    """GiB of each part, where the S2S service is started with these further options."""
+    words = [word for option in s2s_options for word in option.split("=", 1)]
+    return NEEDS_GIB_8_BITS if ("--dtype", "float8") in pairwise(words) else NEEDS_GIB
+
+
+def plan(mode: Mode, gpus: Sequence[Gpu], running: Collection[Part] = (), needs: Needs = NEEDS_GIB) -> Plan:
     """Raises DoesNotFit. `running`: parts that are on the GPUs already, and out of their free memory."""
     if not gpus:
         raise DoesNotFit(
             f"mode {mode} needs an NVIDIA GPU, and none was found. Without --mode the services run on the CPU"
         )
-    return fit(f"mode {mode}", mode, LAYOUTS[mode], gpus, running)
+    return fit(f"mode {mode}", mode, LAYOUTS[mode], gpus, running, needs)
 
 
-def automatic(gpus: Sequence[Gpu], *, with_tts: bool, running: Collection[Part] = ()) -> Plan:
+def automatic(gpus: Sequence[Gpu], *, with_tts: bool, running: Collection[Part] = (), needs: Needs = NEEDS_GIB) -> Plan:
     """The fullest that fits, in the lettered mode for it if that does; with as many services as have room, the conversation
     first. Without room for any, or without a GPU: the embedded engines."""
     if not gpus:
@@ -116,12 +127,12 @@ def automatic(gpus: Sequence[Gpu], *, with_tts: bool, running: Collection[Part] 
         parts = [part for name in chosen for part in PARTS_OF[name]]
         for mode, layout in _divisions(parts, len(gpus)):
             try:
-                found = fit(f"mode {mode}", mode, [layout], gpus, running)
+                found = fit(f"mode {mode}", mode, [layout], gpus, running, needs)
             except DoesNotFit:
                 continue
             return replace(found, no_room=no_room)
     sizes = ", ".join(f"{gpu.free_gib:.1f} GiB free on GPU {gpu.index} ({gpu.name})" for gpu in gpus)
-    return Plan("embedded", {}, (f"no room for any model, {sizes}: the embedded engines on the CPU",), wanted)
+    return Plan("embedded", {}, (f"no room for any model, {sizes}: the embedded engines on the CPU",), wanted, needs)
 
 
 def _fewer_and_fewer(wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -158,7 +169,14 @@ def _partitions(parts: tuple[Part, ...]) -> Iterator[Layout]:
                 yield ((first, *company), *others)
 
 
-def fit(title: str, mode: str, layouts: Sequence[Layout], gpus: Sequence[Gpu], running: Collection[Part] = ()) -> Plan:
+def fit(
+    title: str,
+    mode: str,
+    layouts: Sequence[Layout],
+    gpus: Sequence[Gpu],
+    running: Collection[Part] = (),
+    needs: Needs = NEEDS_GIB,
+) -> Plan:
     """The first layout that fits, the most demanding share on the GPU with the most memory. Raises DoesNotFit.
 
     Where parts run already, GPUs are taken by their size and not by what is free, so that the plan is the one that began them."""
@@ -168,12 +186,12 @@ def fit(title: str, mode: str, layouts: Sequence[Layout], gpus: Sequence[Gpu], r
         if len(layout) > len(gpus):
             problems.append(f"needs {len(layout)} GPUs, there is {len(gpus)}")
             continue
-        shares = sorted(layout, key=_need, reverse=True)
+        shares = sorted(layout, key=lambda share: _need(share, needs), reverse=True)
         placed = list(zip(shares, roomiest, strict=False))
-        lines = tuple(_line(share, gpu, running) for share, gpu in placed)
-        full = [_need([part for part in share if part not in running]) > gpu.free_gib for share, gpu in placed]
+        lines = tuple(_line(share, gpu, running, needs) for share, gpu in placed)
+        full = [_need([part for part in share if part not in running], needs) > gpu.free_gib for share, gpu in placed]
         if not any(full):
-            return Plan(mode, {part: gpu for share, gpu in placed for part in share}, lines)
+            return Plan(mode, {part: gpu for share, gpu in placed for part in share}, lines, needs=needs)
         problems += [line for line, is_full in zip(lines, full, strict=True) if is_full]
     raise DoesNotFit("\n".join(f"{title} does not fit: {problem}" for problem in problems))
 
@@ -183,13 +201,13 @@ def memory_share(part: Part, gpu: Gpu) -> float:
     return -(-100 * NEEDS_GIB[part] // gpu.total_gib) / 100
 
 
-def _need(share: Collection[Part]) -> int:
-    return sum(NEEDS_GIB[part] for part in share)
+def _need(share: Collection[Part], needs: Needs) -> int:
+    return sum(needs[part] for part in share)
 
 
-def _line(share: Sequence[Part], gpu: Gpu, running: Collection[Part]) -> str:
-    terms = " + ".join(f"{part} {NEEDS_GIB[part]}" for part in share)
-    total = f" = {_need(share)}" if len(share) > 1 else ""
+def _line(share: Sequence[Part], gpu: Gpu, running: Collection[Part], needs: Needs) -> str:
+    terms = " + ".join(f"{part} {needs[part]}" for part in share)
+    total = f" = {_need(share, needs)}" if len(share) > 1 else ""
     there = [part for part in share if part in running]
     more = f", {' + '.join(there)} of it there already" if there else ""
     return (

@@ -18,11 +18,13 @@ WHISPER_NAME = "openai/whisper-large-v3"
 VLLM = Path(".venv-vllm/bin/vllm")
 
 
-def plan(found: Sequence[Gpu], running: Collection[modes.Part] = ()) -> modes.Plan:
+def plan(
+    found: Sequence[Gpu], running: Collection[modes.Part] = (), needs: modes.Needs = modes.NEEDS_GIB
+) -> modes.Plan:
     """Raises DoesNotFit. Without a GPU: the embedded engines, and vLLM's CPU build."""
     if not found:
         return modes.Plan("embedded", {}, ("no NVIDIA GPU: the embedded engines, and vLLM as it is built for the CPU",))
-    return modes.fit("scheme B", "B by vLLM", modes.VLLM_LAYOUTS, found, running)
+    return modes.fit("scheme B", "B by vLLM", modes.VLLM_LAYOUTS, found, running, needs)
 
 
 def launches(chosen: modes.Plan, environment: Mapping[str, str], root: Path, log_dir: Path) -> list[Launch]:

@@ -143,6 +143,20 @@ def test_a_service_without_room_is_named_and_s2s_answers_by_its_embedded_engine(
     assert line.endswith("left out; on the CPU: ASR_ARGS='--engine embedded' ./scripts/start_services.sh --only asr")
 
 
+@pytest.mark.parametrize("words", [["--dtype", "float8"], ["--max-sessions", "4", "--dtype=float8"]])
+def test_8_bit_weights_leave_room_for_speech_to_text_on_one_card(words: list[str]) -> None:
+    found = modes.automatic(sizes("24"), with_tts=False, needs=modes.needs_of(words))
+    assert (found.mode, found.no_room) == ("C", ())
+    assert "s2s 14 + detokenizer 4 + asr 3 = 21 GiB needed" in found.arithmetic[0]
+    small = modes.automatic(sizes("12"), with_tts=False, needs=modes.needs_of(words))
+    assert "it needs 14 + 4 GiB" in small.left_out()[0]
+
+
+@pytest.mark.parametrize("words", [[], ["--dtype", "bfloat16"], ["--speech-cache", "float8"]])
+def test_other_options_need_what_they_did(words: list[str]) -> None:
+    assert modes.needs_of(words) is modes.NEEDS_GIB
+
+
 def test_where_nothing_has_room_all_are_embedded() -> None:
     options = modes.automatic(sizes("2"), with_tts=True).options(use_vllm=False, with_tts=True)
     assert options.embedded == {"s2s", "asr", "tts"}
