@@ -76,11 +76,11 @@ def test_rotation_of_the_first_heads_and_the_gelu() -> None:
 @pytest.mark.parametrize(("length", "keep"), [(50, [50, 0]), (70, [4, 70]), (20, [20, 12])])
 def test_position_convolutions_and_their_tails(length: int, keep: list[int]) -> None:
     """Also where a chunk is shorter than the tails: some of them stay."""
-    conv = torch.nn.Conv1d(48, 48, 31, groups=4, device=DEVICE).requires_grad_(False)
+    conv = torch.nn.Conv1d(24, 24, 31, groups=2, device=DEVICE).requires_grad_(False)
     fused = TritonFlowKernels()
     fused.pack([conv])
     where = places(streams=[2, 0], keep=keep, length=length, context=0, capacity=100, slots=3)
-    x, tails = randn(4, length, 48), randn(8, 30, 48)
+    x, tails = randn(4, length, 24), randn(8, 30, 24)
     found = []
     for kernels in (PLAIN, fused):
         kept = tails.clone()
