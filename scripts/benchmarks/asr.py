@@ -4,11 +4,12 @@
 Method: the service runs in this process on a loopback socket; each client posts recordings one after the other for a
 fixed number of requests (the first of each client is not counted); the engine alone is called with the same recordings
 and the same concurrency. A ticker on the event loop records the longest time during which the loop did not come round.
-`--checkpoint` runs the funasr engine on that folder (random weights say nothing about text, but their speed is real;
-`--max-tokens` fixes the length of its output), batched and with batches of one. Reports as report.py says.
+`--checkpoint` runs the funasr engine on that folder, batched and with batches of one; `--random` first writes one of the released
+size with random weights there, if there is none (2 GB): they say nothing about text, but their speed is real, and
+`--max-tokens` limits the length of its output. Reports as report.py says.
 
     python3 scripts/benchmarks/asr.py                       # the embedded engine
-    python3 scripts/benchmarks/asr.py --checkpoint DIR --device cuda:0 --clients 1,32 --max-tokens 40
+    python3 scripts/benchmarks/asr.py --random /dev/shm/funasr --device cuda:0 --clients 1,8,32 --max-tokens 40
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from scripts.benchmarks.load import random_funasr
 from scripts.benchmarks.load.own_service import until_healthy
 from scripts.benchmarks.report import Report, quantile_ms
 from web_demo.audio.samples import Audio, from_wav
@@ -145,11 +147,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Speed of the ASR service.")
     parser.add_argument("--clients", default="1,4,16")
     parser.add_argument("--requests", type=int, default=6, help="of each client (default 6)")
-    parser.add_argument("--checkpoint", type=Path, help="folder of a Fun-ASR-Nano checkpoint")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--checkpoint", type=Path, help="folder of a Fun-ASR-Nano checkpoint")
+    where.add_argument("--random", type=Path, help="the same, written first if it is not there")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--max-tokens", type=int, default=40)
     args = parser.parse_args()
     logging.basicConfig(level="WARNING")
+    if args.random:
+        args.checkpoint = args.random
+        if not (args.random / "model.pt").is_file():
+            random_funasr.write(args.random, sizes=random_funasr.RELEASED)
     clients = [int(count) for count in args.clients.split(",")]
     report = Report("asr", device=args.device, checkpoint=str(args.checkpoint or "none"))
     for name, engine in _engines(args):

@@ -12,7 +12,8 @@ from unittest.mock import patch
 
 import pytest
 
-from tests import tiny_funasr, tiny_sherpa
+from scripts.benchmarks.load import random_funasr
+from tests import tiny_sherpa
 from tests.talk import say
 from tests.web_demo.engines.tts import fake_upstream
 from tests.web_demo.server.asr import helpers as asr
@@ -43,7 +44,7 @@ async def asr_funasr(folder: Path) -> AsyncIterator[Any]:
 
     logging.disable(logging.INFO)
     path = folder / "Fun-ASR-Nano-tiny"
-    yield FunAsr(path if path.exists() else tiny_funasr.write(path), "cpu", max_tokens=8)
+    yield FunAsr(path if path.exists() else random_funasr.write(path), "cpu", max_tokens=8)
     logging.disable(logging.NOTSET)
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("funasr")
 
 import torch
 
-from tests import tiny_funasr
+from scripts.benchmarks.load import random_funasr
 from tests.speech import TRANSCRIPTS, recording
 from tests.web_demo.server.asr.helpers import post, serving
 from web_demo.audio.samples import silence, to_wav
@@ -30,7 +30,7 @@ NAMES = list(TRANSCRIPTS)
 def checkpoint(tmp_path_factory):
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
-    yield tiny_funasr.write(tmp_path_factory.mktemp("models") / "Fun-ASR-Nano-tiny")
+    yield random_funasr.write(tmp_path_factory.mktemp("models") / "Fun-ASR-Nano-tiny")
     logging.disable(logging.NOTSET)
 
 
