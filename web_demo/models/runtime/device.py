@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from web_demo.errors import SetupError
+from web_demo.models.runtime import memory
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -44,3 +45,4 @@ def prepare(device: torch.device | str) -> None:
     """
     if torch.device(device).type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)
+        memory.limit_process(str(device))

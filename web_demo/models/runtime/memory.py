@@ -1,12 +1,17 @@
 """Who gets how much of a GPU: every share is here, so that those who live on one device can be added up.
 
-All figures are bytes. The arithmetic is pure; `free_and_total` asks the device.
+All figures are bytes. The arithmetic is pure; `free_and_total` asks the device. GPU_MEMORY_GIB=24 has every process play that its
+GPU is of that size, to see what a smaller card holds.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from web_demo.errors import SetupError
+
+SIZE_VARIABLE = "GPU_MEMORY_GIB"
 GIB = 2**30
 LEFT_FREE = 0.08  # of a device: activations of prompts, graphs, what libraries take
 SPEECH_MODEL = {"float8": int(10.7 * GIB)}  # weights and codebooks of Fun-Audio-Chat, by dtype
@@ -55,9 +60,30 @@ def for_caches(*, free: int, total: int) -> int:
     return max(0, int(free - LEFT_FREE * total))
 
 
+def as_smaller(free: int, total: int, gib: str) -> tuple[int, int]:
+    """What a device of `gib` GiB would have free, and its size, with the same on it; "" for the device as it is. Raises
+    SetupError."""
+    if not gib:
+        return free, total
+    try:
+        most = int(float(gib) * GIB)
+    except ValueError as error:
+        raise SetupError(f"{SIZE_VARIABLE} is a number of GiB, got {gib!r}") from error
+    return max(0, free - max(0, total - most)), min(total, most)
+
+
 def free_and_total(device: str) -> tuple[int, int]:
     """Of a CUDA device, now."""
     import torch
 
     free, total = torch.cuda.mem_get_info(torch.device(device))
-    return int(free), int(total)
+    return as_smaller(int(free), int(total), os.environ.get(SIZE_VARIABLE, ""))
+
+
+def limit_process(device: str) -> None:
+    """Where a smaller device is played, this process gets no more of the real one either."""
+    import torch
+
+    if gib := os.environ.get(SIZE_VARIABLE, ""):
+        total = torch.cuda.mem_get_info(torch.device(device))[1]
+        torch.cuda.set_per_process_memory_fraction(as_smaller(0, int(total), gib)[1] / total, torch.device(device))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from web_demo.models.runtime.memory import GIB, Beside, for_caches, streams_alone, streams_beside
+from web_demo.errors import SetupError
+from web_demo.models.runtime.memory import GIB, Beside, as_smaller, for_caches, streams_alone, streams_beside
 
 STREAM = 363_500_000  # of CosyVoice3 with four seconds of context in 16 bits
 GPUS = {"24 GB": 24 * GIB, "80 GB": 79 * GIB, "H200": 139 * GIB}
@@ -38,3 +39,13 @@ def test_a_gpu_that_is_too_small_still_gets_one_stream():
 
 def test_text_to_speech_takes_half_of_what_is_free():
     assert streams_alone(STREAM, free=10 * GIB, most=32) == 14
+
+
+def test_a_large_gpu_can_play_a_small_one() -> None:
+    """With 20 GiB on it, one of 139 is one of 24 with 4 left."""
+    assert as_smaller(119 * GIB, 139 * GIB, "24") == (4 * GIB, 24 * GIB)
+    assert as_smaller(109 * GIB, 139 * GIB, "24") == (0, 24 * GIB)  # more is on it than that holds
+    assert as_smaller(4 * GIB, 16 * GIB, "24") == (4 * GIB, 16 * GIB)
+    assert as_smaller(4 * GIB, 16 * GIB, "") == (4 * GIB, 16 * GIB)
+    with pytest.raises(SetupError, match="number of GiB"):
+        as_smaller(1, 2, "24 GB")
