@@ -8,9 +8,12 @@ A frame is four bytes of length (big endian) and a pickle. Both ends are ours, a
 
 from __future__ import annotations
 
+import logging
 import pickle
+import signal
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,3 +99,11 @@ class Line:
                 return None
             data += part
         return bytes(data)
+
+
+def of_this_process() -> Line:
+    """A child's beginning: its end, whose number is the program's argument; a log; and Ctrl-C, which goes to the whole group, is
+    for the parent to decide."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+    return Line(socket.socket(fileno=int(sys.argv[1])))

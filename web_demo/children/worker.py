@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import logging
 import queue
-import signal
-import socket
 import sys
 import threading
 from typing import Any
 
-from web_demo.children.line import Line, Started, StartFailed, Stop
+from web_demo.children.line import Started, StartFailed, Stop, of_this_process
 from web_demo.children.pool import Answer, Work
 
 log = logging.getLogger("worker")
 
 
 def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-    line = Line(socket.socket(fileno=int(sys.argv[1])))
+    line = of_this_process()
     try:
         build = line.receive()
         if build is None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
 import sys
 import threading
 import time
@@ -18,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from web_demo.audio.samples import Samples
-from web_demo.children.line import Line, StartFailed, Stop
+from web_demo.children.line import Line, StartFailed, Stop, of_this_process
 from web_demo.detokenizer.backend import DetokenizerBackend, Mark, Window, load
 from web_demo.detokenizer.messages import Close, Command, Decode, Done, Failed, Hello, Marked, Open, Ready, Sound
 from web_demo.errors import DeviceLost
@@ -128,9 +126,7 @@ def _end(sounds: Iterator[tuple[str, Samples | tuple[Mark, ...]]]) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-    line = Line(socket.socket(fileno=int(sys.argv[1])))
+    line = of_this_process()
     hello = line.receive()
     if not isinstance(hello, Hello):
         return 0  # the parent went away first

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
 import sys
 import threading
 from functools import partial
 
-from web_demo.children.line import Go, Line, StartFailed, Stop
+from web_demo.children.line import Go, Line, StartFailed, Stop, of_this_process
 from web_demo.engines.s2s.funaudiochat.messages import Abort, Forget, Hello, Made, Ready, Refused, Submit
 from web_demo.engines.s2s.funaudiochat.model import load
 from web_demo.models.funaudiochat.engine.scheduler import Full
@@ -67,9 +65,7 @@ def _wait_for_go(line: Line) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-    line = Line(socket.socket(fileno=int(sys.argv[1])))
+    line = of_this_process()
     hello = line.receive()
     if not isinstance(hello, Hello):
         return 0  # the parent went away first

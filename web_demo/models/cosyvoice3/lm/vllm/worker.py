@@ -6,13 +6,11 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import signal
-import socket
 import sys
 import threading
 from typing import Any
 
-from web_demo.children.line import Line, Started, StartFailed, Stop
+from web_demo.children.line import Line, Started, StartFailed, Stop, of_this_process
 
 from .messages import Begin, Drop, Spoken, Step
 
@@ -20,9 +18,7 @@ log = logging.getLogger("vllm-lm")
 
 
 def main() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent decides
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-    line = Line(socket.socket(fileno=int(sys.argv[1])))
+    line = of_this_process()
     asked = line.receive()
     if asked is None:
         return 0  # the parent went away first
